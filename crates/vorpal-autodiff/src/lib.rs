@@ -1,0 +1,1 @@
+//! The lazy tensor graph of Vorpal: ops, derivatives, compiler and executor.

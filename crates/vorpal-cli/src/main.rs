@@ -1,0 +1,3 @@
+//! The vorpal program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Kernels of Vorpal: WGSL, launch geometry and a native CPU body for each.

@@ -1,0 +1,1 @@
+//! Modules, initialisers, optimisers, checkpoints and data for Vorpal.

@@ -1,0 +1,1 @@
+//! Devices, buffers, dtypes, shapes and layouts of Vorpal.

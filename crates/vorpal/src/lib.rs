@@ -1,0 +1,1 @@
+//! Vorpal: a GPU-first deep-learning framework on wgpu compute shaders.

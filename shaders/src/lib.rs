@@ -1,0 +1,1 @@
+//! Every WGSL shader of Vorpal, as text, with the linker that joins and varies them.
