@@ -1,0 +1,217 @@
+//! What a kernel owes: shader text, launch geometry, a native body and its cost.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use vorpal_shaders::Shader;
+use vorpal_tensor::{DType, Element, Error, Result};
+
+use crate::Epilogue;
+
+/// How a kernel touches one of its buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Written in full, never read before.
+    Write,
+    /// Read and written in place.
+    ReadWrite,
+}
+
+/// One buffer argument of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Arg {
+    /// How it is touched.
+    pub access: Access,
+    /// Stored element type.
+    pub dtype: DType,
+    /// Elements the buffer must hold at least.
+    pub len: usize,
+}
+
+impl Arg {
+    /// A buffer that is only read.
+    pub fn read(dtype: DType, len: usize) -> Arg {
+        Arg { access: Access::Read, dtype, len }
+    }
+
+    /// A buffer that is written in full.
+    pub fn write(dtype: DType, len: usize) -> Arg {
+        Arg { access: Access::Write, dtype, len }
+    }
+}
+
+/// Work and traffic of one launch, so that a profile can show achieved against possible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating point operations.
+    pub flops: u64,
+    /// Bytes that must be read and written at least.
+    pub bytes: u64,
+}
+
+/// One launch: shapes, dtypes, variant and fused expression, all known.
+///
+/// # Bindings
+/// The shader binds the buffers of [`args`](Kernel::args) as `@group(0) @binding(0..n)`, declared
+/// `array<f32>`, `array<i32>` or `array<u32>` by dtype (`Bool` is `u32`, 16-bit floats are `u32`
+/// words of two). If [`scalars`](Kernel::scalars) is not empty, binding `n` is
+/// `var<uniform> params: array<vec4<u32>, 16>`, scalar `k` being component `k % 4` of word `k / 4`
+/// in the bits of its dtype. If [`checks_indices`](Kernel::checks_indices), the next binding is
+/// `var<storage, read_write> fault: array<atomic<u32>, 4>` and the last scalar is a `u32` code to
+/// report with.
+///
+/// # Identity
+/// Two kernels with the same shader text, constants and bindings share a pipeline, so `shader`
+/// must hold all that the GPU code depends on.
+pub trait Kernel: Debug + Send + Sync + 'static {
+    /// Name of the family; its shader is `shaders/<name>.wgsl` and its launcher `<name>.rs`.
+    fn name(&self) -> &'static str;
+
+    /// Shapes, variant and fused expression in one line, for plans and errors.
+    fn describe(&self) -> String;
+
+    /// The buffers, in binding order.
+    fn args(&self) -> Vec<Arg>;
+
+    /// dtypes of the run-time scalars (learning rate, seed, …).
+    fn scalars(&self) -> Vec<DType> {
+        Vec::new()
+    }
+
+    /// Whether the kernel reports indices out of range through the `fault` buffer.
+    fn checks_indices(&self) -> bool {
+        false
+    }
+
+    /// The complete shader. `main` is the entry point.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the parts do not link.
+    fn shader(&self) -> Result<Shader>;
+
+    /// Workgroups to launch, each count within WebGPU's 65,535. All zeros launches nothing.
+    fn groups(&self) -> [u32; 3];
+
+    /// Runs on host memory, with the same result as the shader within rounding.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for an index out of range, [`Error::Internal`] for wrong arguments.
+    fn run_cpu(&self, run: CpuRun<'_>) -> Result<()>;
+
+    /// Work and traffic.
+    fn cost(&self) -> Cost;
+
+    /// The same kernel with a fused expression applied to its result before it is stored, or
+    /// `None` when the family takes none. Only asked of kernels that have not been fused yet.
+    fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
+        let _ = epilogue;
+        None
+    }
+
+    /// The same kernel with argument `input` dropped and read through `output` instead, in
+    /// place, or `None` where that would not be safe: every element of `input` must be read only by
+    /// the invocation that then writes the same place of `output`. Later arguments move down by one.
+    fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
+        let _ = (input, output);
+        None
+    }
+}
+
+/// Workgroups in x and y that cover `groups` linear ones, each within WebGPU's 65,535. Shaders
+/// recover the linear number as `wg.x + wg.y * count.x` and skip those past the end.
+pub fn spread(groups: usize) -> [u32; 3] {
+    const LIMIT: usize = 65_535;
+    if groups == 0 {
+        return [0, 0, 0];
+    }
+    let y = groups.div_ceil(LIMIT);
+    let x = groups.div_ceil(y);
+    [x as u32, y as u32, 1]
+}
+
+/// Host memory of one argument.
+#[derive(Debug)]
+pub enum CpuArg<'a> {
+    /// Bytes to read.
+    Read(&'a [u8]),
+    /// Bytes to write, or to read and write.
+    Write(&'a mut [u8]),
+}
+
+/// Everything a native body gets: its buffers in argument order and its scalars.
+#[derive(Debug)]
+pub struct CpuRun<'a> {
+    args: Vec<Option<CpuArg<'a>>>,
+    /// Run-time scalars, in the order of [`Kernel::scalars`].
+    pub scalars: &'a [f64],
+    /// Op and place reported with an index out of range.
+    pub op: Option<(&'static str, vorpal_tensor::At)>,
+}
+
+impl<'a> CpuRun<'a> {
+    /// Collects the arguments of a run.
+    pub fn new(
+        args: Vec<CpuArg<'a>>,
+        scalars: &'a [f64],
+        op: Option<(&'static str, vorpal_tensor::At)>,
+    ) -> CpuRun<'a> {
+        CpuRun { args: args.into_iter().map(Some).collect(), scalars, op }
+    }
+
+    /// Takes argument `index` as elements to read. `T` is the stored type: `u32` for `Bool`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it was taken before, is written, or is not a whole number of `T`.
+    pub fn read<T: Element<Stored = T> + bytemuck::Pod>(&mut self, index: usize) -> Result<&'a [T]> {
+        match self.args.get_mut(index).and_then(Option::take) {
+            Some(CpuArg::Read(bytes)) => cast(bytemuck::try_cast_slice(bytes), index),
+            Some(CpuArg::Write(_)) => Err(Error::internal("CpuRun", format!("argument {index} is written"))),
+            None => Err(Error::internal("CpuRun", format!("argument {index} is not there"))),
+        }
+    }
+
+    /// Takes argument `index` as elements to write (its old content is there to read).
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it was taken before, is only read, or is not a whole number of `T`.
+    pub fn write<T: Element<Stored = T> + bytemuck::Pod>(&mut self, index: usize) -> Result<&'a mut [T]> {
+        match self.args.get_mut(index).and_then(Option::take) {
+            Some(CpuArg::Write(bytes)) => cast(bytemuck::try_cast_slice_mut(bytes), index),
+            Some(CpuArg::Read(_)) => Err(Error::internal("CpuRun", format!("argument {index} is read-only"))),
+            None => Err(Error::internal("CpuRun", format!("argument {index} is not there"))),
+        }
+    }
+
+    /// Takes argument `index` as it is.
+    pub fn take(&mut self, index: usize) -> Option<CpuArg<'a>> {
+        self.args.get_mut(index).and_then(Option::take)
+    }
+
+    /// An out-of-range error for the op that launched this kernel.
+    pub fn index_error(&self, index: i64, size: usize) -> Error {
+        match self.op {
+            Some((op, at)) => Error::Index { op, index, size, at },
+            None => Error::internal("CpuRun", format!("index {index} outside an axis of {size}")),
+        }
+    }
+}
+
+fn cast<S>(slice: std::result::Result<S, bytemuck::PodCastError>, index: usize) -> Result<S> {
+    slice.map_err(|e| Error::internal("CpuRun", format!("argument {index}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_stays_within_webgpu() {
+        for n in [0, 1, 65_535, 65_536, 1 << 20, 65_535 * 65_535] {
+            let [x, y, z] = spread(n);
+            assert!(x <= 65_535 && y <= 65_535 && z <= 1);
+            assert!(x as usize * y as usize >= n);
+        }
+    }
+}

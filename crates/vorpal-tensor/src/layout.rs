@@ -1,0 +1,311 @@
+//! Layouts: how logical elements map to places in a buffer.
+
+use smallvec::SmallVec;
+
+use crate::Shape;
+
+/// Strides in elements, one per axis.
+pub type Strides = SmallVec<[isize; 6]>;
+
+/// A strided window on a buffer: element `[i0, i1, …]` lives at `offset + Σ iₖ·strideₖ`.
+///
+/// Strides may be zero (broadcast) or negative (flip). A layout with `bounds` is a *padded* view:
+/// coordinates outside `lo..hi` of an axis hold a fill value instead of reading the buffer, so
+/// `offset` alone may point before the buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Layout {
+    /// Logical shape.
+    pub shape: Shape,
+    /// Stride of each axis, in elements.
+    pub strides: Strides,
+    /// Where the element at the origin lives, in elements.
+    pub offset: isize,
+    /// `lo..hi` of each axis that is backed by the buffer; empty when all are.
+    pub bounds: SmallVec<[(usize, usize); 2]>,
+}
+
+impl Layout {
+    /// Row-major, gapless, from the start of the buffer.
+    pub fn contiguous(shape: impl Into<Shape>) -> Layout {
+        let shape = shape.into();
+        let strides = shape.contiguous_strides();
+        Layout { shape, strides, offset: 0, bounds: SmallVec::new() }
+    }
+
+    /// Whether logical order is buffer order from `offset`, without gaps or fill.
+    pub fn is_contiguous(&self) -> bool {
+        if !self.bounds.is_empty() {
+            return false;
+        }
+        let mut step = 1isize;
+        for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
+            if size == 0 {
+                return true;
+            }
+            if size != 1 && stride != step {
+                return false;
+            }
+            step *= size as isize;
+        }
+        true
+    }
+
+    /// Whether this layout is the identity on a buffer of exactly its elements.
+    pub fn is_identity(&self) -> bool {
+        self.offset == 0 && self.is_contiguous()
+    }
+
+    /// Axes in another order: axis `k` of the result is axis `axes[k]` of `self`.
+    pub fn permute(&self, axes: &[usize]) -> Layout {
+        Layout {
+            shape: axes.iter().map(|&a| self.shape[a]).collect(),
+            strides: axes.iter().map(|&a| self.strides[a]).collect(),
+            offset: self.offset,
+            bounds: if self.bounds.is_empty() {
+                SmallVec::new()
+            } else {
+                axes.iter().map(|&a| self.bounds[a]).collect()
+            },
+        }
+    }
+
+    /// Broadcasts to a larger shape by NumPy's rules; the caller has checked that it fits.
+    pub fn broadcast_to(&self, shape: &Shape) -> Layout {
+        let lead = shape.rank() - self.shape.rank();
+        let mut strides: Strides = smallvec::smallvec![0; shape.rank()];
+        let mut bounds = SmallVec::new();
+        if !self.bounds.is_empty() {
+            bounds = shape.iter().map(|&d| (0, d)).collect();
+        }
+        for axis in 0..self.shape.rank() {
+            let stretched = self.shape[axis] == 1 && shape[lead + axis] != 1;
+            if !stretched {
+                strides[lead + axis] = self.strides[axis];
+            }
+            if !self.bounds.is_empty() {
+                let (lo, hi) = self.bounds[axis];
+                let whole = lo == 0 && hi >= self.shape[axis];
+                bounds[lead + axis] = match (stretched, whole) {
+                    (false, _) => (lo, hi),
+                    (true, true) => (0, shape[lead + axis]),
+                    (true, false) => (0, 0),
+                };
+            }
+        }
+        Layout { shape: shape.clone(), strides, offset: self.offset, bounds }
+    }
+
+    /// `len` elements of one axis from `start`, every `step`-th (`step` ≥ 1).
+    pub fn slice(&self, axis: usize, start: usize, len: usize, step: usize) -> Layout {
+        let mut out = self.clone();
+        out.shape = self.shape.with_axis(axis, len);
+        out.offset += start as isize * self.strides[axis];
+        out.strides[axis] *= step as isize;
+        if let Some(bound) = out.bounds.get_mut(axis) {
+            let cut = |edge: usize| edge.saturating_sub(start).div_ceil(step).min(len);
+            *bound = (cut(bound.0), cut(bound.1));
+        }
+        out
+    }
+
+    /// One axis in reverse order.
+    pub fn flip(&self, axis: usize) -> Layout {
+        let mut out = self.clone();
+        let size = self.shape[axis];
+        out.offset += size.saturating_sub(1) as isize * self.strides[axis];
+        out.strides[axis] = -self.strides[axis];
+        if let Some(bound) = out.bounds.get_mut(axis) {
+            *bound = (size - bound.1.min(size), size - bound.0.min(size));
+        }
+        out
+    }
+
+    /// Adds `before` and `after` fill elements around each axis; `None` when `self` is already
+    /// padded (a view holds one fill value).
+    pub fn pad(&self, before: &[usize], after: &[usize]) -> Option<Layout> {
+        if !self.bounds.is_empty() {
+            return None;
+        }
+        let mut out = self.clone();
+        out.shape = (0..self.shape.rank()).map(|a| before[a] + self.shape[a] + after[a]).collect();
+        for (axis, &lo) in before.iter().enumerate() {
+            out.offset -= lo as isize * self.strides[axis];
+            out.bounds.push((lo, lo + self.shape[axis]));
+        }
+        Some(out)
+    }
+
+    /// The same elements under another shape, or `None` where that needs a copy.
+    pub fn reshape(&self, shape: &Shape) -> Option<Layout> {
+        debug_assert_eq!(self.shape.numel(), shape.numel());
+        if shape == &self.shape {
+            return Some(self.clone());
+        }
+        if !self.bounds.is_empty() {
+            return None;
+        }
+        if shape.numel() == 0 {
+            return Some(Layout { offset: self.offset, ..Layout::contiguous(shape.clone()) });
+        }
+        // Runs of axes that are contiguous among themselves may be regrouped freely.
+        let runs = self.collapse();
+        let mut strides: Strides = SmallVec::new();
+        let mut axes = shape.iter().copied().peekable();
+        for (&size, &stride) in runs.shape.iter().zip(&runs.strides) {
+            let mut group: SmallVec<[usize; 6]> = SmallVec::new();
+            let mut have = 1usize;
+            while have < size {
+                let d = axes.next()?;
+                have *= d;
+                group.push(d);
+            }
+            if have != size {
+                return None;
+            }
+            let mut steps: Strides = SmallVec::new();
+            let mut step = stride;
+            for &d in group.iter().rev() {
+                steps.push(step);
+                step *= d as isize;
+            }
+            strides.extend(steps.into_iter().rev());
+        }
+        for d in axes {
+            debug_assert_eq!(d, 1);
+            strides.push(0);
+        }
+        Some(Layout { shape: shape.clone(), strides, offset: self.offset, bounds: SmallVec::new() })
+    }
+
+    /// The same map from linear logical index to place, with as few axes as possible: axes of size
+    /// one are dropped and neighbours that step evenly are merged.
+    pub fn collapse(&self) -> Layout {
+        let mut out = Layout {
+            shape: Shape::scalar(),
+            strides: SmallVec::new(),
+            offset: self.offset,
+            bounds: SmallVec::new(),
+        };
+        if self.shape.contains(&0) {
+            out.shape = Shape::from([0]);
+            out.strides.push(1);
+            return out;
+        }
+        let guarded =
+            |axis: usize| self.bounds.get(axis).is_some_and(|&(lo, hi)| lo > 0 || hi < self.shape[axis]);
+        let any_guard = (0..self.shape.rank()).any(guarded);
+        let mut last_guarded = false;
+        for axis in 0..self.shape.rank() {
+            let (size, stride) = (self.shape[axis], self.strides[axis]);
+            let guard = guarded(axis);
+            if size == 1 && !guard {
+                continue;
+            }
+            if let Some(last) = out.strides.last_mut()
+                && !guard
+                && !last_guarded
+                && *last == stride * size as isize
+            {
+                *last = stride;
+                let merged = out.shape.0.len() - 1;
+                out.shape.0[merged] *= size;
+                if let Some(bound) = out.bounds.last_mut() {
+                    *bound = (0, out.shape.0[merged]);
+                }
+                continue;
+            }
+            out.shape.0.push(size);
+            out.strides.push(stride);
+            if any_guard {
+                out.bounds.push(if guard { self.bounds[axis] } else { (0, size) });
+            }
+            last_guarded = guard;
+        }
+        out
+    }
+
+    /// Where the element with a linear logical index lives; `None` in the fill of a padded view.
+    pub fn place(&self, mut index: usize) -> Option<usize> {
+        let mut at = self.offset;
+        let mut inside = true;
+        for axis in (0..self.shape.rank()).rev() {
+            let size = self.shape[axis].max(1);
+            let coordinate = index % size;
+            index /= size;
+            at += coordinate as isize * self.strides[axis];
+            if let Some(&(lo, hi)) = self.bounds.get(axis) {
+                inside &= (lo..hi).contains(&coordinate);
+            }
+        }
+        inside.then_some(at as usize)
+    }
+
+    /// One past the largest place the layout reads; 0 when it reads nothing.
+    pub fn span(&self) -> usize {
+        let mut last = self.offset;
+        for axis in 0..self.shape.rank() {
+            let (lo, hi) = self.bounds.get(axis).copied().unwrap_or((0, self.shape[axis]));
+            if hi <= lo || self.shape[axis] == 0 {
+                return 0;
+            }
+            let stride = self.strides[axis];
+            last += if stride > 0 { (hi - 1) as isize * stride } else { lo as isize * stride };
+        }
+        (last + 1).max(0) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(layout: &Layout) -> Vec<Option<usize>> {
+        (0..layout.shape.numel()).map(|i| layout.place(i)).collect()
+    }
+
+    #[test]
+    fn views_compose() {
+        let base = Layout::contiguous([2, 3, 4]);
+        let t = base.permute(&[2, 0, 1]);
+        assert_eq!(t.place(1), Some(4));
+        let s = t.slice(0, 1, 2, 2).flip(1);
+        assert_eq!(s.shape, Shape::from([2, 2, 3]));
+        assert_eq!(places(&s)[..4], [Some(13), Some(17), Some(21), Some(1)]);
+        assert_eq!(s.span(), 24);
+    }
+
+    #[test]
+    fn collapse_keeps_the_map() {
+        let cases = [
+            Layout::contiguous([2, 3, 4]),
+            Layout::contiguous([2, 1, 4]).broadcast_to(&Shape::from([5, 2, 3, 4])),
+            Layout::contiguous([2, 3, 4]).permute(&[1, 0, 2]).slice(2, 1, 2, 1),
+            Layout::contiguous([3, 4]).pad(&[1, 0], &[0, 2]).expect("unpadded"),
+            Layout::contiguous([1, 4]).pad(&[1, 0], &[1, 0]).expect("unpadded").permute(&[1, 0]),
+        ];
+        for layout in cases {
+            assert_eq!(places(&layout), places(&layout.collapse()), "{layout:?}");
+        }
+    }
+
+    #[test]
+    fn reshape_is_a_view_where_strides_allow() {
+        let base = Layout::contiguous([4, 6]);
+        assert!(base.reshape(&Shape::from([2, 2, 3, 2])).is_some_and(|l| l.is_identity()));
+        let t = base.permute(&[1, 0]);
+        assert!(t.reshape(&Shape::from([24])).is_none());
+        let split = t.reshape(&Shape::from([2, 3, 4])).expect("splits one axis");
+        assert_eq!(places(&split), places(&t));
+        let sliced = base.slice(1, 0, 4, 1).reshape(&Shape::from([4, 2, 2, 1])).expect("inner axis");
+        assert_eq!(places(&sliced), places(&base.slice(1, 0, 4, 1)));
+    }
+
+    #[test]
+    fn padding_guards() {
+        let p = Layout::contiguous([2]).pad(&[1], &[2]).expect("unpadded");
+        assert_eq!(places(&p), [None, Some(0), Some(1), None, None]);
+        assert_eq!(places(&p.flip(0)), [None, None, Some(1), Some(0), None]);
+        assert_eq!(places(&p.slice(0, 1, 2, 2)), [Some(0), None]);
+        assert!(p.pad(&[1], &[0]).is_none());
+    }
+}
