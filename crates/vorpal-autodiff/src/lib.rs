@@ -1,1 +1,3 @@
 //! The lazy tensor graph of Vorpal: ops, derivatives, compiler and executor.
+
+pub mod compile;

@@ -1,0 +1,3 @@
+//! From a graph to a plan.
+
+pub mod ir;
