@@ -1,3 +1,4 @@
 //! From a graph to a plan.
 
+pub mod fuse;
 pub mod ir;

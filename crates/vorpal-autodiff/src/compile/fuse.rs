@@ -1,0 +1,460 @@
+//! Fusion: which nodes of the compiler's graph share a kernel.
+//!
+//! Nodes are placed one by one, in topological order, into the group of one of their operands where
+//! that keeps the order of groups free of cycles and the kernel within its bindings. A group without
+//! reductions becomes a pointwise kernel; one with reductions over the same rows becomes a row kernel
+//! with as many passes as its reductions depend on one another.
+
+use std::collections::BTreeSet;
+
+use smallvec::SmallVec;
+use vorpal_tensor::{Layout, Shape};
+
+use super::ir::{Kind, Node, NodeId};
+
+/// Buffers one kernel may bind under WebGPU's default limits.
+const BUFFERS_MAX: usize = 8;
+
+/// Nodes that are computed by one launch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Members in order of evaluation.
+    pub members: Vec<NodeId>,
+    /// Iteration space and reduced axes of a row kernel; `None` for a pointwise kernel and for a
+    /// kernel that stands alone.
+    pub rows: Option<Rows>,
+    /// Elements of the iteration space.
+    pub len: usize,
+}
+
+/// Iteration space of a row kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Shape of the full space.
+    pub shape: Shape,
+    /// Which axes are reduced.
+    pub axes: SmallVec<[bool; 6]>,
+}
+
+impl Rows {
+    /// Map from the linear index of an element to the number of its row, with as few axes as possible.
+    fn map(&self) -> Layout {
+        let kept: Shape = self.shape.iter().zip(&self.axes).map(|(&d, &r)| if r { 1 } else { d }).collect();
+        Layout::contiguous(kept).broadcast_to(&self.shape).collapse()
+    }
+
+    /// Number of rows.
+    fn count(&self) -> usize {
+        self.shape.iter().zip(&self.axes).filter(|&(_, &r)| !r).map(|(&d, _)| d).product()
+    }
+}
+
+/// How a node reads an operand: which buffer or value, and through which window.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Node that owns the values; never a view.
+    pub base: NodeId,
+    /// Window on the base.
+    pub layout: Layout,
+    /// Value outside of a padded window.
+    pub fill: f64,
+}
+
+/// The reads of a node, views resolved.
+pub fn reads(nodes: &[Node], id: NodeId) -> SmallVec<[Read; 3]> {
+    let direct: SmallVec<[NodeId; 6]> = match &nodes[id].kind {
+        Kind::Call { args, .. } => args.iter().copied().collect(),
+        Kind::Cast { x } | Kind::Reduce { x, .. } | Kind::View { base: x, .. } => smallvec::smallvec![*x],
+        Kind::Kernel { inputs, .. } => inputs.clone(),
+        Kind::Input { .. } | Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. } => SmallVec::new(),
+    };
+    direct
+        .into_iter()
+        .map(|x| match &nodes[x].kind {
+            Kind::View { base, layout, fill } => Read { base: *base, layout: layout.clone(), fill: *fill },
+            _ => Read { base: x, layout: Layout::contiguous(nodes[x].shape.clone()), fill: 0.0 },
+        })
+        .collect()
+}
+
+/// Whether a node is computed inside whatever kernel needs it, without a buffer.
+fn is_inline(kind: &Kind) -> bool {
+    matches!(kind, Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. })
+}
+
+fn is_fusable(kind: &Kind) -> bool {
+    matches!(kind, Kind::Call { .. } | Kind::Cast { .. } | Kind::Reduce { .. })
+}
+
+/// The state of placing nodes.
+struct Fuser<'a> {
+    nodes: &'a [Node],
+    reads: Vec<SmallVec<[Read; 3]>>,
+    /// Nodes that read each node, and whether it is asked for from outside.
+    readers: Vec<Vec<NodeId>>,
+    wanted: Vec<bool>,
+    groups: Vec<Group>,
+    /// Groups each group depends on directly.
+    deps: Vec<BTreeSet<usize>>,
+    group_of: Vec<Option<usize>>,
+}
+
+/// Groups of the live nodes, in an order in which they can run. `roots` must be nodes with a buffer
+/// of their own (no views, constants, scalars or places). With `fused` false every node stands
+/// alone, which is what fusion is tested against.
+pub fn fuse(nodes: &[Node], roots: &[NodeId], fused: bool) -> Vec<Group> {
+    let mut fuser = Fuser::new(nodes, roots);
+    for id in fuser.live() {
+        let candidates = if fused { fuser.candidates(id) } else { Vec::new() };
+        match candidates.into_iter().find(|&g| fuser.fits(id, g)) {
+            Some(g) => fuser.join(id, g),
+            None => fuser.open(id),
+        }
+        if fused {
+            fuser.merge_operands(id);
+        }
+    }
+    fuser.ordered()
+}
+
+impl<'a> Fuser<'a> {
+    fn new(nodes: &'a [Node], roots: &[NodeId]) -> Fuser<'a> {
+        let reads: Vec<_> = (0..nodes.len()).map(|id| reads(nodes, id)).collect();
+        let mut wanted = vec![false; nodes.len()];
+        for &root in roots {
+            wanted[root] = true;
+        }
+        let mut fuser = Fuser {
+            nodes,
+            reads,
+            readers: vec![Vec::new(); nodes.len()],
+            wanted,
+            groups: Vec::new(),
+            deps: Vec::new(),
+            group_of: vec![None; nodes.len()],
+        };
+        for id in fuser.live() {
+            for base in fuser.reads[id].iter().map(|r| r.base).collect::<BTreeSet<_>>() {
+                fuser.readers[base].push(id);
+            }
+        }
+        fuser
+    }
+
+    /// Nodes with a launch of their own that something asked for depends on, in topological order.
+    fn live(&self) -> Vec<NodeId> {
+        let mut live = self.wanted.clone();
+        for id in (0..self.nodes.len()).rev() {
+            if live[id] {
+                for read in &self.reads[id] {
+                    live[read.base] = true;
+                }
+            }
+        }
+        let launched = |kind: &Kind| is_fusable(kind) || matches!(kind, Kind::Kernel { .. });
+        (0..self.nodes.len()).filter(|&id| live[id] && launched(&self.nodes[id].kind)).collect()
+    }
+
+    /// Groups of fusable operands, the latest first.
+    fn candidates(&self, id: NodeId) -> Vec<usize> {
+        if !is_fusable(&self.nodes[id].kind) {
+            return Vec::new();
+        }
+        let of_operands = self.reads[id].iter().filter(|r| is_fusable(&self.nodes[r.base].kind));
+        let groups: BTreeSet<usize> = of_operands.filter_map(|r| self.group_of[r.base]).collect();
+        groups.into_iter().rev().collect()
+    }
+
+    /// Whether `read`, made by a node of `len` elements, is a value of the group and not a buffer.
+    fn is_value(&self, read: &Read, len: usize, group: &Group, rows: Option<&Rows>) -> bool {
+        let base_len = self.nodes[read.base].shape.numel();
+        if read.layout.is_identity() && base_len == len {
+            return true;
+        }
+        // A row value broadcast back over the columns.
+        let Some(rows) = rows else { return false };
+        len == group.len && base_len == rows.count() && read.layout.collapse() == rows.map()
+    }
+
+    /// Whether a node can be evaluated in a group.
+    fn fits(&self, id: NodeId, g: usize) -> bool {
+        let (group, node) = (&self.groups[g], &self.nodes[id]);
+        let Some(rows) = self.rows_with(id, g) else { return false };
+        let len = node.shape.numel();
+        let sixteen = |m: NodeId| self.nodes[m].dtype.is_16bit();
+        if rows.is_some() && (sixteen(id) || group.members.iter().any(|&m| sixteen(m))) {
+            return false;
+        }
+        let operand_len = self.operand_len(id);
+        let row_len = rows.as_ref().map(Rows::count);
+        if operand_len != group.len && Some(operand_len) != row_len {
+            return false;
+        }
+        if !matches!(node.kind, Kind::Reduce { .. }) && len != group.len && Some(len) != row_len {
+            return false;
+        }
+        let inside = |base: NodeId| self.group_of[base] == Some(g);
+        let values = self.reads[id].iter().filter(|r| inside(r.base));
+        if !values.clone().all(|r| self.is_value(r, operand_len, group, rows.as_ref())) {
+            return false;
+        }
+        let outside: BTreeSet<usize> =
+            self.reads[id].iter().filter_map(|r| self.group_of[r.base]).filter(|&h| h != g).collect();
+        outside.iter().all(|&h| !self.depends(h, g)) && self.buffers(&[g], Some(id)) <= BUFFERS_MAX
+    }
+
+    /// Elements of the operands of a node (those of a reduction are more than its own).
+    fn operand_len(&self, id: NodeId) -> usize {
+        match &self.nodes[id].kind {
+            Kind::Reduce { x, .. } => self.nodes[*x].shape.numel(),
+            _ => self.nodes[id].shape.numel(),
+        }
+    }
+
+    /// Row space of a group once a node has joined; the outer `None` when they contradict.
+    fn rows_with(&self, id: NodeId, g: usize) -> Option<Option<Rows>> {
+        let group = &self.groups[g];
+        let Kind::Reduce { x, axes, .. } = &self.nodes[id].kind else { return Some(group.rows.clone()) };
+        let wanted = Rows { shape: self.nodes[*x].shape.clone(), axes: axes.clone() };
+        match &group.rows {
+            None if wanted.shape.numel() == group.len => Some(Some(wanted)),
+            Some(have) if have.map() == wanted.map() && have.count() == wanted.count() => {
+                Some(Some(have.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether group `from` runs after group `to`, directly or through others.
+    fn depends(&self, from: usize, to: usize) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut pending = vec![from];
+        while let Some(group) = pending.pop() {
+            if group == to {
+                return true;
+            }
+            if seen.insert(group) {
+                pending.extend(self.deps[group].iter().copied());
+            }
+        }
+        false
+    }
+
+    /// Buffers that groups would bind together with one more node: what they read from outside and
+    /// what others, placed or not, still read from them.
+    fn buffers(&self, groups: &[usize], more: Option<NodeId>) -> usize {
+        let members: BTreeSet<NodeId> =
+            groups.iter().flat_map(|&g| self.groups[g].members.iter().copied()).chain(more).collect();
+        let mut bound = BTreeSet::new();
+        for &member in &members {
+            for read in &self.reads[member] {
+                if !members.contains(&read.base) && !is_inline(&self.nodes[read.base].kind) {
+                    bound.insert(read.base);
+                }
+            }
+            if self.wanted[member] || self.readers[member].iter().any(|r| !members.contains(r)) {
+                bound.insert(member);
+            }
+        }
+        bound.len()
+    }
+
+    fn open(&mut self, id: NodeId) {
+        let node = &self.nodes[id];
+        let rows = match &node.kind {
+            Kind::Reduce { x, axes, .. } => {
+                Some(Rows { shape: self.nodes[*x].shape.clone(), axes: axes.clone() })
+            }
+            _ => None,
+        };
+        self.groups.push(Group { members: Vec::new(), rows, len: self.operand_len(id) });
+        self.deps.push(BTreeSet::new());
+        self.add(id, self.groups.len() - 1);
+    }
+
+    fn join(&mut self, id: NodeId, g: usize) {
+        if let Some(rows) = self.rows_with(id, g) {
+            self.groups[g].rows = rows;
+        }
+        self.add(id, g);
+    }
+
+    fn add(&mut self, id: NodeId, g: usize) {
+        self.groups[g].members.push(id);
+        self.group_of[id] = Some(g);
+        let deps = self.reads[id].iter().filter_map(|r| self.group_of[r.base]).filter(|&h| h != g);
+        self.deps[g].extend(deps);
+    }
+
+    /// After `id` was placed: takes the groups of its other operands into its own where they fit.
+    fn merge_operands(&mut self, id: NodeId) {
+        for other in self.candidates(id) {
+            let Some(g) = self.group_of[id] else { return };
+            if other != g && self.merges(g, other) {
+                let mut members = std::mem::take(&mut self.groups[other].members);
+                for &member in &members {
+                    self.group_of[member] = Some(g);
+                }
+                members.append(&mut self.groups[g].members);
+                members.sort_unstable();
+                self.groups[g].members = members;
+                if self.groups[g].rows.is_none() {
+                    self.groups[g].rows = self.groups[other].rows.take();
+                }
+                let deps = std::mem::take(&mut self.deps[other]);
+                self.deps[g].extend(deps);
+                for deps in &mut self.deps {
+                    if deps.remove(&other) {
+                        deps.insert(g);
+                    }
+                }
+                self.deps[g].remove(&g);
+            }
+        }
+    }
+
+    /// Whether group `other`, read by group `g`, may become part of it.
+    fn merges(&self, g: usize, other: usize) -> bool {
+        let (a, b) = (&self.groups[g], &self.groups[other]);
+        let rows = match (&a.rows, &b.rows) {
+            (Some(x), Some(y)) if x.map() != y.map() || x.count() != y.count() => return false,
+            (x, y) => x.as_ref().or(y.as_ref()),
+        };
+        let sixteen = |group: &Group| group.members.iter().any(|&m| self.nodes[m].dtype.is_16bit());
+        if a.len != b.len || (rows.is_some() && (sixteen(a) || sixteen(b))) {
+            return false;
+        }
+        let crossing = a.members.iter().flat_map(|&m| {
+            let len = self.operand_len(m);
+            self.reads[m].iter().filter(|r| self.group_of[r.base] == Some(other)).map(move |r| (r, len))
+        });
+        let values = crossing.into_iter().all(|(read, len)| self.is_value(read, len, a, rows));
+        let detour = self.deps[g].iter().any(|&h| h != other && self.depends(h, other));
+        values && !detour && self.buffers(&[g, other], None) <= BUFFERS_MAX
+    }
+
+    /// The groups in an order in which they can run: always the earliest that is ready.
+    fn ordered(self) -> Vec<Group> {
+        let mut done: BTreeSet<usize> = BTreeSet::new();
+        let mut left: Vec<usize> =
+            (0..self.groups.len()).filter(|&g| !self.groups[g].members.is_empty()).collect();
+        left.sort_by_key(|&g| self.groups[g].members[0]);
+        let mut out = Vec::with_capacity(left.len());
+        while let Some(next) = left.iter().position(|&g| self.deps[g].is_subset(&done)) {
+            let g = left.remove(next);
+            done.insert(g);
+            out.push(self.groups[g].clone());
+        }
+        debug_assert!(left.is_empty(), "groups depend on one another in a circle");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ir::Builder;
+    use super::*;
+    use vorpal_kernels::{Lane, Lanes, ReduceKind, ResultType, ScalarFn, map1, map2};
+    use vorpal_tensor::DType;
+
+    const fn binary(name: &'static str, cpu: fn(&[&Lane<'_>], &mut Lanes)) -> ScalarFn {
+        ScalarFn { name, arity: 2, result: ResultType::Last, wgsl: "", support: "", cpu, flops: 1 }
+    }
+    static SUB: ScalarFn = binary("sub", |a, o| map2(a, o, |x: f32, y: f32| x - y));
+    static DIV: ScalarFn = binary("div", |a, o| map2(a, o, |x: f32, y: f32| x / y));
+    static ADD: ScalarFn = binary("add", |a, o| map2(a, o, |x: f32, y: f32| x + y));
+    static EXP: ScalarFn =
+        ScalarFn { name: "exp", arity: 1, cpu: |a, o| map1(a, o, |x: f32| x.exp()), ..binary("", |_, _| ()) };
+
+    fn matrix(b: &mut Builder, index: usize, rows: usize, cols: usize) -> NodeId {
+        let x = b.input(index, rows * cols, DType::F32);
+        b.view(x, |l| l.reshape(&Shape::from([rows, cols]))).expect("a view")
+    }
+
+    fn spread(b: &mut Builder, x: NodeId, shape: [usize; 2]) -> NodeId {
+        let shape = Shape::from(shape);
+        b.view(x, |l| Some(l.broadcast_to(&shape))).expect("a view")
+    }
+
+    fn softmax(b: &mut Builder, x: NodeId, shape: [usize; 2]) -> NodeId {
+        let max = b.reduce(ReduceKind::Max, x, &[false, true]);
+        let max = spread(b, max, shape);
+        let shifted = b.call(&SUB, &[x, max]);
+        let e = b.call(&EXP, &[shifted]);
+        let sum = b.reduce(ReduceKind::Sum, e, &[false, true]);
+        let sum = spread(b, sum, shape);
+        b.call(&DIV, &[e, sum])
+    }
+
+    #[test]
+    fn softmax_is_one_row_kernel() {
+        let mut b = Builder::new();
+        let x = matrix(&mut b, 0, 5, 7);
+        let y = softmax(&mut b, x, [5, 7]);
+        let groups = fuse(b.nodes(), &[y], true);
+        assert_eq!(groups.len(), 1);
+        assert_eq!(groups[0].members.len(), 5);
+        assert!(groups[0].rows.is_some());
+        assert_eq!(fuse(b.nodes(), &[y], false).len(), 5);
+    }
+
+    #[test]
+    fn reductions_over_other_rows_stay_apart() {
+        let mut b = Builder::new();
+        let x = matrix(&mut b, 0, 5, 7);
+        let e = b.call(&EXP, &[x]);
+        let rows = b.reduce(ReduceKind::Sum, e, &[false, true]);
+        let cols = b.reduce(ReduceKind::Sum, e, &[true, false]);
+        let groups = fuse(b.nodes(), &[rows, cols], true);
+        assert_eq!(groups.len(), 2);
+        assert_eq!(groups[0].members, [e, rows]);
+    }
+
+    #[test]
+    fn a_transposed_read_needs_a_buffer() {
+        let mut b = Builder::new();
+        let x = matrix(&mut b, 0, 4, 4);
+        let e = b.call(&EXP, &[x]);
+        let t = b.view(e, |l| Some(l.permute(&[1, 0]))).expect("a view");
+        let y = b.call(&ADD, &[e, t]);
+        assert_eq!(fuse(b.nodes(), &[y], true).len(), 2);
+    }
+
+    #[test]
+    fn independent_chains_merge_where_they_meet() {
+        let mut b = Builder::new();
+        let (x, z) = (matrix(&mut b, 0, 3, 4), matrix(&mut b, 1, 3, 4));
+        let (ex, ez) = (b.call(&EXP, &[x]), b.call(&EXP, &[z]));
+        let y = b.call(&ADD, &[ex, ez]);
+        let groups = fuse(b.nodes(), &[y], true);
+        assert_eq!(groups.len(), 1);
+        assert_eq!(groups[0].members, [ex, ez, y]);
+    }
+
+    #[test]
+    fn a_detour_through_another_kernel_is_no_cycle() {
+        let mut b = Builder::new();
+        let x = matrix(&mut b, 0, 4, 4);
+        let e = b.call(&EXP, &[x]);
+        let t = b.view(e, |l| Some(l.permute(&[1, 0]))).expect("a view");
+        let detour = b.call(&EXP, &[t]);
+        let y = b.call(&ADD, &[e, detour]);
+        let groups = fuse(b.nodes(), &[y], true);
+        let order: Vec<usize> = groups.iter().map(|g| g.members[0]).collect();
+        assert_eq!(groups.iter().map(|g| g.members.len()).sum::<usize>(), 3);
+        assert!(order.windows(2).all(|w| w[0] < w[1]));
+        assert_eq!(groups[0].members, [e]);
+    }
+
+    #[test]
+    fn bindings_stay_within_webgpu() {
+        let mut b = Builder::new();
+        let mut sum = matrix(&mut b, 0, 2, 3);
+        for index in 1..20 {
+            let x = matrix(&mut b, index, 2, 3);
+            sum = b.call(&ADD, &[sum, x]);
+        }
+        let groups = fuse(b.nodes(), &[sum], true);
+        assert_eq!(groups.len(), 4, "each sums seven inputs or six and a partial sum");
+    }
+}
