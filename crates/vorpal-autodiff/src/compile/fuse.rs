@@ -44,7 +44,7 @@ impl Rows {
     }
 
     /// Number of rows.
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.shape.iter().zip(&self.axes).filter(|&(_, &r)| !r).map(|(&d, _)| d).product()
     }
 }

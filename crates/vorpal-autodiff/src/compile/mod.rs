@@ -2,3 +2,5 @@
 
 pub mod fuse;
 pub mod ir;
+pub mod lower;
+pub mod memory;
