@@ -1,1 +1,3 @@
 //! Modules, initialisers, optimisers, checkpoints and data for Vorpal.
+
+pub mod data;
