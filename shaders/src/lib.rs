@@ -4,6 +4,9 @@
 //! default bodies ([`Linker::replace`]), `override` constants ([`Shader::constants`]) and added
 //! declarations ([`Linker::append`]); there are no holes in the text.
 
+/// Philox 4×32-10: `philox4x32` and `philox_word`. Shared functions, no entry point.
+pub const PHILOX: &str = include_str!("../shared/philox.wgsl");
+
 /// A complete shader, ready to compile. Its entry point is `main`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shader {
