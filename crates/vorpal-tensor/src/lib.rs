@@ -1,11 +1,29 @@
 //! Devices, buffers, dtypes, shapes and layouts of Vorpal.
 
+mod buffer;
+mod device;
 mod dtype;
 mod error;
+mod gpu;
+mod host;
+mod info;
 mod layout;
+mod memory_limit;
+mod pool;
+mod replay;
+mod rng;
 mod shape;
+mod stats;
 
+pub use buffer::Buffer;
+pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{At, Error, Result};
+pub use gpu::{Binding, Pipeline, PipelineDesc};
+pub use host::{ReadGuard, WriteGuard};
+pub use info::{DeviceInfo, DeviceKind, Limits};
 pub use layout::{Layout, Strides};
+pub use replay::{PARAMS_BYTES, Replay, Step};
+pub use rng::RngState;
 pub use shape::Shape;
+pub use stats::Stats;

@@ -1,0 +1,538 @@
+//! Adapters through wgpu: memory, pipelines, transfers.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+use crate::device::{Backend, NEXT_ALLOCATION, lock};
+use crate::pool::Pool;
+use crate::{Device, DeviceInfo, DeviceKind, Error, Limits, Result};
+
+/// How a kernel binds a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binding {
+    /// Storage, only read.
+    StorageRead,
+    /// Storage, written.
+    StorageWrite,
+    /// 256 bytes of run-time scalars.
+    Uniform,
+}
+
+/// Everything that makes a pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineDesc<'a> {
+    /// Name for errors and debuggers; not part of the identity.
+    pub kernel: &'a str,
+    /// WGSL text with the entry point `main`.
+    pub source: &'a str,
+    /// Values of `override` constants.
+    pub constants: &'a [(&'static str, f64)],
+    /// What is bound, in order.
+    pub bindings: &'a [Binding],
+}
+
+/// A compiled shader.
+#[derive(Clone)]
+pub struct Pipeline(pub(crate) Arc<Compiled>);
+
+pub(crate) struct Compiled {
+    pub label: String,
+    pub layout: wgpu::BindGroupLayout,
+    pub pipeline: wgpu::ComputePipeline,
+}
+
+impl Pipeline {
+    /// Name of the kernel it was first compiled for.
+    pub fn label(&self) -> &str {
+        &self.0.label
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pipeline({})", self.0.label)
+    }
+}
+
+/// Identity of a pipeline: text, constants by their bits, bindings.
+type PipelineKey = (String, Vec<(&'static str, u64)>, Vec<Binding>);
+
+/// Bytes of the fault buffer: code, index, two spare words.
+pub(crate) const FAULT_BYTES: u64 = 16;
+
+/// Submissions that may be on their way before the next one waits, so that memory stays bounded.
+const IN_FLIGHT_MAX: usize = 4;
+
+pub(crate) struct Gpu {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pool: Mutex<Pool<(u64, wgpu::Buffer)>>,
+    /// Buffers that the host maps to read, by size.
+    staging: Mutex<Vec<wgpu::Buffer>>,
+    staging_allocated: AtomicU64,
+    pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
+    pipelines_created: AtomicU64,
+    pub fault: wgpu::Buffer,
+    /// What went wrong outside of any call.
+    trouble: Arc<Mutex<Option<Error>>>,
+    in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+}
+
+/// An adapter that may be opened as a device, once.
+pub(crate) struct Adapter {
+    pub info: DeviceInfo,
+    adapter: wgpu::Adapter,
+    device: OnceLock<Device>,
+    opening: Mutex<()>,
+}
+
+/// Every adapter, graphics cards first; found once.
+pub(crate) async fn adapters() -> &'static [Adapter] {
+    static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
+    if let Some(known) = ADAPTERS.get() {
+        return known;
+    }
+    let found = find_adapters().await;
+    ADAPTERS.get_or_init(|| found)
+}
+
+async fn find_adapters() -> Vec<Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let mut seen: Vec<(String, u32, u32)> = Vec::new();
+    let mut found: Vec<(DeviceKind, wgpu::Adapter)> = Vec::new();
+    for adapter in instance.enumerate_adapters(wgpu::Backends::all()).await {
+        let info = adapter.get_info();
+        let identity = (info.name.clone(), info.vendor, info.device);
+        let computes =
+            adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
+        // The same card through a second interface is no second card.
+        if computes && !seen.contains(&identity) {
+            seen.push(identity);
+            found.push((kind(info.device_type), adapter));
+        }
+    }
+    let rank = |kind: &DeviceKind| match kind {
+        DeviceKind::Discrete => 0,
+        DeviceKind::Integrated => 1,
+        DeviceKind::Virtual => 2,
+        DeviceKind::Other | DeviceKind::NativeCpu => 3,
+        DeviceKind::Software => 4,
+    };
+    found.sort_by_key(|(kind, _)| rank(kind));
+    let (mut cards, mut software) = (0, 0);
+    let numbered = found.into_iter().map(|(kind, adapter)| {
+        let selector = if kind == DeviceKind::Software {
+            software += 1;
+            if software == 1 { "software".to_string() } else { format!("software:{}", software - 1) }
+        } else {
+            cards += 1;
+            format!("gpu:{}", cards - 1)
+        };
+        let info = describe(&adapter, kind, selector);
+        Adapter { info, adapter, device: OnceLock::new(), opening: Mutex::new(()) }
+    });
+    numbered.collect()
+}
+
+fn kind(device_type: wgpu::DeviceType) -> DeviceKind {
+    match device_type {
+        wgpu::DeviceType::DiscreteGpu => DeviceKind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => DeviceKind::Integrated,
+        wgpu::DeviceType::VirtualGpu => DeviceKind::Virtual,
+        wgpu::DeviceType::Cpu => DeviceKind::Software,
+        wgpu::DeviceType::Other => DeviceKind::Other,
+    }
+}
+
+/// Optional features worth asking for.
+fn wanted_features() -> wgpu::Features {
+    wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+        | wgpu::Features::SUBGROUP
+        | wgpu::Features::SHADER_F16
+}
+
+fn describe(adapter: &wgpu::Adapter, kind: DeviceKind, selector: String) -> DeviceInfo {
+    let (info, limits) = (adapter.get_info(), adapter.limits());
+    let features = adapter.features() & wanted_features();
+    DeviceInfo {
+        name: info.name,
+        selector,
+        kind,
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        features: features.iter_names().map(|(name, _)| name.to_lowercase()).collect(),
+        limits: Limits {
+            max_buffer_bytes: limits.max_buffer_size,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            max_groups: limits.max_compute_workgroups_per_dimension,
+        },
+    }
+}
+
+impl Adapter {
+    /// The device of this adapter; the same one every time.
+    pub async fn open(&self) -> Result<Device> {
+        if let Some(device) = self.device.get() {
+            return Ok(device.clone());
+        }
+        let request = self.adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("vorpal"),
+            required_features: self.adapter.features() & wanted_features(),
+            required_limits: self.adapter.limits(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        });
+        let lost = |e: wgpu::RequestDeviceError| Error::DeviceLost {
+            device: self.info.name.clone(),
+            reason: e.to_string(),
+        };
+        let (device, queue) = request.await.map_err(lost)?;
+        let _one_at_a_time = lock(&self.opening);
+        let made = self.device.get_or_init(|| {
+            Device::new(self.info.clone(), |limit| {
+                Backend::Gpu(Box::new(Gpu::new(device, queue, limit, &self.info.name)))
+            })
+        });
+        Ok(made.clone())
+    }
+}
+
+impl Gpu {
+    fn new(device: wgpu::Device, queue: wgpu::Queue, limit: u64, name: &str) -> Gpu {
+        let trouble: Arc<Mutex<Option<Error>>> = Arc::default();
+        let (slot, lost_name) = (trouble.clone(), name.to_string());
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                let error = Error::DeviceLost { device: lost_name.clone(), reason: message };
+                lock(&slot).get_or_insert(error);
+            }
+        });
+        let slot = trouble.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&slot).get_or_insert_with(|| Error::internal("wgpu", one_line(&error.to_string())));
+        }));
+        let fault = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("fault"),
+            size: FAULT_BYTES,
+            usage: storage_usage(),
+            mapped_at_creation: false,
+        });
+        Gpu {
+            device,
+            queue,
+            pool: Mutex::new(Pool::new(limit)),
+            staging: Mutex::new(Vec::new()),
+            staging_allocated: AtomicU64::new(0),
+            pipelines: Mutex::new(HashMap::new()),
+            pipelines_created: AtomicU64::new(0),
+            fault,
+            trouble,
+            in_flight: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// What went wrong since this was last asked.
+    pub fn healthy(&self) -> Result<()> {
+        let mut trouble = lock(&self.trouble);
+        match &*trouble {
+            None => Ok(()),
+            // A lost device stays lost.
+            Some(error @ Error::DeviceLost { .. }) => Err(error.clone()),
+            Some(_) => trouble.take().map_or(Ok(()), Err),
+        }
+    }
+
+    pub fn memory_stats(&self) -> (u64, u64, u64, u64, u64) {
+        let pool = lock(&self.pool);
+        let allocated = pool.allocated + self.staging_allocated.load(Ordering::Relaxed);
+        let pipelines = self.pipelines_created.load(Ordering::Relaxed);
+        (pipelines, allocated, pool.in_use, pool.pooled, pool.peak)
+    }
+
+    pub fn room(&self, bytes: u64) -> (bool, u64, u64) {
+        let pool = lock(&self.pool);
+        (pool.has_room(bytes), pool.in_use, pool.limit)
+    }
+
+    /// A buffer of a size class, from the pool or new.
+    pub fn take(&self, device: &Device, class: usize) -> Result<(u64, wgpu::Buffer)> {
+        self.healthy()?;
+        let mut pool = lock(&self.pool);
+        if let Some(buffer) = pool.take(class) {
+            return Ok(buffer);
+        }
+        if !pool.has_room(class as u64) {
+            return Err(device.out_of_memory(class as u64, pool.in_use, pool.limit));
+        }
+        for (_, released) in pool.make_room(class) {
+            released.destroy();
+        }
+        let desc = wgpu::BufferDescriptor {
+            label: None,
+            size: class as u64,
+            usage: storage_usage(),
+            mapped_at_creation: false,
+        };
+        match self.create_buffer(&desc) {
+            Some(buffer) => {
+                pool.added(class);
+                Ok((NEXT_ALLOCATION.fetch_add(1, Ordering::Relaxed), buffer))
+            }
+            None => Err(device.out_of_memory(class as u64, pool.in_use, pool.limit)),
+        }
+    }
+
+    /// A new buffer, or `None` when the adapter has no room.
+    fn create_buffer(&self, desc: &wgpu::BufferDescriptor<'_>) -> Option<wgpu::Buffer> {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let buffer = self.device.create_buffer(desc);
+            pollster::block_on(scope.pop()).is_none().then_some(buffer)
+        }
+        // A browser answers only later; what it refuses surfaces as trouble of the device.
+        #[cfg(target_arch = "wasm32")]
+        Some(self.device.create_buffer(desc))
+    }
+
+    /// Takes a buffer back. Released ones are destroyed, so that bind groups in caches keep no memory.
+    pub fn give(&self, class: usize, id: u64, buffer: wgpu::Buffer) {
+        for (_, released) in lock(&self.pool).give(class, (id, buffer)) {
+            released.destroy();
+        }
+    }
+
+    /// Writes bytes, before whatever is submitted next.
+    pub fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+        self.healthy()?;
+        let whole = bytes.len() / 4 * 4;
+        self.queue.write_buffer(buffer, 0, &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut word = [0u8; 4];
+            word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.queue.write_buffer(buffer, whole as u64, &word);
+        }
+        Ok(())
+    }
+
+    /// Hands commands to the queue, waiting while too many are on their way.
+    pub fn submit(&self, commands: wgpu::CommandBuffer) -> Result<wgpu::SubmissionIndex> {
+        let index = self.queue.submit([commands]);
+        let mut in_flight = lock(&self.in_flight);
+        in_flight.push_back(index.clone());
+        if in_flight.len() > IN_FLIGHT_MAX
+            && let Some(oldest) = in_flight.pop_front()
+        {
+            drop(in_flight);
+            self.wait(oldest)?;
+        }
+        Ok(index)
+    }
+
+    fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
+        if cfg!(not(target_arch = "wasm32")) {
+            let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
+            self.device.poll(wait).map_err(|e| self.lost(&e.to_string()))?;
+        }
+        self.healthy()
+    }
+
+    fn lost(&self, reason: &str) -> Error {
+        match self.healthy() {
+            Err(error) => error,
+            Ok(()) => Error::DeviceLost { device: "adapter".into(), reason: reason.into() },
+        }
+    }
+
+    pub fn synchronize(&self) -> Result<()> {
+        let newest = lock(&self.in_flight).back().cloned();
+        newest.map_or(Ok(()), |index| self.wait(index))?;
+        self.healthy()
+    }
+
+    /// Copies a buffer to the host, with whatever fault was reported before.
+    pub async fn read(&self, device: &Device, buffer: &wgpu::Buffer, bytes: usize) -> Result<Vec<u8>> {
+        self.healthy()?;
+        let padded = (bytes as u64).next_multiple_of(4);
+        let staging = self.staging(padded + FAULT_BYTES);
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        if padded > 0 {
+            encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, padded);
+        }
+        encoder.copy_buffer_to_buffer(&self.fault, 0, &staging, padded, FAULT_BYTES);
+        let index = self.submit(encoder.finish())?;
+        let range = 0..padded + FAULT_BYTES;
+        let mapped = Mapping::start(&staging, range.clone());
+        self.wait(index)?;
+        mapped.await.map_err(|e| self.lost(&e.to_string()))?;
+        let view = staging.get_mapped_range(range).map_err(|e| self.lost(&e.to_string()))?;
+        let out = view[..bytes].to_vec();
+        let fault: [u32; 2] = bytemuck::pod_read_unaligned(&view[padded as usize..padded as usize + 8]);
+        drop(view);
+        staging.unmap();
+        lock(&self.staging).push(staging);
+        if fault[0] != 0 {
+            self.queue.write_buffer(&self.fault, 0, &[0; FAULT_BYTES as usize]);
+            return Err(device.fault(fault[0], fault[1] as i32));
+        }
+        Ok(out)
+    }
+
+    /// A buffer the host can map: the smallest kept one that is large enough, else a new one.
+    fn staging(&self, bytes: u64) -> wgpu::Buffer {
+        let mut kept = lock(&self.staging);
+        let fits = |b: &wgpu::Buffer| b.size() >= bytes && b.size() <= (4 * bytes).max(64 << 10);
+        let best = (0..kept.len()).filter(|&k| fits(&kept[k])).min_by_key(|&k| kept[k].size());
+        if let Some(k) = best {
+            return kept.swap_remove(k);
+        }
+        if kept.len() >= 16 {
+            kept.remove(0).destroy();
+        }
+        self.staging_allocated.fetch_add(1, Ordering::Relaxed);
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: Pool::<()>::class(bytes as usize) as u64,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// The pipeline of a shader, compiled at its first use.
+    pub fn pipeline(&self, device: &Device, desc: &PipelineDesc<'_>) -> Result<Pipeline> {
+        self.healthy()?;
+        let constants = desc.constants.iter().map(|&(name, value)| (name, value.to_bits())).collect();
+        let key: PipelineKey = (desc.source.to_string(), constants, desc.bindings.to_vec());
+        let mut known = lock(&self.pipelines);
+        if let Some(pipeline) = known.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let made = self.compile(device, desc)?;
+        self.pipelines_created.fetch_add(1, Ordering::Relaxed);
+        known.insert(key, made.clone());
+        Ok(made)
+    }
+
+    fn compile(&self, device: &Device, desc: &PipelineDesc<'_>) -> Result<Pipeline> {
+        let _ = device;
+        let label = Some(desc.kernel);
+        #[cfg(not(target_arch = "wasm32"))]
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = trusted_module(&self.device, desc);
+        let entries: Vec<_> = desc.bindings.iter().enumerate().map(|(k, b)| layout_entry(k, *b)).collect();
+        let layout = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: desc.constants,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            let message = one_line(&error.to_string());
+            return Err(Error::Shader { kernel: desc.kernel.into(), message });
+        }
+        Ok(Pipeline(Arc::new(Compiled { label: desc.kernel.into(), layout, pipeline })))
+    }
+}
+
+/// A module without bounds checks and loop bounds.
+///
+/// Every shader here is Vorpal's own or comes through the same kernel contract: its launcher proves
+/// that indices stay inside the buffers it binds and that loops end. `VORPAL_CHECKED=1` keeps the checks.
+#[allow(unsafe_code)]
+fn trusted_module(device: &wgpu::Device, desc: &PipelineDesc<'_>) -> wgpu::ShaderModule {
+    let module = wgpu::ShaderModuleDescriptor {
+        label: Some(desc.kernel),
+        source: wgpu::ShaderSource::Wgsl(desc.source.into()),
+    };
+    if std::env::var_os("VORPAL_CHECKED").is_some_and(|v| v == "1") {
+        return device.create_shader_module(module);
+    }
+    let mut checks = wgpu::ShaderRuntimeChecks::checked();
+    checks.bounds_checks = false;
+    checks.force_loop_bounding = false;
+    // SAFETY: see above; the checks that remain are those no launcher can prove.
+    unsafe { device.create_shader_module_trusted(module, checks) }
+}
+
+fn layout_entry(binding: usize, kind: Binding) -> wgpu::BindGroupLayoutEntry {
+    let ty = match kind {
+        Binding::Uniform => wgpu::BufferBindingType::Uniform,
+        Binding::StorageRead => wgpu::BufferBindingType::Storage { read_only: true },
+        Binding::StorageWrite => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding: binding as u32,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}
+
+fn storage_usage() -> wgpu::BufferUsages {
+    wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A map request on its way.
+struct Mapping(Arc<Mutex<MappingState>>);
+
+#[derive(Default)]
+struct MappingState {
+    done: Option<std::result::Result<(), wgpu::BufferAsyncError>>,
+    waker: Option<Waker>,
+}
+
+impl Mapping {
+    fn start(buffer: &wgpu::Buffer, range: std::ops::Range<u64>) -> Mapping {
+        let state: Arc<Mutex<MappingState>> = Arc::default();
+        let told = state.clone();
+        buffer.map_async(wgpu::MapMode::Read, range, move |result| {
+            let mut state = lock(&told);
+            state.done = Some(result);
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+        });
+        Mapping(state)
+    }
+}
+
+impl Future for Mapping {
+    type Output = std::result::Result<(), wgpu::BufferAsyncError>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = lock(&self.0);
+        match state.done.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
