@@ -7,6 +7,25 @@
 /// Philox 4×32-10: `philox4x32` and `philox_word`. Shared functions, no entry point.
 pub const PHILOX: &str = include_str!("../shared/philox.wgsl");
 
+/// `is_nan`, rounding to 16-bit floats, saturating conversions, the order of floats. Shared functions, no
+/// entry point.
+pub const BITS: &str = include_str!("../shared/bits.wgsl");
+
+/// `erf`, the error function. Shared function, no entry point.
+pub const ERF: &str = include_str!("../shared/erf.wgsl");
+
+/// `power`: `pow` for bases of any sign. Shared function, no entry point.
+pub const POWER: &str = include_str!("../shared/power.wgsl");
+
+/// Fused pointwise expressions.
+pub const POINTWISE: &str = include_str!("../pointwise.wgsl");
+
+/// Fused reductions, one row per invocation.
+pub const ROW_THREAD: &str = include_str!("../row_thread.wgsl");
+
+/// Fused reductions, one row per workgroup.
+pub const ROW_GROUP: &str = include_str!("../row_group.wgsl");
+
 /// A complete shader, ready to compile. Its entry point is `main`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shader {

@@ -1,0 +1,427 @@
+//! WGSL text from fused programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use vorpal_shaders::BITS;
+use vorpal_tensor::{DType, Error, Layout, Result};
+
+use crate::{Access, Arg, Domain, Epilogue, Inst, Program, ReduceKind, ScalarFn, ValueId};
+
+/// Run-time scalars one launch can take: what fits 256 bytes.
+pub const SCALARS_MAX: usize = 64;
+
+/// The parts of a shader that come from a program.
+#[derive(Debug)]
+pub(crate) struct Emitter<'a> {
+    program: &'a Program,
+    args: &'a [Arg],
+    types: Vec<DType>,
+    /// Name of every argument in the shader.
+    names: Vec<String>,
+    /// Functions and variables, each once.
+    declarations: BTreeSet<String>,
+    /// Shared files that are called.
+    support: BTreeMap<&'static str, ()>,
+    fresh: usize,
+}
+
+/// WGSL type of computed values.
+fn wgsl(dtype: DType) -> &'static str {
+    match dtype.compute() {
+        DType::I32 => "i32",
+        DType::U32 => "u32",
+        DType::Bool => "bool",
+        _ => "f32",
+    }
+}
+
+/// WGSL type of stored words.
+fn stored(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::I32 => "i32",
+        _ => "u32",
+    }
+}
+
+impl<'a> Emitter<'a> {
+    pub fn new(program: &'a Program, args: &'a [Arg]) -> Emitter<'a> {
+        Emitter {
+            program,
+            args,
+            types: program.types(args),
+            names: (0..args.len()).map(|k| format!("b{k}")).collect(),
+            declarations: BTreeSet::new(),
+            support: BTreeMap::new(),
+            fresh: 0,
+        }
+    }
+
+    /// Declarations of the buffers from argument `first` on, and of the params where there are scalars.
+    pub fn bindings(&self, first: usize, scalars: usize) -> Result<String> {
+        let mut out = String::new();
+        for (k, arg) in self.args.iter().enumerate().skip(first) {
+            let access = if arg.access == Access::Read { "read" } else { "read_write" };
+            let (name, ty) = (&self.names[k], stored(arg.dtype));
+            let _ = writeln!(out, "@group(0) @binding({k}) var<storage, {access}> {name}: array<{ty}>;");
+        }
+        if scalars > SCALARS_MAX {
+            return Err(Error::internal("emit", format!("{scalars} scalars in one launch")));
+        }
+        if scalars > 0 {
+            let k = self.args.len();
+            let _ = writeln!(out, "@group(0) @binding({k}) var<uniform> params: array<vec4<u32>, 16>;");
+        }
+        Ok(out)
+    }
+
+    /// Everything that was called: declarations, functions, shared files.
+    pub fn declared(&self) -> String {
+        let mut out = String::new();
+        for text in self.support.keys() {
+            let _ = writeln!(out, "{text}");
+        }
+        for text in &self.declarations {
+            let _ = writeln!(out, "{text}");
+        }
+        out
+    }
+
+    /// Type of a value in the shader.
+    pub fn type_of(&self, v: ValueId) -> &'static str {
+        wgsl(self.types[v])
+    }
+
+    /// dtype of a value.
+    pub fn dtype_of(&self, v: ValueId) -> DType {
+        self.types[v]
+    }
+
+    /// `let vN = …;` for one instruction. `index` names the linear index of each domain.
+    pub fn value(&mut self, v: ValueId, index: impl Fn(Domain) -> String) -> Result<String> {
+        let program = self.program;
+        let mut before = String::new();
+        let text = match &program.insts[v] {
+            Inst::Const { value, dtype } => self.constant(*value, *dtype),
+            Inst::Scalar { index, dtype } => scalar(*index, *dtype),
+            Inst::Place { layout, domain } => self.place(layout, &index(*domain), &mut before).0,
+            Inst::Load { arg, layout, fill, domain } => {
+                let (place, guard) = self.place(layout, &index(*domain), &mut before);
+                self.load(*arg, &place, guard.as_deref(), *fill, &mut before)
+            }
+            Inst::Call { f, args } => {
+                let name = self.function(f, args)?;
+                let list: Vec<String> = args.iter().map(|a| format!("v{a}")).collect();
+                format!("{name}({})", list.join(", "))
+            }
+            Inst::Cast { x, dtype } => self.cast(&format!("v{x}"), self.types[*x], *dtype),
+            Inst::Acc { .. } => "acc".into(),
+            Inst::Reduce { .. } => {
+                return Err(Error::internal("emit", "a reduction outside of a row kernel"));
+            }
+        };
+        Ok(format!("{before}    let v{v} = {text};\n"))
+    }
+
+    /// A constant of the computed type.
+    fn constant(&mut self, value: f64, dtype: DType) -> String {
+        match dtype.compute() {
+            DType::I32 if value as i32 == i32::MIN => "(-2147483647i - 1i)".into(),
+            DType::I32 => format!("{}i", value as i32),
+            DType::U32 => format!("{}u", value as u32),
+            DType::Bool => (value != 0.0).to_string(),
+            _ => self.float(value as f32),
+        }
+    }
+
+    /// An f32 constant. WGSL has no literals for infinities and NaN, and evaluates bit casts of constants: those
+    /// values go through a variable.
+    pub fn float(&mut self, value: f32) -> String {
+        if value.is_finite() {
+            return format!("{value:e}f");
+        }
+        let bits = value.to_bits();
+        self.declarations.insert(format!("var<private> bits_{bits:08x}: u32 = 0x{bits:08x}u;"));
+        format!("bitcast<f32>(bits_{bits:08x})")
+    }
+
+    /// Place of a linear index under a layout, and the condition under which it is backed by the buffer.
+    /// Arithmetic is modulo 2³², so negative strides and offsets need no signs.
+    pub fn place(&mut self, layout: &Layout, index: &str, before: &mut String) -> (String, Option<String>) {
+        let layout = layout.collapse();
+        let word = |x: isize| x as u32;
+        let (mut terms, mut guards) = (Vec::new(), Vec::new());
+        if layout.offset != 0 {
+            terms.push(format!("{}u", word(layout.offset)));
+        }
+        let mut rest = index.to_string();
+        for axis in (0..layout.shape.len()).rev() {
+            let (size, stride) = (layout.shape[axis], layout.strides[axis]);
+            let bound = layout.bounds.get(axis).copied().filter(|&(lo, hi)| lo > 0 || hi < size);
+            let coordinate = if axis == 0 { rest.clone() } else { format!("({rest} % {size}u)") };
+            if stride != 0 || bound.is_some() {
+                let name = self.name("c");
+                let _ = writeln!(before, "    let {name} = {coordinate};");
+                match stride {
+                    0 => {}
+                    1 => terms.push(name.clone()),
+                    _ => terms.push(format!("{name} * {}u", word(stride))),
+                }
+                if let Some((lo, hi)) = bound {
+                    guards.push(format!("({name} >= {lo}u && {name} < {hi}u)"));
+                }
+            }
+            if axis > 0 {
+                let name = self.name("q");
+                let _ = writeln!(before, "    let {name} = {rest} / {size}u;");
+                rest = name;
+            }
+        }
+        let place = if terms.is_empty() { "0u".into() } else { terms.join(" + ") };
+        let guard = (!guards.is_empty()).then(|| guards.join(" && "));
+        (format!("({place})"), guard)
+    }
+
+    fn name(&mut self, prefix: &str) -> String {
+        self.fresh += 1;
+        format!("{prefix}{}", self.fresh)
+    }
+
+    /// Reads one element; outside of the guard nothing is read but element 0.
+    fn load(
+        &mut self,
+        arg: usize,
+        place: &str,
+        guard: Option<&str>,
+        fill: f64,
+        before: &mut String,
+    ) -> String {
+        let (buffer, dtype) = (self.names[arg].clone(), self.args[arg].dtype);
+        let at = self.name("p");
+        match guard {
+            Some(guard) => {
+                let _ = writeln!(
+                    before,
+                    "    let {at}_in = {guard};\n    let {at} = select(0u, {place}, {at}_in);"
+                );
+            }
+            None => {
+                let _ = writeln!(before, "    let {at} = {place};");
+            }
+        }
+        let value = match dtype {
+            DType::Bool => format!("({buffer}[{at}] != 0u)"),
+            DType::F16 => {
+                self.support.insert(BITS, ());
+                format!("f16_value(({buffer}[{at} / 2u] >> (16u * ({at} % 2u))) & 0xffffu)")
+            }
+            DType::BF16 => {
+                let _ = writeln!(before, "    let {at}_w = {buffer}[{at} / 2u];");
+                format!("bitcast<f32>(select({at}_w << 16u, {at}_w & 0xffff0000u, {at} % 2u == 1u))")
+            }
+            _ => format!("{buffer}[{at}]"),
+        };
+        match guard {
+            Some(_) => format!("select({}, {value}, {at}_in)", self.constant(fill, dtype)),
+            None => value,
+        }
+    }
+
+    /// The function of a scalar function at the types of its operands.
+    fn function(&mut self, f: &'static ScalarFn, args: &[ValueId]) -> Result<String> {
+        if args.len() != f.arity {
+            return Err(Error::internal("emit", format!("{} takes {} operands", f.name, f.arity)));
+        }
+        if !f.support.is_empty() {
+            self.support.insert(f.support, ());
+        }
+        let types: Vec<&str> = args.iter().map(|&a| wgsl(self.types[a])).collect();
+        let result = match f.result {
+            crate::ResultType::Last => types[types.len() - 1],
+            crate::ResultType::Bool => "bool",
+            crate::ResultType::F32 => "f32",
+            crate::ResultType::U32 => "u32",
+        };
+        let name = format!("call_{}_{}", f.name, types.join("_"));
+        let list: Vec<String> =
+            ["a", "b", "c"].iter().zip(&types).map(|(name, ty)| format!("{name}: {ty}")).collect();
+        let text = format!("fn {name}({}) -> {result} {{ return {}; }}", list.join(", "), f.wgsl);
+        self.declarations.insert(text);
+        Ok(name)
+    }
+
+    fn cast(&mut self, x: &str, from: DType, to: DType) -> String {
+        let from = from.compute();
+        let as_float = match from {
+            DType::Bool => format!("select(0.0, 1.0, {x})"),
+            DType::I32 | DType::U32 => format!("f32({x})"),
+            _ => x.to_string(),
+        };
+        match to {
+            DType::F16 | DType::BF16 => {
+                self.support.insert(BITS, ());
+                format!("round_{to}({as_float})")
+            }
+            DType::F32 | DType::F64 => as_float,
+            DType::I32 | DType::U32 if from.is_float() => {
+                self.support.insert(BITS, ());
+                format!("f32_to_{to}({x})")
+            }
+            DType::I32 | DType::U32 if from == DType::Bool => {
+                format!("select(0{0}, 1{0}, {x})", &to.name()[..1])
+            }
+            DType::I32 | DType::U32 => format!("{to}({x})"),
+            DType::Bool => match from {
+                DType::Bool => x.to_string(),
+                DType::I32 => format!("({x} != 0i)"),
+                DType::U32 => format!("({x} != 0u)"),
+                _ => format!("({x} != 0.0)"),
+            },
+        }
+    }
+
+    /// The word that stores a value of a 32-bit dtype.
+    fn word(&self, value: &str, arg: usize) -> String {
+        if self.args[arg].dtype == DType::Bool {
+            format!("select(0u, 1u, {value})")
+        } else {
+            value.to_string()
+        }
+    }
+
+    /// Writes a value of a 32-bit dtype at a place.
+    pub fn store(&self, value: &str, arg: usize, place: &str) -> String {
+        format!("    {}[{place}] = {};\n", self.names[arg], self.word(value, arg))
+    }
+
+    /// Two values of a 16-bit dtype as one word.
+    pub fn pack(&mut self, dtype: DType, low: &str, high: &str) -> String {
+        self.support.insert(BITS, ());
+        if dtype == DType::F16 {
+            format!("(f16_bits({low}) | (f16_bits({high}) << 16u))")
+        } else {
+            format!("(bf16_bits({low}) | (bf16_bits({high}) << 16u))")
+        }
+    }
+
+    /// Name of an argument's buffer.
+    pub fn buffer(&self, arg: usize) -> &str {
+        &self.names[arg]
+    }
+
+    /// How a shader reduces at a type.
+    pub fn reducer(&mut self, kind: ReduceKind, dtype: DType) -> Reducer {
+        let ty = dtype.compute();
+        if kind != ReduceKind::Sum {
+            self.support.insert(BITS, ());
+        }
+        match (kind, ty) {
+            (ReduceKind::Sum, DType::I32) => Reducer::new("u32", "0u", "bitcast<u32>", "bitcast<i32>", "sum"),
+            (ReduceKind::Sum, DType::U32) => Reducer::new("u32", "0u", "", "", "sum"),
+            (ReduceKind::Sum, _) => Reducer::new("f32", "0.0", "", "", "sum"),
+            (ReduceKind::Max, DType::I32) => Reducer::new("u32", "0u", "order_i32", "unorder_i32", "max"),
+            (ReduceKind::Min, DType::I32) => {
+                Reducer::new("u32", "0u", "~order_i32", "unorder_i32", "max").down()
+            }
+            (ReduceKind::Max, DType::U32 | DType::Bool) => Reducer::new("u32", "0u", "", "", "max"),
+            (ReduceKind::Min, DType::U32 | DType::Bool) => Reducer::new("u32", "0u", "~", "", "max").down(),
+            (ReduceKind::Max, _) => Reducer::new("u32", "0x007fffffu", "order_f32", "unorder_f32", "max"),
+            (ReduceKind::Min, _) => {
+                Reducer::new("u32", "0x007fffffu", "order_down_f32", "unorder_down_f32", "max")
+            }
+        }
+    }
+}
+
+/// A reduction in shader text: accumulators of type `ty` start as `start`, take `enter(value)` by sum or
+/// maximum, and give `leave(accumulator)`. Minima are maxima of complements, so that one way to join lanes
+/// serves all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reducer {
+    pub ty: &'static str,
+    pub start: &'static str,
+    enter: &'static str,
+    leave: &'static str,
+    join: &'static str,
+    complement: bool,
+}
+
+impl Reducer {
+    fn new(
+        ty: &'static str,
+        start: &'static str,
+        enter: &'static str,
+        leave: &'static str,
+        join: &'static str,
+    ) -> Reducer {
+        Reducer { ty, start, enter, leave, join, complement: false }
+    }
+
+    fn down(self) -> Reducer {
+        Reducer { complement: true, ..self }
+    }
+
+    /// The accumulator `acc` with one more value.
+    pub fn take(&self, acc: &str, value: &str) -> String {
+        let value = format!("{}({value})", self.enter);
+        if self.join == "sum" { format!("{acc} + {value}") } else { format!("max({acc}, {value})") }
+    }
+
+    /// The accumulator joined over the lanes of a workgroup.
+    pub fn joined(&self, acc: &str) -> String {
+        format!("join_{}_{}({acc}, lane)", self.join, self.ty)
+    }
+
+    /// The result.
+    pub fn result(&self, acc: &str) -> String {
+        let tilde = if self.complement { "~" } else { "" };
+        format!("{}({tilde}{acc})", self.leave)
+    }
+}
+
+/// A run-time scalar of the computed type.
+fn scalar(index: usize, dtype: DType) -> String {
+    let word = format!("params[{}][{}]", index / 4, index % 4);
+    match dtype.compute() {
+        DType::U32 => word,
+        DType::I32 => format!("bitcast<i32>({word})"),
+        DType::Bool => format!("({word} != 0u)"),
+        _ => format!("bitcast<f32>({word})"),
+    }
+}
+
+/// Shader text of an epilogue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpilogueText {
+    /// `fn finish(acc: f32, i: u32) { … }`, to replace the one of the shader.
+    pub finish: String,
+    /// Bindings and functions to append.
+    pub declarations: String,
+}
+
+/// Writes an epilogue as the function `finish` of a shader that declares its own inputs and, behind them,
+/// the f32 buffer `out0`, which must be the first of the epilogue's arguments.
+///
+/// # Errors
+/// [`Error::Internal`] when the first argument is another, or a result is stored in 16 bits.
+pub fn emit_epilogue(epilogue: &Epilogue, args: &[Arg]) -> Result<EpilogueText> {
+    let first = args.len() - epilogue.args.len();
+    let fits = epilogue.args.first().is_some_and(|a| a.access != Access::Read && a.dtype == DType::F32);
+    let narrow = epilogue.args.iter().any(|a| a.access != Access::Read && a.dtype.is_16bit());
+    if !fits || narrow {
+        return Err(Error::internal("emit", "an epilogue must store f32 first and no 16-bit floats"));
+    }
+    let mut emitter = Emitter::new(&epilogue.program, args);
+    emitter.names[first] = "out0".into();
+    let mut body = String::new();
+    for v in 0..epilogue.program.insts.len() {
+        body += &emitter.value(v, |_| "i".into())?;
+    }
+    for store in &epilogue.program.stores {
+        body += &emitter.store(&format!("v{}", store.value), store.arg, "i");
+    }
+    let mut declarations = emitter.bindings(first + 1, epilogue.scalars.len())?;
+    declarations += &emitter.declared();
+    Ok(EpilogueText { finish: format!("fn finish(acc: f32, i: u32) {{\n{body}}}"), declarations })
+}
