@@ -1,3 +1,21 @@
 //! The lazy tensor graph of Vorpal: ops, derivatives, compiler and executor.
 
 pub mod compile;
+mod display;
+mod exec;
+mod graph;
+mod op;
+pub mod ops;
+mod transform;
+mod tree;
+
+pub use exec::eval;
+pub use graph::Tensor;
+pub use op::{Key, Misfit, Op, Spec, Vjp};
+pub use ops::Axes;
+pub use ops::pointwise::{Operand, PointwiseFn};
+pub use transform::{grad, value_and_grad, vjp};
+pub use tree::{Tensors, Tree};
+pub use vorpal_tensor::{
+    At, Buffer, DType, Device, DeviceInfo, DeviceKind, Element, Error, Result, Shape, Stats,
+};

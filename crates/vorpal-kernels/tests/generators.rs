@@ -341,9 +341,10 @@ fn softmax_of_many_sizes_and_in_place() {
         let (kernel, program) = softmax(rows, columns);
         let x: Vec<f32> = random.units(rows * columns).iter().map(|v| 30.0 * v).collect();
         let map = row_map(&Shape::from([rows, columns]), &[false, true]);
-        let reference = evaluate(&program, &wide(&[x.clone()]), &[], rows * columns, &map).remove(5);
+        let reference =
+            evaluate(&program, &wide(std::slice::from_ref(&x)), &[], rows * columns, &map).remove(5);
         let case = Case { program, args: vec![], inputs: vec![x.clone()], scalars: vec![] };
-        compare(&kernel, &case, &[reference.clone()], 1e-5);
+        compare(&kernel, &case, std::slice::from_ref(&reference), 1e-5);
         let over = kernel.in_place(0, 1).expect("identity loads");
         let mut buffers = vec![bytes_of(&x)];
         run_native(&*over, &mut buffers, &[]).expect("it runs");

@@ -83,6 +83,8 @@ pub enum Kind {
         kernel: Arc<dyn Kernel>,
         /// Its inputs, in order of its arguments.
         inputs: SmallVec<[NodeId; 6]>,
+        /// Number of the op that asked for it, to blame for indices out of range.
+        origin: usize,
     },
 }
 
@@ -104,6 +106,8 @@ enum Identity {
 pub struct Builder {
     nodes: Vec<Node>,
     known: HashMap<Identity, NodeId>,
+    /// Number of the op that is being lowered.
+    pub(crate) origin: usize,
 }
 
 impl std::fmt::Debug for Identity {
@@ -324,8 +328,31 @@ impl Builder {
         dtype: DType,
     ) -> NodeId {
         let inputs: SmallVec<[NodeId; 6]> = inputs.iter().map(|&x| self.buffer(x)).collect();
-        let identity = Identity::Kernel(kernel.name(), kernel.describe(), inputs.clone());
-        self.push(Some(identity), Kind::Kernel { kernel, inputs }, shape, dtype)
+        let identity = Identity::Kernel(kernel.name(), format!("{kernel:?}"), inputs.clone());
+        let origin = self.origin;
+        self.push(Some(identity), Kind::Kernel { kernel, inputs, origin }, shape, dtype)
+    }
+
+    /// `x` as a window without fill on a buffer, for kernels that read through strides.
+    pub fn strided(&mut self, x: NodeId) -> (NodeId, Layout) {
+        if let Kind::View { base, layout, .. } = &self.nodes[x].kind
+            && layout.bounds.is_empty()
+        {
+            return (*base, layout.clone());
+        }
+        let buffer = self.buffer(x);
+        (buffer, Layout::contiguous(self.shape(buffer).clone()))
+    }
+
+    /// `x` as a gapless run of elements from an offset of a buffer.
+    pub fn dense(&mut self, x: NodeId) -> (NodeId, usize) {
+        if let Kind::View { base, layout, .. } = &self.nodes[x].kind
+            && layout.is_contiguous()
+            && layout.offset >= 0
+        {
+            return (*base, layout.offset as usize);
+        }
+        (self.buffer(x), 0)
     }
 
     /// `x` itself where it is a buffer of exactly its elements, else a copy of it.

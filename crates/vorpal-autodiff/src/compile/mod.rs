@@ -4,3 +4,4 @@ pub mod fuse;
 pub mod ir;
 pub mod lower;
 pub mod memory;
+pub mod plan;

@@ -1,0 +1,235 @@
+//! The plan: launches over inputs and slots, as plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use vorpal_kernels::{Access, Kernel, Pointwise, Row, SCALARS_MAX};
+use vorpal_tensor::{Error, Layout, Result};
+
+use super::fuse::{Group, Rows, fuse, reads};
+use super::ir::{Builder, Kind, Node, NodeId};
+use super::lower::lower;
+use super::memory::{self, Home, Use, Values};
+
+/// Where a buffer of a launch comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A buffer handed to the plan.
+    Input(usize),
+    /// A buffer the plan allocates.
+    Slot(usize),
+}
+
+/// One kernel with its buffers and scalars.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// What runs.
+    pub kernel: Arc<dyn Kernel>,
+    /// Its buffers, in order of its arguments.
+    pub buffers: Vec<Place>,
+    /// Its run-time scalars, by their number in the graph.
+    pub scalars: Vec<usize>,
+    /// Number of the op to blame for indices out of range.
+    pub origin: Option<usize>,
+}
+
+/// A result: a window on a buffer.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The buffer.
+    pub place: Place,
+    /// The window.
+    pub layout: Layout,
+}
+
+/// Everything that has to happen, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Launches in order.
+    pub launches: Vec<Launch>,
+    /// Bytes of each slot.
+    pub slots: Vec<usize>,
+    /// Where the results are.
+    pub outputs: Vec<Output>,
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (k, launch) in self.launches.iter().enumerate() {
+            writeln!(f, "{k:4} {} {:?}", launch.kernel.describe(), launch.buffers)?;
+        }
+        write!(
+            f,
+            "slots {:?}, results {:?}",
+            self.slots,
+            self.outputs.iter().map(|o| o.place).collect::<Vec<_>>()
+        )
+    }
+}
+
+/// A launch before buffers are assigned: the node behind every argument.
+struct Draft {
+    kernel: Arc<dyn Kernel>,
+    nodes: Vec<NodeId>,
+    scalars: Vec<usize>,
+    origin: Option<usize>,
+}
+
+/// Compiles the graph behind `roots`. `donated` tells for every input whether it may be overwritten; with
+/// `fused` false every node is a launch of its own.
+///
+/// # Errors
+/// [`Error::Internal`] when a pass breaks its promise to the next.
+pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: bool) -> Result<Plan> {
+    let windows: Vec<(NodeId, Layout)> = roots.iter().map(|&root| builder.strided(root)).collect();
+    let nodes = builder.nodes();
+    let is_input = |id: NodeId| matches!(nodes[id].kind, Kind::Input { .. });
+    let targets: Vec<NodeId> = windows
+        .iter()
+        .map(|w| w.0)
+        .filter(|&id| !is_input(id))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let groups = fuse(nodes, &targets, fused);
+    let wanted = outside_readers(nodes, &groups, &targets);
+    let mut drafts = Vec::new();
+    for group in &groups {
+        draft(nodes, group, &wanted, &mut drafts)?;
+    }
+    let uses: Vec<Use> = drafts.iter().map(uses_of).collect();
+    let values = values(nodes, &drafts, donated, &windows);
+    let memory = memory::plan(&uses, &values);
+    memory::verify(&uses, &values, &memory).map_err(|message| Error::internal("memory plan", message))?;
+    let place = |id: NodeId| match (memory.homes.get(&id), &nodes[id].kind) {
+        (Some(Home::Slot(slot)), _) => Ok(Place::Slot(*slot)),
+        (Some(Home::Input(input)), _) => match nodes[*input].kind {
+            Kind::Input { index } => Ok(Place::Input(index)),
+            _ => Err(Error::internal("plan", format!("node {input} is no input"))),
+        },
+        (None, Kind::Input { index }) => Ok(Place::Input(*index)),
+        (None, _) => Err(Error::internal("plan", format!("node {id} has no home"))),
+    };
+    let mut launches = Vec::with_capacity(drafts.len());
+    for (draft, pairs) in drafts.into_iter().zip(&memory.in_place) {
+        let Draft { mut kernel, nodes: mut bound, scalars, origin } = draft;
+        for &(operand, result) in pairs {
+            let (input, output) = argument_pair(&*kernel, &bound, operand, result)
+                .ok_or_else(|| Error::internal("plan", "a pair in place has no arguments"))?;
+            kernel = kernel
+                .in_place(input, output)
+                .ok_or_else(|| Error::internal("plan", "a kernel took back that it runs in place"))?;
+            bound.remove(input);
+        }
+        let buffers = bound.iter().map(|&id| place(id)).collect::<Result<Vec<_>>>()?;
+        launches.push(Launch { kernel, buffers, scalars, origin });
+    }
+    let mut outputs = Vec::with_capacity(windows.len());
+    for (id, layout) in windows {
+        outputs.push(Output { place: place(id)?, layout });
+    }
+    Ok(Plan { launches, slots: memory.slots, outputs })
+}
+
+/// Nodes whose values are needed outside of their group.
+fn outside_readers(nodes: &[Node], groups: &[Group], targets: &[NodeId]) -> BTreeSet<NodeId> {
+    let mut wanted: BTreeSet<NodeId> = targets.iter().copied().collect();
+    for group in groups {
+        for &member in &group.members {
+            wanted.extend(reads(nodes, member).iter().map(|r| r.base).filter(|b| !group.members.contains(b)));
+        }
+    }
+    wanted
+}
+
+/// The launch of a group, or of each of its members where one launch cannot hold it.
+fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec<Draft>) -> Result<()> {
+    if let [single] = group.members[..]
+        && let Kind::Kernel { kernel, inputs, origin } = &nodes[single].kind
+    {
+        let mut bound = inputs.to_vec();
+        bound.push(single);
+        let origin = kernel.checks_indices().then_some(*origin);
+        out.push(Draft { kernel: kernel.clone(), nodes: bound, scalars: Vec::new(), origin });
+        return Ok(());
+    }
+    let stored: Vec<NodeId> = group.members.iter().copied().filter(|m| wanted.contains(m)).collect();
+    let fused = lower(nodes, group, &stored)?;
+    if fused.scalars.len() <= SCALARS_MAX {
+        let kernel: Option<Arc<dyn Kernel>> = match &group.rows {
+            None => Some(Arc::new(Pointwise::new(fused.program, fused.args, fused.scalars, group.len))),
+            Some(rows) => Row::new(fused.program, fused.args, fused.scalars, rows.shape.clone(), &rows.axes)
+                .map(|row| Arc::new(row) as Arc<dyn Kernel>),
+        };
+        if let Some(kernel) = kernel {
+            out.push(Draft { kernel, nodes: fused.nodes, scalars: fused.scalar_indices, origin: None });
+            return Ok(());
+        }
+    }
+    if group.members.len() == 1 {
+        let node = &nodes[group.members[0]];
+        return Err(Error::internal(
+            "plan",
+            format!("{:?} of {} does not fit a launch", node.kind, node.shape),
+        ));
+    }
+    for &member in &group.members {
+        let (rows, len) = match &nodes[member].kind {
+            Kind::Reduce { x, axes, .. } => {
+                let shape = nodes[*x].shape.clone();
+                let len = shape.numel();
+                (Some(Rows { shape, axes: axes.clone() }), len)
+            }
+            _ => (None, nodes[member].shape.numel()),
+        };
+        let alone = Group { members: vec![member], rows, len };
+        let everything = wanted.iter().copied().chain(group.members.iter().copied()).collect();
+        draft(nodes, &alone, &everything, out)?;
+    }
+    Ok(())
+}
+
+fn uses_of(draft: &Draft) -> Use {
+    let args = draft.kernel.args();
+    let of = |access: fn(Access) -> bool| {
+        let picked = args.iter().zip(&draft.nodes).filter(move |(a, _)| access(a.access));
+        picked.map(|(_, &id)| id).collect::<Vec<_>>()
+    };
+    let (reads, writes) = (of(|a| a == Access::Read), of(|a| a != Access::Read));
+    let mut in_place = Vec::new();
+    for (input, arg) in args.iter().enumerate().filter(|(_, a)| a.access == Access::Read) {
+        for (output, result) in args.iter().enumerate().filter(|(_, a)| a.access != Access::Read) {
+            if arg.len == result.len && draft.kernel.in_place(input, output).is_some() {
+                in_place.push((draft.nodes[input], draft.nodes[output]));
+            }
+        }
+    }
+    Use { reads, writes, in_place }
+}
+
+/// Argument numbers of a pair of nodes.
+fn argument_pair(
+    kernel: &dyn Kernel,
+    bound: &[NodeId],
+    operand: NodeId,
+    result: NodeId,
+) -> Option<(usize, usize)> {
+    let args = kernel.args();
+    let find = |id: NodeId, read: bool| {
+        (0..bound.len()).find(|&k| bound[k] == id && (args[k].access == Access::Read) == read)
+    };
+    Some((find(operand, true)?, find(result, false)?))
+}
+
+fn values(nodes: &[Node], drafts: &[Draft], donated: &[bool], windows: &[(NodeId, Layout)]) -> Values {
+    let mut values = Values { outputs: windows.iter().map(|w| w.0).collect(), ..Values::default() };
+    let mut bytes: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for &id in drafts.iter().flat_map(|d| &d.nodes).chain(&values.outputs) {
+        bytes.insert(id, nodes[id].dtype.bytes(nodes[id].shape.numel()));
+        if let Kind::Input { index } = nodes[id].kind {
+            values.inputs.insert(id, donated.get(index).copied().unwrap_or(false));
+        }
+    }
+    values.bytes = bytes;
+    values
+}

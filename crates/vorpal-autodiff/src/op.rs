@@ -1,0 +1,158 @@
+//! What an op owes: shape rule, derivative, lowering, identity.
+
+use std::fmt::Debug;
+
+use smallvec::SmallVec;
+use vorpal_tensor::{DType, Result, Shape};
+
+use crate::Tensor;
+use crate::compile::ir::{Builder, NodeId};
+
+/// Shape and dtype of an operand or a result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Spec {
+    /// Sizes of the axes.
+    pub shape: Shape,
+    /// Element type.
+    pub dtype: DType,
+}
+
+impl Spec {
+    /// A spec from its parts.
+    pub fn new(shape: impl Into<Shape>, dtype: DType) -> Spec {
+        Spec { shape: shape.into(), dtype }
+    }
+}
+
+impl std::fmt::Display for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.dtype, self.shape)
+    }
+}
+
+impl Misfit {
+    /// A [`Misfit::Shape`].
+    pub fn shape<T>(message: impl Into<String>) -> std::result::Result<T, Misfit> {
+        Err(Misfit::Shape(message.into()))
+    }
+
+    /// A [`Misfit::DType`].
+    pub fn dtype<T>(message: impl Into<String>) -> std::result::Result<T, Misfit> {
+        Err(Misfit::DType(message.into()))
+    }
+}
+
+/// Why operands do not fit an op. The graph adds the op's name, the operands and the caller's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// Shapes, ranks or axes.
+    Shape(String),
+    /// Element types.
+    DType(String),
+}
+
+/// What a derivative rule sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Vjp<'a> {
+    /// The operands of the op.
+    pub inputs: &'a [Tensor],
+    /// The result of the op.
+    pub output: &'a Tensor,
+    /// The cotangent of the result: same shape and dtype as `output`.
+    pub grad: &'a Tensor,
+}
+
+/// One operation of the graph: a value that knows everything about itself. A crate of a user adds
+/// ops by implementing this trait; the built-in ones use nothing else.
+pub trait Op: Debug + Send + Sync + 'static {
+    /// Name of the op, as errors and plans print it.
+    fn name(&self) -> &'static str;
+
+    /// Shape and dtype of the result.
+    ///
+    /// # Errors
+    /// [`Misfit`] when the operands do not fit.
+    fn infer(&self, inputs: &[Spec]) -> std::result::Result<Spec, Misfit>;
+
+    /// Cotangent of each operand as a graph, so that derivatives can be differentiated again;
+    /// `None` where the derivative is zero everywhere or the operand is not differentiable.
+    fn vjp(&self, vjp: &Vjp<'_>) -> Vec<Option<Tensor>>;
+
+    /// Everything but the operands that makes two ops the same: axes, sizes, flags. Not the values
+    /// of [`scalars`](Op::scalars): those may change from run to run of one plan.
+    fn attributes(&self, key: &mut Key);
+
+    /// The op in terms of the compiler's graph: views, scalar functions, reductions and kernels.
+    /// `inputs` are the operands, `scalars` stand for the values of [`scalars`](Op::scalars).
+    ///
+    /// # Errors
+    /// [`Error::Internal`](vorpal_tensor::Error::Internal) when the parts do not fit.
+    fn lower(&self, cx: &mut Builder, inputs: &[NodeId], scalars: &[NodeId]) -> Result<NodeId>;
+
+    /// Run-time scalars of the op (a learning rate, a random key), handed to kernels anew in every run.
+    fn scalars(&self) -> SmallVec<[(f64, DType); 4]> {
+        SmallVec::new()
+    }
+
+    /// Size of the axis that an operand's values index, for ops whose kernels check indices.
+    fn indexed_axis(&self, inputs: &[Spec]) -> Option<usize> {
+        let _ = inputs;
+        None
+    }
+}
+
+/// Identity of a graph, collected word by word. Equal keys mean equal graphs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Key(Vec<u64>);
+
+impl Key {
+    /// Adds a number.
+    pub fn push(&mut self, word: impl TryInto<u64>) {
+        self.0.push(word.try_into().unwrap_or(u64::MAX));
+    }
+
+    /// Adds a signed number.
+    pub fn push_signed(&mut self, word: isize) {
+        self.0.push(word as u64);
+    }
+
+    /// Adds the bits of a float.
+    pub fn push_float(&mut self, value: f64) {
+        self.0.push(value.to_bits());
+    }
+
+    /// Adds a list with its length, so that neighbouring lists cannot run into each other.
+    pub fn push_list(&mut self, words: &[usize]) {
+        self.0.push(words.len() as u64);
+        self.0.extend(words.iter().map(|&w| w as u64));
+    }
+
+    /// Adds a text with its length.
+    pub fn push_text(&mut self, text: &str) {
+        self.0.push(text.len() as u64);
+        for chunk in text.as_bytes().chunks(8) {
+            let mut word = [0u8; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0.push(u64::from_le_bytes(word));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_tell_lists_apart() {
+        let (mut a, mut b) = (Key::default(), Key::default());
+        a.push_list(&[1, 2]);
+        a.push_list(&[3]);
+        b.push_list(&[1]);
+        b.push_list(&[2, 3]);
+        assert_ne!(a, b);
+        let (mut a, mut b) = (Key::default(), Key::default());
+        a.push_text("ab");
+        b.push_text("ab\0");
+        assert_ne!(a, b);
+    }
+}

@@ -1,0 +1,122 @@
+//! Composites: functions made of other ops. The compiler makes one or two row kernels of each, forwards and
+//! backwards.
+
+use vorpal_tensor::{At, DType, Error};
+
+use super::pointwise::{ADD, MUL};
+use super::{axis_of, shape_error};
+use crate::Tensor;
+
+impl Tensor {
+    /// eˣ ∕ Σ eˣ along an axis.
+    #[track_caller]
+    pub fn softmax(&self, axis: isize) -> Tensor {
+        let shifted = self - self.max_keepdim(axis).stop_gradient();
+        let exp = shifted.exp();
+        &exp / exp.sum_keepdim(axis)
+    }
+
+    /// log(eˣ ∕ Σ eˣ) along an axis, without overflow.
+    #[track_caller]
+    pub fn log_softmax(&self, axis: isize) -> Tensor {
+        let shifted = self - self.max_keepdim(axis).stop_gradient();
+        &shifted - shifted.exp().sum_keepdim(axis).log()
+    }
+
+    /// log Σ eˣ along an axis, which disappears, without overflow.
+    #[track_caller]
+    pub fn logsumexp(&self, axis: isize) -> Tensor {
+        let top = self.max_keepdim(axis).stop_gradient();
+        ((self - &top).exp().sum_keepdim(axis).log() + &top).squeeze(axis)
+    }
+
+    /// Elements of the last axis shifted and scaled to mean 0 and variance 1 (Ba, Kiros, Hinton 2016).
+    /// `eps` is added to the variance.
+    #[track_caller]
+    pub fn normalize(&self, eps: f64) -> Tensor {
+        let centred = self - self.mean_keepdim(-1);
+        let variance = (&centred * &centred).mean_keepdim(-1);
+        &centred * variance.with_constant(&ADD, eps).rsqrt()
+    }
+
+    /// [`normalize`](Tensor::normalize) times `weight` plus `bias`, both of the size of the last axis.
+    #[track_caller]
+    pub fn layer_norm(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Tensor {
+        let mut out = self.normalize(eps);
+        if let Some(weight) = weight {
+            out = out * weight;
+        }
+        match bias {
+            Some(bias) => out + bias,
+            None => out,
+        }
+    }
+
+    /// Mean cross-entropy of logits `[…, classes]` against class numbers `[…]` (`I32` or `U32`). A class number out of
+    /// range counts no class: its row's loss is 0.
+    #[track_caller]
+    pub fn cross_entropy(&self, classes: &Tensor) -> Tensor {
+        self.cross_entropy_rows(classes).mean_all()
+    }
+
+    /// Cross-entropy of every row of logits `[…, classes]` against class numbers `[…]` (`I32` or `U32`).
+    #[track_caller]
+    pub fn cross_entropy_rows(&self, classes: &Tensor) -> Tensor {
+        let at = At::caller();
+        let (Ok(node), Ok(_)) = (self.ready(), classes.ready()) else {
+            return if self.check().is_err() { self.clone() } else { classes.clone() };
+        };
+        let (shape, operands) = (node.spec.shape.clone(), [self, classes]);
+        if !matches!(classes.dtype(), DType::I32 | DType::U32) {
+            let message = format!("class numbers must be integers, found {}", classes.dtype());
+            return Tensor::error(super::dtype_error("cross_entropy", message, &operands, at));
+        }
+        if shape.rank() == 0 || shape.dims()[..shape.rank() - 1] != *classes.shape().dims() {
+            let message = "class numbers must have the shape of the logits without the last axis";
+            return Tensor::error(shape_error("cross_entropy", message, &operands, at));
+        }
+        let numbers = Tensor::iota(shape.clone(), shape.rank() - 1, classes.dtype(), &node.device);
+        let hit = numbers.eq(classes.unsqueeze(-1));
+        let log = self.log_softmax(-1);
+        -(hit.select(&log, log.full_like(0.0)).sum(-1))
+    }
+
+    /// Mean squared difference of all elements.
+    #[track_caller]
+    pub fn mse(&self, target: &Tensor) -> Tensor {
+        (self - target).square().mean_all()
+    }
+
+    /// Zeroes elements with probability `p` and scales the others by 1 ∕ (1 − p) (Srivastava et al. 2014).
+    #[track_caller]
+    pub fn dropout(&self, p: f64) -> Tensor {
+        let at = At::caller();
+        let Ok(node) = self.ready() else { return self.clone() };
+        if !(0.0..1.0).contains(&p) {
+            let message = format!("probability {p} is not in 0..1");
+            return Tensor::error(Error::Argument { op: "dropout", message, at });
+        }
+        if p == 0.0 {
+            return self.clone();
+        }
+        let uniform = Tensor::rand(node.spec.shape.clone(), DType::F32, &node.device);
+        let keep = uniform.ge(uniform.full_like(p));
+        keep.select(self.with_constant(&MUL, 1.0 / (1.0 - p)), self.full_like(0.0))
+    }
+
+    /// The lower triangle of the last two axes: elements right of diagonal `k` become 0.
+    #[track_caller]
+    pub fn tril(&self, k: i32) -> Tensor {
+        let at = At::caller();
+        match axis_of(self, "tril", -2, at) {
+            Err(error) => Tensor::error(error),
+            Ok(row) => {
+                let Ok(device) = self.device() else { return self.clone() };
+                let shape = self.shape();
+                let rows = Tensor::iota(shape.clone(), row, DType::I32, &device);
+                let columns = Tensor::iota(shape, row + 1, DType::I32, &device);
+                columns.le(rows.with_constant(&ADD, f64::from(k))).select(self, self.full_like(0.0))
+            }
+        }
+    }
+}

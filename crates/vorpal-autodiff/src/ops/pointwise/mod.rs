@@ -1,0 +1,346 @@
+//! Pointwise ops: one table entry each, from which graph, kernels, derivatives and tests are made.
+//!
+//! To add one, write its entry in the table of [`number`], [`float`] or [`logic`] and its method
+//! below the table.
+
+pub mod float;
+pub mod logic;
+pub mod number;
+
+use smallvec::SmallVec;
+use vorpal_kernels::{ResultType, ScalarFn};
+use vorpal_tensor::{At, DType, Error, Result};
+
+use crate::compile::ir::{Builder, NodeId};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+
+pub use float::*;
+pub use logic::*;
+pub use number::*;
+
+/// Which element types a function takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// Floats.
+    Float,
+    /// Floats and integers.
+    Number,
+    /// Integers.
+    Integer,
+    /// Truth values.
+    Bool,
+    /// A truth value, then two of anything.
+    Select,
+    /// Anything.
+    Any,
+}
+
+/// One pointwise function: everything the framework knows about it.
+#[derive(Debug)]
+pub struct PointwiseFn {
+    /// Name, WGSL, native body.
+    pub f: ScalarFn,
+    /// Operand types.
+    pub accepts: Accepts,
+    /// Derivative rule, as a graph.
+    pub vjp: fn(&Vjp<'_>) -> Vec<Option<Tensor>>,
+    /// The value in f64, for tests.
+    pub reference: fn(&[f64]) -> f64,
+    /// Where tests draw each operand from: inside, the function is smooth.
+    pub domain: &'static [(f64, f64)],
+}
+
+/// Every pointwise function.
+pub fn all() -> impl Iterator<Item = &'static PointwiseFn> {
+    [NUMBERS, FLOATS, LOGIC].into_iter().flatten().copied()
+}
+
+/// The graph op of a [`PointwiseFn`].
+#[derive(Debug)]
+struct Pointwise(&'static PointwiseFn);
+
+impl Op for Pointwise {
+    fn name(&self) -> &'static str {
+        self.0.f.name
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        let values = if self.0.accepts == Accepts::Select { &inputs[1..] } else { inputs };
+        let dtype = values[0].dtype;
+        let fits = match self.0.accepts {
+            Accepts::Float => dtype.is_float(),
+            Accepts::Number => dtype != DType::Bool,
+            Accepts::Integer => matches!(dtype, DType::I32 | DType::U32),
+            Accepts::Bool => dtype == DType::Bool,
+            Accepts::Select => inputs[0].dtype == DType::Bool,
+            Accepts::Any => true,
+        };
+        if !fits {
+            let asked = match self.0.accepts {
+                Accepts::Select => "a bool condition",
+                Accepts::Float => "floats",
+                Accepts::Integer => "integers",
+                Accepts::Bool => "truth values",
+                _ => "numbers",
+            };
+            return Misfit::dtype(format!("needs {asked}, found {}", inputs[0].dtype));
+        }
+        super::same_dtype(values)?;
+        let shape = inputs[0].shape.clone();
+        Ok(Spec::new(
+            shape,
+            match self.0.f.result {
+                ResultType::Last => dtype,
+                ResultType::Bool => DType::Bool,
+                ResultType::F32 => DType::F32,
+                ResultType::U32 => DType::U32,
+            },
+        ))
+    }
+
+    fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
+        (self.0.vjp)(v)
+    }
+
+    fn attributes(&self, _: &mut Key) {}
+
+    fn lower(&self, cx: &mut Builder, inputs: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        Ok(cx.call(&self.0.f, inputs))
+    }
+}
+
+/// The second operand of an arithmetic method: a tensor, or a number that takes the tensor's dtype.
+#[derive(Clone, Debug)]
+pub enum Operand {
+    /// A tensor.
+    Tensor(Tensor),
+    /// A number, handed to the device anew in every run.
+    Number(f64),
+}
+
+impl From<&Tensor> for Operand {
+    fn from(x: &Tensor) -> Operand {
+        Operand::Tensor(x.clone())
+    }
+}
+impl From<Tensor> for Operand {
+    fn from(x: Tensor) -> Operand {
+        Operand::Tensor(x)
+    }
+}
+macro_rules! number_operand {
+    ($($ty:ty),*) => {$(
+        impl From<$ty> for Operand {
+            fn from(x: $ty) -> Operand {
+                Operand::Number(f64::from(x))
+            }
+        }
+    )*};
+}
+number_operand!(f64, f32, i32, u32);
+
+impl Operand {
+    /// A tensor that fits beside `other`.
+    #[track_caller]
+    fn beside(self, other: &Tensor) -> Tensor {
+        match (self, other.ready()) {
+            (Operand::Tensor(x), _) => x,
+            (Operand::Number(value), Ok(node)) => Tensor::scalar(value, node.spec.dtype, &node.device),
+            (Operand::Number(_), Err(_)) => other.clone(),
+        }
+    }
+}
+
+impl Tensor {
+    /// Applies a pointwise function to operands broadcast to one shape. The way to use a
+    /// [`PointwiseFn`] of one's own.
+    ///
+    /// Carries [`Error::Shape`] when the operands do not broadcast, [`Error::DType`] when the function
+    /// does not take them.
+    #[track_caller]
+    pub fn pointwise(f: &'static PointwiseFn, operands: &[&Tensor]) -> Tensor {
+        let at = At::caller();
+        if operands.len() != f.f.arity {
+            let message = format!("takes {} operands, given {}", f.f.arity, operands.len());
+            return Tensor::error(Error::Argument { op: f.f.name, message, at });
+        }
+        if let Some(failed) = operands.iter().find(|x| x.check().is_err()) {
+            return (*failed).clone();
+        }
+        let mut shape = operands[0].shape();
+        for operand in &operands[1..] {
+            match shape.broadcast(&operand.shape()) {
+                Some(both) => shape = both,
+                None => {
+                    let message = format!("shapes {shape} and {} do not broadcast", operand.shape());
+                    return Tensor::error(super::shape_error(f.f.name, message, operands, at));
+                }
+            }
+        }
+        let mut spread: SmallVec<[Tensor; 3]> = SmallVec::new();
+        for operand in operands {
+            spread.push(operand.broadcast_to(shape.clone()));
+        }
+        let spread: SmallVec<[&Tensor; 3]> = spread.iter().collect();
+        Tensor::apply(Pointwise(f), &spread, at)
+    }
+
+    #[track_caller]
+    pub(crate) fn pointwise2(&self, f: &'static PointwiseFn, other: impl Into<Operand>) -> Tensor {
+        let other = other.into().beside(self);
+        Tensor::pointwise(f, &[self, &other])
+    }
+
+    /// `self` combined with a constant that is part of the program.
+    #[track_caller]
+    pub(crate) fn with_constant(&self, f: &'static PointwiseFn, value: f64) -> Tensor {
+        match self.ready() {
+            Ok(node) => {
+                let constant = Tensor::full([0; 0], value, node.spec.dtype, &node.device);
+                Tensor::pointwise(f, &[self, &constant])
+            }
+            Err(_) => self.clone(),
+        }
+    }
+
+    /// Conversion to another dtype. Float to integer truncates towards zero and saturates, NaN becomes
+    /// 0; anything to `Bool` is `!= 0`.
+    #[track_caller]
+    pub fn cast(&self, dtype: DType) -> Tensor {
+        if self.dtype() == dtype {
+            return self.clone();
+        }
+        Tensor::apply(Cast { dtype }, &[self], At::caller())
+    }
+}
+
+#[derive(Debug)]
+struct Cast {
+    dtype: DType,
+}
+
+impl Op for Cast {
+    fn name(&self) -> &'static str {
+        "cast"
+    }
+    fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        Ok(Spec::new(inputs[0].shape.clone(), self.dtype))
+    }
+    fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
+        let from = v.inputs[0].dtype();
+        vec![(from.is_float() && self.dtype.is_float()).then(|| v.grad.cast(from))]
+    }
+    fn attributes(&self, _: &mut Key) {}
+    fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        Ok(cx.cast(x[0], self.dtype))
+    }
+}
+
+macro_rules! operators {
+    ($($trait:ident $method:ident $f:ident),*) => {$(
+        impl<R: Into<Operand>> std::ops::$trait<R> for &Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor {
+                self.pointwise2(&$f, other)
+            }
+        }
+        impl<R: Into<Operand>> std::ops::$trait<R> for Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor {
+                self.pointwise2(&$f, other)
+            }
+        }
+        operators!(@number $trait $method $f f64);
+        operators!(@number $trait $method $f f32);
+    )*};
+    (@number $trait:ident $method:ident $f:ident $ty:ty) => {
+        impl std::ops::$trait<&Tensor> for $ty {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: &Tensor) -> Tensor {
+                Tensor::pointwise(&$f, &[&Operand::from(self).beside(other), other])
+            }
+        }
+        impl std::ops::$trait<Tensor> for $ty {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: Tensor) -> Tensor {
+                Tensor::pointwise(&$f, &[&Operand::from(self).beside(&other), &other])
+            }
+        }
+    };
+}
+operators!(Add add ADD, Sub sub SUB, Mul mul MUL, Div div DIV);
+
+impl std::ops::Neg for &Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        Tensor::pointwise(&NEG, &[self])
+    }
+}
+impl std::ops::Neg for Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        Tensor::pointwise(&NEG, &[&self])
+    }
+}
+
+/// Makes the statics and the list of a table. An entry reads: documentation, `NAME "name" (operands) =`
+/// native body, then the fields of [`PointwiseFn`]; the body is generic over `T`.
+macro_rules! pointwise_table {
+    ($table:ident, $bound:ident, $accepts:ident, $result:ident, $dispatch:ident; $(
+        $(#[$doc:meta])* $name:ident $text:literal ($($arg:ident),+) = $body:expr;
+        wgsl: $wgsl:expr, $(support: $support:expr,)? flops: $flops:expr, on: $domain:expr, vjp: $vjp:expr;
+    )*) => {
+        $(
+            $(#[$doc])*
+            pub static $name: $crate::ops::pointwise::PointwiseFn = {
+                fn body<T: $bound>($($arg: T),+) -> pointwise_table!(@out $result) {
+                    $body
+                }
+                fn cpu(args: &[&vorpal_kernels::Lane<'_>], out: &mut vorpal_kernels::Lanes) {
+                    $dispatch!(args, out, body, $($arg),+);
+                }
+                fn reference(args: &[f64]) -> f64 {
+                    let mut args = args.iter().copied();
+                    let mut next = || args.next().unwrap_or(f64::NAN);
+                    $(let $arg: f64 = next();)+
+                    pointwise_table!(@value $result, body::<f64>($($arg),+))
+                }
+                $crate::ops::pointwise::PointwiseFn {
+                    f: vorpal_kernels::ScalarFn {
+                        name: $text,
+                        arity: pointwise_table!(@count $($arg)+),
+                        result: pointwise_table!(@type $result),
+                        wgsl: $wgsl,
+                        support: pointwise_table!(@support $($support)?),
+                        cpu,
+                        flops: $flops,
+                    },
+                    accepts: $crate::ops::pointwise::Accepts::$accepts,
+                    vjp: $vjp,
+                    reference,
+                    domain: &$domain,
+                }
+            };
+        )*
+        /// The functions of this file.
+        pub static $table: &[&$crate::ops::pointwise::PointwiseFn] = &[$(&$name),*];
+    };
+    (@support) => { "" };
+    (@support $support:expr) => { $support };
+    (@out Last) => { T };
+    (@out Bool) => { bool };
+    (@type Last) => { vorpal_kernels::ResultType::Last };
+    (@type Bool) => { vorpal_kernels::ResultType::Bool };
+    (@value Last, $e:expr) => { $e };
+    (@value Bool, $e:expr) => { f64::from(u8::from($e)) };
+    (@count $a:ident) => { 1 };
+    (@count $a:ident $b:ident) => { 2 };
+    (@count $a:ident $b:ident $c:ident) => { 3 };
+}
+pub(crate) use pointwise_table;

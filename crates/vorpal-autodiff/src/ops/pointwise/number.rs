@@ -1,0 +1,184 @@
+//! Arithmetic on floats and integers.
+
+use vorpal_kernels::{Lanes, map1, map2};
+
+use vorpal_kernels::shaders::BITS;
+
+use super::{GREATER, LESS, Operand, pointwise_table};
+use crate::{Tensor, Vjp};
+
+/// Arithmetic that floats and integers share. Integers wrap around; integer division by zero gives
+/// the dividend, as in WGSL.
+pub trait Number: vorpal_kernels::LaneElement + PartialOrd {
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+    /// Sum.
+    fn plus(self, other: Self) -> Self;
+    /// Difference.
+    fn minus(self, other: Self) -> Self;
+    /// Product.
+    fn times(self, other: Self) -> Self;
+    /// Quotient.
+    fn over(self, other: Self) -> Self;
+    /// Negation.
+    fn negated(self) -> Self;
+    /// Whether it is not a number.
+    fn nan(self) -> bool;
+}
+
+macro_rules! float_number {
+    ($($ty:ty),*) => {$(
+        impl Number for $ty {
+            const ZERO: $ty = 0.0;
+            const ONE: $ty = 1.0;
+            fn plus(self, other: $ty) -> $ty { self + other }
+            fn minus(self, other: $ty) -> $ty { self - other }
+            fn times(self, other: $ty) -> $ty { self * other }
+            fn over(self, other: $ty) -> $ty { self / other }
+            fn negated(self) -> $ty { -self }
+            fn nan(self) -> bool { self.is_nan() }
+        }
+    )*};
+}
+float_number!(f32, f64);
+
+macro_rules! integer_number {
+    ($($ty:ty),*) => {$(
+        impl Number for $ty {
+            const ZERO: $ty = 0;
+            const ONE: $ty = 1;
+            fn plus(self, other: $ty) -> $ty { self.wrapping_add(other) }
+            fn minus(self, other: $ty) -> $ty { self.wrapping_sub(other) }
+            fn times(self, other: $ty) -> $ty { self.wrapping_mul(other) }
+            fn over(self, other: $ty) -> $ty { if other == 0 { self } else { self.wrapping_div(other) } }
+            fn negated(self) -> $ty { self.wrapping_neg() }
+            fn nan(self) -> bool { false }
+        }
+    )*};
+}
+integer_number!(i32, u32);
+
+macro_rules! dispatch {
+    ($args:ident, $out:ident, $body:ident, $a:ident) => {
+        match $out {
+            Lanes::F64(_) => map1($args, $out, $body::<f64>),
+            Lanes::F32(_) => map1($args, $out, $body::<f32>),
+            Lanes::I32(_) => map1($args, $out, $body::<i32>),
+            Lanes::U32(_) => map1($args, $out, $body::<u32>),
+        }
+    };
+    ($args:ident, $out:ident, $body:ident, $a:ident, $b:ident) => {
+        match $out {
+            Lanes::F64(_) => map2($args, $out, $body::<f64>),
+            Lanes::F32(_) => map2($args, $out, $body::<f32>),
+            Lanes::I32(_) => map2($args, $out, $body::<i32>),
+            Lanes::U32(_) => map2($args, $out, $body::<u32>),
+        }
+    };
+}
+
+pointwise_table! { NUMBERS, Number, Number, Last, dispatch;
+    /// Sum.
+    ADD "add" (a, b) = a.plus(b);
+    wgsl: "a + b", flops: 1, on: [(-2.0, 2.0), (-2.0, 2.0)],
+    vjp: |v| vec![Some(v.grad.clone()), Some(v.grad.clone())];
+
+    /// Difference.
+    SUB "sub" (a, b) = a.minus(b);
+    wgsl: "a - b", flops: 1, on: [(-2.0, 2.0), (-2.0, 2.0)],
+    vjp: |v| vec![Some(v.grad.clone()), Some(-v.grad)];
+
+    /// Product.
+    MUL "mul" (a, b) = a.times(b);
+    wgsl: "a * b", flops: 1, on: [(-2.0, 2.0), (-2.0, 2.0)],
+    vjp: |v| vec![Some(v.grad * &v.inputs[1]), Some(v.grad * &v.inputs[0])];
+
+    /// Quotient.
+    DIV "div" (a, b) = a.over(b);
+    wgsl: "a / b", flops: 1, on: [(-2.0, 2.0), (0.5, 2.0)],
+    vjp: |v| {
+        let over = v.grad / &v.inputs[1];
+        vec![Some(over.clone()), Some(-(over * v.output))]
+    };
+
+    /// The larger; NaN wins.
+    MAXIMUM "maximum" (a, b) = if a.nan() || a > b { a } else { b };
+    wgsl: "select(b, a, is_nan(f32(a)) || (a > b && !is_nan(f32(b))))", support: BITS, flops: 1,
+    on: [(-2.0, 0.0), (0.1, 2.0)],
+    vjp: |v| winner(v, &v.inputs[0], &v.inputs[1]);
+
+    /// The smaller; NaN wins.
+    MINIMUM "minimum" (a, b) = if a.nan() || a < b { a } else { b };
+    wgsl: "select(b, a, is_nan(f32(a)) || (a < b && !is_nan(f32(b))))", support: BITS, flops: 1,
+    on: [(-2.0, 0.0), (0.1, 2.0)],
+    vjp: |v| winner(v, &v.inputs[1], &v.inputs[0]);
+
+    /// Absolute value.
+    ABS "abs" (a) = if a < T::ZERO { T::ZERO.minus(a) } else { a };
+    wgsl: "abs(a)", flops: 1, on: [(0.1, 2.0)],
+    vjp: |v| vec![Some(v.grad * v.inputs[0].sign())];
+
+    /// Negation; wraps around for unsigned integers.
+    NEG "neg" (a) = a.negated();
+    wgsl: "(a - a) - a", flops: 1, on: [(-2.0, 2.0)],
+    vjp: |v| vec![Some(-v.grad)];
+}
+
+/// The cotangent goes to the operand that won: the first where `high` is above `low`, the second
+/// where it is below, half to each of equals.
+fn winner(v: &Vjp<'_>, first_wins_when: &Tensor, over: &Tensor) -> Vec<Option<Tensor>> {
+    let zero = v.grad.full_like(0.0);
+    let half = v.grad.with_constant(&MUL, 0.5);
+    let tie = first_wins_when.eq(over);
+    let wins = Tensor::pointwise(&GREATER, &[first_wins_when, over]);
+    let to_first = tie.select(&half, wins.select(v.grad, &zero));
+    let to_second = tie.select(&half, wins.select(&zero, v.grad));
+    vec![Some(to_first), Some(to_second)]
+}
+
+impl Tensor {
+    /// Sum, element by element; operands broadcast.
+    #[track_caller]
+    pub fn add(&self, other: impl Into<Operand>) -> Tensor {
+        self.pointwise2(&ADD, other)
+    }
+    /// Difference, element by element; operands broadcast.
+    #[track_caller]
+    pub fn sub(&self, other: impl Into<Operand>) -> Tensor {
+        self.pointwise2(&SUB, other)
+    }
+    /// Product, element by element; operands broadcast.
+    #[track_caller]
+    pub fn mul(&self, other: impl Into<Operand>) -> Tensor {
+        self.pointwise2(&MUL, other)
+    }
+    /// Quotient, element by element; operands broadcast. Integers divided by zero give the dividend.
+    #[track_caller]
+    pub fn div(&self, other: impl Into<Operand>) -> Tensor {
+        self.pointwise2(&DIV, other)
+    }
+    /// The larger of two elements; NaN wins.
+    #[track_caller]
+    pub fn maximum(&self, other: impl Into<Operand>) -> Tensor {
+        self.pointwise2(&MAXIMUM, other)
+    }
+    /// The smaller of two elements; NaN wins.
+    #[track_caller]
+    pub fn minimum(&self, other: impl Into<Operand>) -> Tensor {
+        self.pointwise2(&MINIMUM, other)
+    }
+    /// Absolute value.
+    #[track_caller]
+    pub fn abs(&self) -> Tensor {
+        Tensor::pointwise(&ABS, &[self])
+    }
+    /// Elements limited to `low..=high`; NaN stays.
+    #[track_caller]
+    pub fn clamp(&self, low: impl Into<Operand>, high: impl Into<Operand>) -> Tensor {
+        let (low, high) = (low.into().beside(self), high.into().beside(self));
+        let raised = Tensor::pointwise(&LESS, &[self, &low]).select(&low, self);
+        Tensor::pointwise(&LESS, &[&high, &raised]).select(&high, &raised)
+    }
+}

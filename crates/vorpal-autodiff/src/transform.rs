@@ -1,0 +1,180 @@
+//! Reverse-mode differentiation, from graph to graph.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vorpal_tensor::{At, Error, Result};
+
+use crate::graph::Node;
+use crate::ops::{Variable, shape_error};
+use crate::{Spec, Tensor, Tree, Vjp};
+
+/// A differentiation that is open until dropped.
+struct Trace(Arc<AtomicBool>);
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The derivative of a scalar function at `at`, with the structure of `at`.
+///
+/// ```
+/// # use vorpal_autodiff::{Device, Tensor, grad};
+/// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], [3], &Device::cpu());
+/// let g = grad(&x, |x| (x * x * x).sum_all())?;
+/// assert_eq!(g.to_vec::<f32>()?, [3.0, 12.0, 27.0]);
+/// // Derivatives are graphs like any other: take them again.
+/// let h = grad(&x, |x| grad(x, |x| (x * x * x).sum_all()).map_or_else(Tensor::error, |g| g.sum_all()))?;
+/// assert_eq!(h.to_vec::<f32>()?, [6.0, 12.0, 18.0]);
+/// # Ok::<(), vorpal_autodiff::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`value_and_grad`].
+#[track_caller]
+pub fn grad<T: Tree, R: Into<Tensor>>(at: &T, f: impl FnOnce(&T) -> R) -> Result<T> {
+    value_and_grad(at, f).map(|(_, grads)| grads)
+}
+
+/// The value of a scalar function at `at` and its derivative, with the structure of `at`.
+///
+/// Nothing runs here: both are graphs. Tensors inside the function may be evaluated all the same.
+///
+/// # Errors
+/// An error that the function's result carries; [`Error::Shape`] when the result is not one float.
+#[track_caller]
+pub fn value_and_grad<T: Tree, R: Into<Tensor>>(at: &T, f: impl FnOnce(&T) -> R) -> Result<(Tensor, T)> {
+    let place = At::caller();
+    let trace = Trace(Arc::new(AtomicBool::new(true)));
+    let variables = at.map(&mut |t| t.variable(Variable, trace.0.clone()));
+    let value: Tensor = f(&variables).into();
+    let node = value.ready()?;
+    if node.spec.shape.numel() != 1 || !node.spec.dtype.is_float() {
+        let message = "a derivative needs a function with one float as its result";
+        return Err(shape_error("grad", message, &[&value], place));
+    }
+    let grads = pull_back(&value, value.full_like(1.0), &variables)?;
+    Ok((value, grads))
+}
+
+/// The value of a function at `at`, and the function that takes a cotangent of the value to the cotangents
+/// of `at`.
+///
+/// # Errors
+/// An error that the function's result carries.
+#[track_caller]
+pub fn vjp<T: Tree, R: Into<Tensor>>(
+    at: &T,
+    f: impl FnOnce(&T) -> R,
+) -> Result<(Tensor, impl Fn(&Tensor) -> Result<T>)> {
+    let place = At::caller();
+    let trace = Trace(Arc::new(AtomicBool::new(true)));
+    let variables = at.map(&mut |t| t.variable(Variable, trace.0.clone()));
+    let value: Tensor = f(&variables).into();
+    value.check()?;
+    let output = value.clone();
+    let back = move |cotangent: &Tensor| {
+        // The differentiation stays open as long as this function lives.
+        let _open = &trace;
+        cotangent.check()?;
+        if cotangent.shape() != output.shape() || cotangent.dtype() != output.dtype() {
+            let message = "the cotangent must have shape and dtype of the value";
+            return Err(shape_error("vjp", message, &[cotangent, &output], place));
+        }
+        pull_back(&output, cotangent.clone(), &variables)
+    };
+    Ok((value, back))
+}
+
+/// Cotangents of the variables, zeros for those the value does not depend on.
+fn pull_back<T: Tree>(value: &Tensor, cotangent: Tensor, variables: &T) -> Result<T> {
+    let mut wanted = HashSet::new();
+    let _ = variables.map(&mut |v| {
+        if let Ok(node) = v.ready() {
+            wanted.insert(node.id);
+        }
+        v.clone()
+    });
+    let mut grads = backward(value, cotangent, &wanted)?;
+    let mut failed = None;
+    let out = variables.map(&mut |v| match v.ready() {
+        Ok(node) => grads.remove(&node.id).unwrap_or_else(|| v.full_like(0.0)),
+        Err(error) => {
+            failed.get_or_insert(error);
+            v.clone()
+        }
+    });
+    failed.map_or(Ok(out), Err)
+}
+
+/// Walks from the value to the variables and collects their cotangents.
+fn backward(value: &Tensor, cotangent: Tensor, wanted: &HashSet<u64>) -> Result<HashMap<u64, Tensor>> {
+    let root = value.ready()?;
+    let order = dependent(root, wanted);
+    let mut grads: HashMap<u64, Tensor> = HashMap::from([(root.id, cotangent)]);
+    let depends: HashSet<u64> = order.iter().map(|n| n.id).collect();
+    for node in order.iter().rev() {
+        if wanted.contains(&node.id) {
+            continue;
+        }
+        let Some(grad) = grads.remove(&node.id) else { continue };
+        let inputs: Vec<Tensor> = node.inputs().into_iter().map(|n| Tensor(Ok(n))).collect();
+        let output = Tensor(Ok(node.clone()));
+        let cotangents = node.op.vjp(&Vjp { inputs: &inputs, output: &output, grad: &grad });
+        if cotangents.len() != inputs.len() {
+            let message = format!(
+                "{} gave {} cotangents for {} operands",
+                node.op.name(),
+                cotangents.len(),
+                inputs.len()
+            );
+            return Err(Error::internal("vjp", message));
+        }
+        for (input, cotangent) in inputs.iter().zip(cotangents) {
+            let (Ok(target), Some(cotangent)) = (input.ready(), cotangent) else { continue };
+            if !depends.contains(&target.id) {
+                continue;
+            }
+            let found = cotangent.ready()?.spec.clone();
+            if found != target.spec {
+                let expected: &Spec = &target.spec;
+                let message = format!("{} gave a cotangent {found} for {expected}", node.op.name());
+                return Err(Error::internal("vjp", message));
+            }
+            let sum = match grads.remove(&target.id) {
+                Some(have) => have + cotangent,
+                None => cotangent,
+            };
+            grads.insert(target.id, sum);
+        }
+    }
+    Ok(grads)
+}
+
+/// Nodes between the variables and the root, in topological order.
+fn dependent(root: &Arc<Node>, wanted: &HashSet<u64>) -> Vec<Arc<Node>> {
+    let oldest = wanted.iter().copied().min().unwrap_or(u64::MAX);
+    let (mut seen, mut order, mut pending) = (HashSet::new(), Vec::new(), vec![root.clone()]);
+    while let Some(node) = pending.pop() {
+        if node.id >= oldest && seen.insert(node.id) {
+            if !wanted.contains(&node.id) {
+                node.each_input(|input| pending.push(input.clone()));
+            }
+            order.push(node);
+        }
+    }
+    order.sort_unstable_by_key(|n| n.id);
+    let mut depends = HashSet::new();
+    order.retain(|node| {
+        let mut reaches = wanted.contains(&node.id);
+        node.each_input(|input| reaches |= depends.contains(&input.id));
+        if reaches {
+            depends.insert(node.id);
+        }
+        reaches
+    });
+    order
+}

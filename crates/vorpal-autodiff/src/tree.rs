@@ -1,0 +1,78 @@
+//! Structures of tensors: what can be evaluated, and what can be differentiated.
+
+use crate::Tensor;
+
+/// Anything that holds tensors: what [`eval`](crate::eval) takes.
+pub trait Tensors {
+    /// Calls `f` with every tensor.
+    fn visit(&self, f: &mut dyn FnMut(&Tensor));
+}
+
+/// A structure of tensors that can be made again with others in their places: what derivatives are taken
+/// with respect to.
+pub trait Tree: Tensors {
+    /// The same structure with `f` of every tensor.
+    #[must_use]
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> Self;
+}
+
+impl Tensors for Tensor {
+    fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
+        f(self);
+    }
+}
+impl Tree for Tensor {
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> Tensor {
+        f(self)
+    }
+}
+
+impl<T: Tensors + ?Sized> Tensors for &T {
+    fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
+        (**self).visit(f);
+    }
+}
+
+impl<T: Tensors> Tensors for [T] {
+    fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
+        self.iter().for_each(|x| x.visit(f));
+    }
+}
+impl<T: Tensors> Tensors for Vec<T> {
+    fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
+        self.as_slice().visit(f);
+    }
+}
+impl<T: Tree> Tree for Vec<T> {
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> Vec<T> {
+        self.iter().map(|x| x.map(f)).collect()
+    }
+}
+impl<T: Tensors> Tensors for Option<T> {
+    fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
+        if let Some(x) = self {
+            x.visit(f);
+        }
+    }
+}
+impl<T: Tree> Tree for Option<T> {
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> Option<T> {
+        self.as_ref().map(|x| x.map(f))
+    }
+}
+
+macro_rules! tuples {
+    ($(($($name:ident $place:tt),+))*) => {$(
+        impl<$($name: Tensors),+> Tensors for ($($name,)+) {
+            fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
+                $(self.$place.visit(f);)+
+            }
+        }
+        impl<$($name: Tree),+> Tree for ($($name,)+) {
+            fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> Self {
+                ($(self.$place.map(f),)+)
+            }
+        }
+    )*};
+}
+tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) (A 0, B 1, C 2, D 3, E 4) }

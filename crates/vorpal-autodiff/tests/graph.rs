@@ -1,0 +1,201 @@
+//! The graph as a whole: views, reductions, composites, plans, evaluation.
+
+#![allow(clippy::expect_used)]
+
+mod common;
+
+use common::{Random, assert_close, check_derivatives, devices};
+use vorpal_autodiff::{DType, Device, Tensor, eval, grad, vjp};
+
+fn counting(shape: &[usize], device: &Device) -> Tensor {
+    let n: usize = shape.iter().product();
+    Tensor::from_slice(&(0..n).map(|k| k as f32).collect::<Vec<_>>(), shape, device)
+}
+
+fn values(x: &Tensor) -> Vec<f32> {
+    x.to_vec::<f32>().expect("values")
+}
+
+#[test]
+fn views_move_elements() {
+    for device in devices() {
+        let x = counting(&[2, 3], &device);
+        assert_eq!(values(&x.t()), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(values(&x.t().reshape([2, 3])), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(values(&x.flip(1)), [2.0, 1.0, 0.0, 5.0, 4.0, 3.0]);
+        assert_eq!(values(&x.slice(1, 1..)), [1.0, 2.0, 4.0, 5.0]);
+        assert_eq!(values(&x.slice_step(1, .., 2)), [0.0, 2.0, 3.0, 5.0]);
+        assert_eq!(values(&x.slice(0, -1..)), [3.0, 4.0, 5.0]);
+        assert_eq!(values(&x.pad(0, 1, 0, 9.0)), [9.0, 9.0, 9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let y = counting(&[2, 1], &device);
+        assert_eq!(values(&Tensor::concat(&[&x, &y], 1)), [0.0, 1.0, 2.0, 0.0, 3.0, 4.0, 5.0, 1.0]);
+        assert_eq!(values(&Tensor::stack(&[&y, &y], 0)), [0.0, 1.0, 0.0, 1.0]);
+        let parts = x.split(1, &[1, 2]).expect("1 + 2");
+        assert_eq!(values(&parts[1]), [1.0, 2.0, 4.0, 5.0]);
+        assert_eq!(values(&y.broadcast_to([2, 2])), [0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(Tensor::arange(4, DType::I32, &device).to_vec::<i32>(), Ok(vec![0, 1, 2, 3]));
+        assert_eq!(values(&x.tril(0)), [0.0, 0.0, 0.0, 3.0, 4.0, 0.0]);
+        assert_eq!(values(&counting(&[0, 3], &device).t()), [0.0f32; 0]);
+    }
+}
+
+#[test]
+fn derivatives_of_views() {
+    let mut random = Random::new(8);
+    let mut x = |shape: &[usize]| random.tensor(shape, -1.0, 1.0);
+    check_derivatives("permute", &[x(&[2, 3, 2])], |x| x[0].permute([2, 0, 1]).square());
+    check_derivatives("reshape", &[x(&[2, 3])], |x| x[0].reshape([3, 2]).square());
+    check_derivatives("broadcast", &[x(&[2, 1])], |x| x[0].broadcast_to([3, 2, 2]).square());
+    check_derivatives("slice", &[x(&[4, 3])], |x| x[0].slice(0, 1..3).square());
+    check_derivatives("slice_step", &[x(&[7, 2])], |x| x[0].slice_step(0, 1.., 2).square());
+    check_derivatives("flip", &[x(&[2, 3])], |x| x[0].flip([0, 1]).square());
+    check_derivatives("pad", &[x(&[2, 3])], |x| x[0].pad(1, 1, 2, 0.5).square());
+    check_derivatives("concat", &[x(&[2, 2]), x(&[2, 3])], |x| Tensor::concat(&[&x[0], &x[1]], 1).square());
+    check_derivatives("copy", &[x(&[2, 2])], |x| x[0].t().contiguous().square());
+}
+
+#[test]
+fn reductions_match_the_reference() {
+    let mut random = Random::new(9);
+    for device in devices() {
+        let data: Vec<f32> = random.values(3 * 40 * 5, -1.0, 1.0).iter().map(|&v| v as f32).collect();
+        let x = Tensor::from_slice(&data, [3, 40, 5], &device);
+        let at = |i: usize, j: usize, k: usize| f64::from(data[(i * 40 + j) * 5 + k]);
+        let mut sums = vec![0.0; 15];
+        let mut tops = vec![f64::NEG_INFINITY; 15];
+        let mut places = vec![0i32; 15];
+        for (i, j, k) in (0..3).flat_map(|i| (0..40).flat_map(move |j| (0..5).map(move |k| (i, j, k)))) {
+            sums[i * 5 + k] += at(i, j, k);
+            if at(i, j, k) > tops[i * 5 + k] {
+                (tops[i * 5 + k], places[i * 5 + k]) = (at(i, j, k), j as i32);
+            }
+        }
+        assert_close(&values(&x.sum(1)), &sums, 1e-5, "sum");
+        assert_close(&values(&x.max(1)), &tops, 0.0, "max");
+        assert_eq!(x.argmax(1).to_vec::<i32>(), Ok(places));
+        let mean = data.iter().map(|&v| f64::from(v)).sum::<f64>() / 600.0;
+        assert_close(&values(&x.mean_all()), &[mean], 1e-5, "mean");
+        let var = data.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / 599.0;
+        assert_close(&values(&x.var([0, 1, 2], 1)), &[var], 1e-5, "var");
+        assert_eq!(values(&Tensor::zeros([0, 2], DType::F32, &device).sum(0)), [0.0, 0.0]);
+    }
+}
+
+#[test]
+fn derivatives_of_reductions_and_composites() {
+    let mut random = Random::new(10);
+    let mut x = |shape: &[usize]| random.tensor(shape, -1.0, 1.0);
+    check_derivatives("sum", &[x(&[2, 3])], |x| x[0].square().sum(0));
+    check_derivatives("mean", &[x(&[2, 3])], |x| x[0].square().mean(-1));
+    check_derivatives("max", &[x(&[2, 3])], |x| x[0].square().max(1));
+    check_derivatives("min", &[x(&[2, 3])], |x| x[0].min([0, 1]));
+    check_derivatives("var", &[x(&[2, 4])], |x| x[0].var(1, 1));
+    check_derivatives("softmax", &[x(&[2, 4])], |x| x[0].softmax(-1));
+    check_derivatives("log_softmax", &[x(&[3, 2])], |x| x[0].log_softmax(0));
+    check_derivatives("logsumexp", &[x(&[2, 3])], |x| x[0].logsumexp(1));
+    check_derivatives("layer_norm", &[x(&[2, 4]), x(&[4]), x(&[4])], |x| {
+        x[0].layer_norm(Some(&x[1]), Some(&x[2]), 1e-3)
+    });
+    let classes = Tensor::from_slice(&[1i32, 0], [2], &Device::cpu());
+    check_derivatives("cross_entropy", &[x(&[2, 3])], |x| x[0].cross_entropy(&classes));
+}
+
+#[test]
+fn long_sums_are_right_on_every_device() {
+    let n = 1usize << 24;
+    for device in devices() {
+        let ones = Tensor::iota([n], 0, DType::I32, &device).cast(DType::F32).full_like(1.0);
+        // The sum of 2²⁴ ones is a power of two: exact in f32 when no element is lost or counted twice.
+        let materialised = ones.contiguous();
+        materialised.eval().expect("64 MiB");
+        assert_eq!(materialised.sum_all().item::<f32>(), Ok(n as f32), "{device}");
+        let odd = Tensor::full([1_000_003], 1.0, DType::F32, &device).contiguous();
+        assert_eq!(odd.sum_all().item::<f32>(), Ok(1_000_003.0), "{device}");
+        let wide = Tensor::full([40_000, 3], 1.0, DType::F32, &device).contiguous();
+        assert_eq!(values(&wide.sum(0)), [40_000.0; 3], "{device}");
+    }
+}
+
+#[test]
+fn evaluating_inside_a_derivative_changes_nothing() {
+    let x = counting(&[3], &Device::cpu());
+    let g = grad(&x, |x| {
+        let square = x * x;
+        assert_eq!(values(&square), [0.0, 1.0, 4.0]);
+        (square * x).sum_all()
+    });
+    assert_eq!(values(&g.expect("a derivative")), [0.0, 3.0, 12.0]);
+}
+
+#[test]
+fn old_values_stay_what_they_were() {
+    for device in devices() {
+        let old = counting(&[4], &device);
+        let view = old.slice(0, 1..3);
+        let new = &old + 1.0;
+        eval(&new).expect("room");
+        assert_eq!(values(&old), [0.0, 1.0, 2.0, 3.0], "{device}");
+        drop(old);
+        let newer = &new * 2.0;
+        drop(new);
+        assert_eq!(values(&newer), [2.0, 4.0, 6.0, 8.0]);
+        assert_eq!(values(&view), [1.0, 2.0]);
+    }
+}
+
+#[test]
+fn a_vector_jacobian_product_takes_any_cotangent() {
+    let x = counting(&[3], &Device::cpu());
+    let (y, back) = vjp(&x, |x| x * x).expect("a graph");
+    assert_eq!(values(&y), [0.0, 1.0, 4.0]);
+    let cotangent = Tensor::from_slice(&[1.0f32, 10.0, 100.0], [3], &Device::cpu());
+    assert_eq!(values(&back(&cotangent).expect("it fits")), [0.0, 20.0, 400.0]);
+    assert!(back(&counting(&[2], &Device::cpu())).is_err());
+    assert!(grad(&x, |x| x * x).is_err(), "not a scalar");
+}
+
+#[test]
+fn randomness_follows_the_seed_and_is_the_same_everywhere() {
+    let mut seen: Vec<Vec<f32>> = Vec::new();
+    for device in devices() {
+        device.seed(5);
+        let (a, b) = (Tensor::rand([1000], DType::F32, &device), Tensor::rand([1000], DType::F32, &device));
+        let normal = Tensor::randn([20_000], DType::F32, &device);
+        let (a, b) = (values(&a), values(&b));
+        assert_ne!(a, b);
+        assert!(a.iter().all(|v| (0.0..1.0).contains(v)));
+        let n = values(&normal);
+        let mean = n.iter().map(|&v| f64::from(v)).sum::<f64>() / 2e4;
+        let var = n.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / 2e4;
+        // Four standard errors.
+        assert!(
+            mean.abs() < 4.0 / 2e4f64.sqrt() && (var - 1.0).abs() < 4.0 * (2.0 / 2e4f64).sqrt(),
+            "{mean} {var}"
+        );
+        let kept = Tensor::ones([10_000], DType::F32, &device).dropout(0.25);
+        let kept = values(&kept);
+        assert!(kept.iter().all(|&v| v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6));
+        let share = kept.iter().filter(|&&v| v != 0.0).count();
+        assert!((7300..7700).contains(&share), "{share}");
+        seen.push(a);
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn deep_graphs_neither_overflow_nor_slow_down() {
+    let mut x = Tensor::zeros([1], DType::F32, &Device::cpu());
+    for _ in 0..20_000 {
+        x = x.stop_gradient();
+    }
+    assert_eq!(values(&(&x + 1.0)), [1.0]);
+    drop(x);
+}
+
+#[test]
+fn values_show_themselves() {
+    let x = counting(&[2, 2], &Device::cpu());
+    let text = x.to_string();
+    assert!(text.starts_with("[[0.0000, 1.0000],\n [2.0000, 3.0000]]\nf32[2, 2] on "), "{text}");
+    assert!(x.reshape([3]).to_string().starts_with("error: reshape: 4 elements do not fill shape [3]"));
+}

@@ -1,0 +1,42 @@
+//! A training loop in the steady state: a process of its own, so that the counters of the device are its own.
+
+#![allow(clippy::expect_used)]
+
+mod common;
+
+use common::devices;
+use vorpal_autodiff::{DType, Tensor, eval, value_and_grad};
+
+#[test]
+fn a_steady_loop_makes_nothing_new() {
+    for device in devices() {
+        let mut weight = Tensor::rand([64, 32], DType::F32, &device);
+        let mut moment = Tensor::zeros([64, 32], DType::F32, &device).contiguous();
+        eval(&(&weight, &moment)).expect("room");
+        let mut earlier = device.stats();
+        for step in 0..20 {
+            let data: Vec<f32> = (0..64 * 32).map(|k| ((k + step) % 13) as f32).collect();
+            let x = Tensor::from_slice(&data, [64, 32], &device);
+            let (loss, g) =
+                value_and_grad(&weight, |w| (w * &x).softmax(-1).square().mean_all()).expect("a graph");
+            moment = &moment * 0.9 + &g;
+            weight = &weight - &moment * (0.1 / f64::from(step + 1));
+            eval(&(&loss, &weight, &moment)).expect("a step");
+            assert!(loss.item::<f32>().expect("a value").is_finite());
+            if step >= 2 {
+                let change = device.stats() - earlier;
+                assert_eq!(
+                    (
+                        change.pipelines_created,
+                        change.plans_compiled,
+                        change.buffers_allocated,
+                        change.submits
+                    ),
+                    (0, 0, 0, 1),
+                    "{device}, step {step}"
+                );
+            }
+            earlier = device.stats();
+        }
+    }
+}
