@@ -17,6 +17,12 @@ pub const ERF: &str = include_str!("../shared/erf.wgsl");
 /// `power`: `pow` for bases of any sign. Shared function, no entry point.
 pub const POWER: &str = include_str!("../shared/power.wgsl");
 
+/// Matrix product with registers alone.
+pub const MATMUL_DIRECT: &str = include_str!("../matmul_direct.wgsl");
+
+/// Matrix product through workgroup memory.
+pub const MATMUL_TILED: &str = include_str!("../matmul_tiled.wgsl");
+
 /// Fused pointwise expressions.
 pub const POINTWISE: &str = include_str!("../pointwise.wgsl");
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vorpal_kernels::{Access, CpuArg, CpuRun};
 use vorpal_tensor::{
-    Binding, Buffer, DType, Device, Element, Error, Layout, PARAMS_BYTES, PipelineDesc, ReadGuard, Replay,
-    Result, Step, WriteGuard,
+    Binding, Buffer, DType, Device, DeviceKind, Element, Error, Layout, PARAMS_BYTES, PipelineDesc,
+    ReadGuard, Replay, Result, Step, WriteGuard,
 };
 
 use crate::compile::ir::Builder;
@@ -165,6 +165,8 @@ impl Job {
 
     fn compile(&self, roots: &[usize]) -> Result<Plan> {
         let mut builder = Builder::new();
+        let kind = self.order.first().map(|n| n.device.info().kind);
+        builder.tiles = !matches!(kind, Some(DeviceKind::Software | DeviceKind::NativeCpu) | None);
         let (mut ids, mut scalars) = (Vec::with_capacity(self.order.len()), 0);
         let mut declared: Vec<Option<usize>> = vec![None; self.buffers.len()];
         for (k, node) in self.order.iter().enumerate() {

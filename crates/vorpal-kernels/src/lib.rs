@@ -1,9 +1,11 @@
 //! Kernels of Vorpal: WGSL, launch geometry and a native CPU body for each.
 
 mod emit;
+mod gemm;
 mod interp;
 mod kernel;
 mod lane;
+mod matmul;
 mod philox;
 mod pointwise;
 mod program;
@@ -12,6 +14,7 @@ mod row;
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use kernel::{Access, Arg, Cost, CpuArg, CpuRun, Kernel, spread};
 pub use lane::{Lane, LaneElement, Lanes, map1, map2, map3};
+pub use matmul::{MATMUL_K_MAX, MatMul, Variant};
 pub use philox::{philox_word, philox4x32};
 pub use pointwise::Pointwise;
 pub use program::{Domain, Epilogue, Inst, Program, ReduceKind, ResultType, ScalarFn, Store, ValueId};

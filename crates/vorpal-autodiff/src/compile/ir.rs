@@ -108,6 +108,8 @@ pub struct Builder {
     known: HashMap<Identity, NodeId>,
     /// Number of the op that is being lowered.
     pub(crate) origin: usize,
+    /// Whether kernels should go through workgroup memory: on graphics cards, not on software adapters.
+    pub(crate) tiles: bool,
 }
 
 impl std::fmt::Debug for Identity {
@@ -120,6 +122,11 @@ impl Builder {
     /// An empty graph.
     pub fn new() -> Builder {
         Builder::default()
+    }
+
+    /// Whether kernels should go through workgroup memory.
+    pub fn prefers_tiles(&self) -> bool {
+        self.tiles
     }
 
     /// The nodes so far, in topological order.

@@ -2,6 +2,7 @@
 
 mod composite;
 mod leaf;
+mod matmul;
 mod movement;
 pub mod pointwise;
 mod random;

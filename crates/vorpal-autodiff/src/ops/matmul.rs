@@ -1,0 +1,164 @@
+//! Matrix products.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use vorpal_kernels::{MATMUL_K_MAX, MatMul as Product, ReduceKind, Variant};
+use vorpal_tensor::{At, Error, Layout, Result, Shape};
+
+use super::pointwise::ADD;
+use super::reduce::reduce;
+use super::shape_error;
+use crate::compile::ir::{Builder, NodeId};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+
+/// Elements of the larger operand from which tiles in workgroup memory pay.
+const TILES_MIN: usize = 64 * 64;
+
+/// `[…, m, k] · […, k, n]` with equal batch axes.
+#[derive(Debug)]
+struct MatMul;
+
+impl Op for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        if !inputs[0].dtype.is_float() {
+            return Misfit::dtype(format!("needs floats, found {}", inputs[0].dtype));
+        }
+        super::same_dtype(inputs)?;
+        let (a, b) = (&inputs[0].shape, &inputs[1].shape);
+        let rank = a.rank();
+        if rank < 2 || b.rank() != rank || a[..rank - 2] != b[..rank - 2] || a[rank - 1] != b[rank - 2] {
+            return Misfit::shape(format!("{a} · {b}: inner sizes must agree"));
+        }
+        Ok(Spec::new(a.with_axis(rank - 1, b[rank - 1]), inputs[0].dtype))
+    }
+
+    fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
+        let (a, b) = (&v.inputs[0], &v.inputs[1]);
+        vec![Some(v.grad.matmul(&b.t())), Some(a.t().matmul(v.grad))]
+    }
+
+    fn attributes(&self, _: &mut Key) {}
+
+    fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        let dtype = cx.dtype(x[0]);
+        let (a, b) = (cx.cast(x[0], dtype.compute()), cx.cast(x[1], dtype.compute()));
+        let product = product(cx, a, b)?;
+        Ok(cx.cast(product, dtype))
+    }
+}
+
+/// The product of two nodes; sums longer than one launch takes are split.
+fn product(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
+    let (shape_a, shape_b) = (cx.shape(a).clone(), cx.shape(b).clone());
+    let rank = shape_a.rank();
+    let k = shape_a[rank - 1];
+    if k <= MATMUL_K_MAX {
+        return launch(cx, a, b);
+    }
+    let pieces = k.div_ceil(MATMUL_K_MAX / 4);
+    let length = k / pieces;
+    let even = pieces * length;
+    // The pieces become one more batch axis in front of the matrices, then a sum.
+    let main_a = cx.view(a, |l| Some(l.slice(rank - 1, 0, even, 1)))?;
+    let main_b = cx.view(b, |l| Some(l.slice(rank - 2, 0, even, 1)))?;
+    let batch = &shape_a[..rank - 2];
+    let (m, n) = (shape_a[rank - 2], shape_b[rank - 1]);
+    let cut_a: Shape = batch.iter().copied().chain([m, pieces, length]).collect();
+    let cut_b: Shape = batch.iter().copied().chain([pieces, length, n]).collect();
+    let main_a = cx.view(main_a, |l| l.reshape(&cut_a))?;
+    let main_b = cx.view(main_b, |l| l.reshape(&cut_b))?;
+    let mut order: SmallVec<[usize; 8]> = (0..rank + 1).collect();
+    order.swap(rank - 2, rank - 1);
+    let main_a = cx.view(main_a, |l| Some(l.permute(&order)))?;
+    let partial = launch(cx, main_a, main_b)?;
+    let mut axes = vec![false; rank + 1];
+    axes[rank - 2] = true;
+    let sum = reduce(cx, ReduceKind::Sum, partial, &axes)?;
+    let shape = shape_a.with_axis(rank - 1, n);
+    let sum = cx.view(sum, |l| l.reshape(&shape))?;
+    if even == k {
+        return Ok(sum);
+    }
+    let rest_a = cx.view(a, |l| Some(l.slice(rank - 1, even, k - even, 1)))?;
+    let rest_b = cx.view(b, |l| Some(l.slice(rank - 2, even, k - even, 1)))?;
+    let rest = launch(cx, rest_a, rest_b)?;
+    Ok(cx.call(&ADD.f, &[sum, rest]))
+}
+
+fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
+    let shape = cx.shape(a).with_axis(cx.shape(a).rank() - 1, cx.shape(b)[cx.shape(b).rank() - 1]);
+    let dtype = cx.dtype(a);
+    let (mut base_a, mut of_a) = cx.strided(a);
+    let (mut base_b, mut of_b) = cx.strided(b);
+    let mut kernel = Product::new(&of_a, &of_b, dtype);
+    if kernel.is_none() {
+        // Batch axes too irregular for the kernel: lay the operands out first.
+        (base_a, of_a) = (cx.copy(a), Layout::contiguous(cx.shape(a).clone()));
+        (base_b, of_b) = (cx.copy(b), Layout::contiguous(cx.shape(b).clone()));
+        kernel = Product::new(&of_a, &of_b, dtype);
+    }
+    let refused = || Error::internal("matmul", format!("no kernel for {of_a:?} · {of_b:?}"));
+    let mut kernel = kernel.ok_or_else(refused)?;
+    if cx.prefers_tiles() && of_a.shape.numel().max(of_b.shape.numel()) >= TILES_MIN {
+        kernel = kernel.with_variant(Variant::Tiled);
+    }
+    Ok(cx.kernel(Arc::new(kernel), &[base_a, base_b], shape, dtype))
+}
+
+impl Tensor {
+    /// The matrix product of the last two axes, `[…, m, k] · […, k, n]`; batch axes broadcast. A vector on the
+    /// left is a row, one on the right a column, as in `torch.matmul`. Any strides are read in place.
+    ///
+    /// ```
+    /// # use vorpal_autodiff::{Device, Tensor};
+    /// let a = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0], [2, 2], &Device::cpu());
+    /// let x = Tensor::from_slice(&[1.0f32, 1.0], [2], &Device::cpu());
+    /// assert_eq!(a.matmul(&x).to_vec::<f32>()?, [3.0, 7.0]);
+    /// # Ok::<(), vorpal_autodiff::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn matmul(&self, other: &Tensor) -> Tensor {
+        let at = At::caller();
+        let (a, b) = (self.shape(), other.shape());
+        if self.check().is_err() {
+            return self.clone();
+        }
+        if other.check().is_err() {
+            return other.clone();
+        }
+        if a.rank() == 0 || b.rank() == 0 {
+            return Tensor::error(shape_error("matmul", "a scalar is no matrix", &[self, other], at));
+        }
+        if a.rank() == 1 {
+            return self.unsqueeze(0).matmul(other).squeeze(if b.rank() == 1 { 0 } else { -2 });
+        }
+        if b.rank() == 1 {
+            return self.matmul(&other.unsqueeze(1)).squeeze(-1);
+        }
+        let (m, k, n) = (a[a.rank() - 2], a[a.rank() - 1], b[b.rank() - 1]);
+        if k != b[b.rank() - 2] {
+            let message = format!("inner sizes {k} and {} differ", b[b.rank() - 2]);
+            return Tensor::error(shape_error("matmul", message, &[self, other], at));
+        }
+        if b.rank() == 2 && a.rank() > 2 {
+            // One matrix for the whole batch: all rows in one product.
+            let rows: usize = a[..a.rank() - 1].iter().product();
+            let flat = self.reshape([rows, k]).matmul(other);
+            return flat.reshape(a.with_axis(a.rank() - 1, n));
+        }
+        let batch_a = Shape::from(&a[..a.rank() - 2]);
+        let batch_b = Shape::from(&b[..b.rank() - 2]);
+        let Some(batch) = batch_a.broadcast(&batch_b) else {
+            let message = format!("batch axes {batch_a} and {batch_b} do not broadcast");
+            return Tensor::error(shape_error("matmul", message, &[self, other], at));
+        };
+        let full = |x: usize, y: usize| -> Shape { batch.iter().copied().chain([x, y]).collect() };
+        let (left, right) = (self.broadcast_to(full(m, k)), other.broadcast_to(full(k, n)));
+        Tensor::apply(MatMul, &[&left, &right], at)
+    }
+}

@@ -1,0 +1,160 @@
+//! Native matrix products through the `gemm` crates, behind a check of every extent.
+
+use gemm_common::Parallelism;
+use vorpal_tensor::{Error, Result};
+
+/// A matrix in a slice: element (row, column) lies at `offset + row · row_stride + column · column_stride`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Matrix {
+    pub offset: isize,
+    pub row_stride: isize,
+    pub column_stride: isize,
+}
+
+impl Matrix {
+    /// Row-major without gaps, from the start.
+    pub fn rows_of(columns: usize) -> Matrix {
+        Matrix { offset: 0, row_stride: columns as isize, column_stride: 1 }
+    }
+
+    /// Whether all of `rows` × `columns` elements lie within `len` elements.
+    fn fits(&self, rows: usize, columns: usize, len: usize) -> bool {
+        if rows == 0 || columns == 0 {
+            return true;
+        }
+        let (mut low, mut high) = (self.offset as i128, self.offset as i128);
+        for (n, stride) in [(rows, self.row_stride), (columns, self.column_stride)] {
+            let reach = (n as i128 - 1) * stride as i128;
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        low >= 0 && high < len as i128
+    }
+}
+
+/// An element type with a product.
+pub(crate) trait Gemm: Copy + Send + Sync + 'static {
+    /// `out (m × n) = a (m × k) · b (k × n)`, added to what is there if `add`. `out` is row-major without gaps.
+    /// On all cores if `parallel` and it is worth it.
+    fn gemm(
+        sizes: [usize; 3],
+        out: &mut [Self],
+        a: (&[Self], Matrix),
+        b: (&[Self], Matrix),
+        add: bool,
+        parallel: bool,
+    ) -> Result<()>;
+}
+
+fn parallelism(parallel: bool, work: usize) -> Parallelism {
+    // Sharing costs some ten microseconds.
+    if !parallel || work < 1 << 19 {
+        return Parallelism::None;
+    }
+    #[cfg(feature = "parallel")]
+    return Parallelism::Rayon(0);
+    #[cfg(not(feature = "parallel"))]
+    Parallelism::None
+}
+
+macro_rules! gemm {
+    ($ty:ty, $get:path) => {
+        impl Gemm for $ty {
+            #[allow(unsafe_code)]
+            fn gemm(
+                [m, n, k]: [usize; 3],
+                out: &mut [$ty],
+                (a, of_a): (&[$ty], Matrix),
+                (b, of_b): (&[$ty], Matrix),
+                add: bool,
+                parallel: bool,
+            ) -> Result<()> {
+                let of_out = Matrix::rows_of(n);
+                let fits = of_out.fits(m, n, out.len())
+                    && of_a.fits(m, k, a.len())
+                    && of_b.fits(k, n, b.len())
+                    && [m, n, k].iter().all(|&d| d <= isize::MAX as usize);
+                if !fits {
+                    return Err(Error::internal(
+                        "gemm",
+                        format!("{m}×{k}×{n} reaches outside of its buffers"),
+                    ));
+                }
+                if m == 0 || n == 0 {
+                    return Ok(());
+                }
+                if k == 0 {
+                    if !add {
+                        out[..m * n].fill(0.0);
+                    }
+                    return Ok(());
+                }
+                let work = m.saturating_mul(n).saturating_mul(k);
+                // SAFETY: the extents of all three matrices were checked to lie within their slices, `out` is borrowed
+                // mutably and so overlaps neither operand, and elements are plain numbers.
+                unsafe {
+                    $get()(
+                        m,
+                        n,
+                        k,
+                        out.as_mut_ptr(),
+                        1,
+                        n as isize,
+                        add,
+                        a.as_ptr().offset(of_a.offset),
+                        of_a.column_stride,
+                        of_a.row_stride,
+                        b.as_ptr().offset(of_b.offset),
+                        of_b.column_stride,
+                        of_b.row_stride,
+                        1.0,
+                        1.0,
+                        false,
+                        false,
+                        false,
+                        parallelism(parallel, work),
+                    );
+                }
+                Ok(())
+            }
+        }
+    };
+}
+gemm!(f32, gemm_f32::gemm::f32::get_gemm_fn);
+gemm!(f64, gemm_f64::gemm::f64::get_gemm_fn);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_products_with_any_strides() {
+        for (m, n, k) in [(1, 1, 1), (2, 3, 4), (5, 1, 7), (1, 9, 2), (17, 13, 11), (3, 3, 0), (0, 3, 2)] {
+            let a: Vec<f64> = (0..m * k).map(|v| v as f64 - 3.0).collect();
+            let b: Vec<f64> = (0..k * n).map(|v| 0.5 * v as f64).collect();
+            let mut out = vec![1.0; m * n];
+            // a is stored column by column, b from its last element back to its first.
+            let of_a = Matrix { offset: 0, row_stride: 1, column_stride: m as isize };
+            let of_b =
+                Matrix { offset: (k * n).max(1) as isize - 1, row_stride: -(n as isize), column_stride: -1 };
+            f64::gemm([m, n, k], &mut out, (&a, of_a), (&b, of_b), true, false).expect("it fits");
+            for i in 0..m {
+                for j in 0..n {
+                    let sum: f64 = (0..k).map(|l| a[i + l * m] * b[k * n - 1 - l * n - j]).sum();
+                    assert!((out[i * n + j] - 1.0 - sum).abs() < 1e-9, "{m}×{n}×{k}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_outside_of_its_slice_is_refused() {
+        let (a, b, mut out) = ([0f32; 6], [0f32; 6], [0f32; 4]);
+        let plain = Matrix::rows_of(3);
+        let mut product = |of_a, of_b| f32::gemm([2, 2, 3], &mut out, (&a, of_a), (&b, of_b), false, false);
+        assert!(product(plain, Matrix::rows_of(2)).is_ok());
+        assert!(product(Matrix { offset: 1, ..plain }, Matrix::rows_of(2)).is_err());
+        assert!(product(plain, Matrix { offset: -1, ..Matrix::rows_of(2) }).is_err());
+        assert!(product(plain, Matrix { row_stride: -2, ..Matrix::rows_of(2) }).is_err());
+        assert!(f32::gemm([2, 3, 3], &mut out, (&a, plain), (&b, plain), false, false).is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! Matrix products.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use vorpal_shaders::{Linker, MATMUL_DIRECT, MATMUL_TILED, Shader};
+use vorpal_tensor::{DType, Error, Layout, Result, Shape};
+
+use crate::gemm::{Gemm, Matrix};
+use crate::interp::{self, Sink, Source};
+use crate::{Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
+
+/// Longest sum one launch takes. Callers split longer ones, so that no invocation goes through more steps than
+/// a software adapter allows.
+pub const MATMUL_K_MAX: usize = 16_384;
+
+/// How the shader goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// Registers alone; best where workgroup memory is slow, and for small matrices.
+    Direct,
+    /// Tiles in workgroup memory.
+    Tiled,
+}
+
+/// `C[…, m, n] = Σₖ A[…, m, k] · B[…, k, n]` in f32 (natively f64, too), with operands of any strides.
+///
+/// Inputs are the buffers behind A and B; the result is contiguous, `[batch, m, n]`.
+#[derive(Clone, Debug)]
+pub struct MatMul {
+    dtype: DType,
+    variant: Variant,
+    /// Sizes of the two batch axes, then m, n, k.
+    batch: [usize; 2],
+    sizes: [usize; 3],
+    a: Operand,
+    b: Operand,
+    epilogue: Epilogue,
+}
+
+/// Strides of an operand.
+#[derive(Clone, Copy, Debug)]
+struct Operand {
+    /// Elements its buffer holds at least.
+    len: usize,
+    batch: [isize; 2],
+    matrix: Matrix,
+}
+
+impl MatMul {
+    /// The product of two windows of equal batch axes; `None` when the shapes do not fit, a window is padded, the
+    /// batch does not collapse to two axes, or k exceeds [`MATMUL_K_MAX`].
+    pub fn new(a: &Layout, b: &Layout, dtype: DType) -> Option<MatMul> {
+        let rank = a.shape.rank();
+        if rank < 2 || b.shape.rank() != rank || !a.bounds.is_empty() || !b.bounds.is_empty() {
+            return None;
+        }
+        let [m, k] = [a.shape[rank - 2], a.shape[rank - 1]];
+        let n = b.shape[rank - 1];
+        let fits = b.shape[rank - 2] == k && a.shape[..rank - 2] == b.shape[..rank - 2];
+        if !fits || k > MATMUL_K_MAX || !matches!(dtype, DType::F32 | DType::F64) {
+            return None;
+        }
+        // Joins neighbouring batch axes that both operands step through alike.
+        let mut axes: SmallVec<[(usize, isize, isize); 4]> = SmallVec::new();
+        for axis in 0..rank - 2 {
+            let (size, sa, sb) = (a.shape[axis], a.strides[axis], b.strides[axis]);
+            if size == 1 {
+                continue;
+            }
+            match axes.last_mut() {
+                Some((n, la, lb)) if *la == sa * size as isize && *lb == sb * size as isize => {
+                    *n *= size;
+                    (*la, *lb) = (sa, sb);
+                }
+                _ => axes.push((size, sa, sb)),
+            }
+        }
+        if axes.len() > 2 {
+            return None;
+        }
+        axes.resize(2, (1, 0, 0));
+        let operand = |layout: &Layout, batch| Operand {
+            len: layout.span(),
+            batch,
+            matrix: Matrix {
+                offset: layout.offset,
+                row_stride: layout.strides[rank - 2],
+                column_stride: layout.strides[rank - 1],
+            },
+        };
+        let len = axes[0].0 * axes[1].0 * m * n;
+        Some(MatMul {
+            dtype,
+            variant: Variant::Direct,
+            batch: [axes[0].0, axes[1].0],
+            sizes: [m, n, k],
+            a: operand(a, [axes[0].1, axes[1].1]),
+            b: operand(b, [axes[0].2, axes[1].2]),
+            epilogue: Epilogue::store(2, dtype, len),
+        })
+    }
+
+    /// The variants that can do this product.
+    pub fn variants(&self) -> Vec<Variant> {
+        vec![Variant::Direct, Variant::Tiled]
+    }
+
+    /// The same product another way.
+    #[must_use]
+    pub fn with_variant(self, variant: Variant) -> MatMul {
+        MatMul { variant, ..self }
+    }
+
+    /// Shape of the result with its batch axes collapsed.
+    pub fn result(&self) -> Shape {
+        Shape::from([self.batches(), self.sizes[0], self.sizes[1]])
+    }
+
+    fn batches(&self) -> usize {
+        self.batch[0] * self.batch[1]
+    }
+
+    fn native<T: Gemm>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
+        let [m, n, _] = self.sizes;
+        let one = m * n;
+        if one == 0 {
+            return Ok(());
+        }
+        let shift = |operand: &Operand, index: usize| {
+            let (i, j) = ((index / self.batch[1]) as isize, (index % self.batch[1]) as isize);
+            let offset = operand.matrix.offset + i * operand.batch[0] + j * operand.batch[1];
+            Matrix { offset, ..operand.matrix }
+        };
+        // Many small products are shared out whole, few large ones each by itself.
+        let many = self.batches() >= 4;
+        let product = |index: usize, out: &mut [T]| {
+            T::gemm(self.sizes, out, (a, shift(&self.a, index)), (b, shift(&self.b, index)), false, !many)
+        };
+        let tasks: Vec<(usize, &mut [T])> = out.chunks_mut(one).enumerate().collect();
+        if many {
+            interp::for_each(tasks, |(index, out)| product(index, out))
+        } else {
+            tasks.into_iter().try_for_each(|(index, out)| product(index, out))
+        }
+    }
+}
+
+impl Kernel for MatMul {
+    fn name(&self) -> &'static str {
+        match self.variant {
+            Variant::Direct => "matmul_direct",
+            Variant::Tiled => "matmul_tiled",
+        }
+    }
+
+    fn describe(&self) -> String {
+        let [m, n, k] = self.sizes;
+        let fused = self.epilogue.program.insts.len() - 1;
+        format!("{} {}×[{m}×{k}·{k}×{n}] then {fused} values", self.name(), self.batches())
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        let mut args = vec![Arg::read(self.dtype, self.a.len), Arg::read(self.dtype, self.b.len)];
+        args.extend(self.epilogue.args.iter().cloned());
+        args
+    }
+
+    fn scalars(&self) -> Vec<DType> {
+        self.epilogue.scalars.clone()
+    }
+
+    fn shader(&self) -> Result<Shader> {
+        let text = emit_epilogue(&self.epilogue, &self.args())?;
+        let base = if self.variant == Variant::Direct { MATMUL_DIRECT } else { MATMUL_TILED };
+        // Without elements nothing is launched, but constants must still make sense.
+        let [m, n, k] = [self.sizes[0].max(1), self.sizes[1].max(1), self.sizes[2]];
+        let linker = Linker::new(base)
+            .replace("finish", &text.finish)
+            .map_err(|message| Error::internal("matmul", message))?
+            .append(&text.declarations);
+        // Places are modulo 2³², so negative strides need no signs.
+        let word = |x: isize| x as u32 as usize;
+        Ok(linker
+            .constant("M", m)
+            .constant("N", n)
+            .constant("K", k)
+            .constant("BATCH0", self.batch[0])
+            .constant("BATCH1", self.batch[1])
+            .constant("A_OFFSET", word(self.a.matrix.offset))
+            .constant("A_BATCH0", word(self.a.batch[0]))
+            .constant("A_BATCH1", word(self.a.batch[1]))
+            .constant("A_M", word(self.a.matrix.row_stride))
+            .constant("A_K", word(self.a.matrix.column_stride))
+            .constant("B_OFFSET", word(self.b.matrix.offset))
+            .constant("B_BATCH0", word(self.b.batch[0]))
+            .constant("B_BATCH1", word(self.b.batch[1]))
+            .constant("B_K", word(self.b.matrix.row_stride))
+            .constant("B_N", word(self.b.matrix.column_stride))
+            .finish())
+    }
+
+    fn groups(&self) -> [u32; 3] {
+        let [m, n, _] = self.sizes;
+        let rows = if self.variant == Variant::Direct { 32 } else { 64 };
+        spread(self.batches() * m.div_ceil(rows) * n.div_ceil(64))
+    }
+
+    fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
+        let args = self.args();
+        let scalars = run.scalars;
+        let mut arguments = interp::take(&mut run, &args, 0)?;
+        let wrong = || Error::internal("matmul", "operands and result must be floats of one dtype");
+        let out =
+            arguments.sinks.iter_mut().find(|(k, _)| *k == 2).map(|(_, sink)| sink).ok_or_else(wrong)?;
+        match (arguments.sources[0], arguments.sources[1], out) {
+            (Some(Source::F32(a)), Some(Source::F32(b)), Sink::F32(out)) => self.native(a, b, out)?,
+            (Some(Source::F64(a)), Some(Source::F64(b)), Sink::F64(out)) => self.native(a, b, out)?,
+            _ => return Err(wrong()),
+        }
+        if self.epilogue.program.insts.len() == 1 {
+            return Ok(());
+        }
+        let len = self.batches() * self.sizes[0] * self.sizes[1];
+        if len == 0 {
+            return Ok(());
+        }
+        interp::pointwise_on(&self.epilogue.program, &args, len, arguments, scalars, Some(2))
+    }
+
+    fn cost(&self) -> Cost {
+        let [m, n, k] = self.sizes;
+        let work = 2 * self.batches() as u64 * m as u64 * n as u64 * k as u64;
+        let results = (self.batches() * m * n) as u64;
+        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        Cost { flops: work + self.epilogue.program.flops() * results, bytes: bytes as u64 }
+    }
+
+    fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
+        Some(Arc::new(MatMul { epilogue, ..self.clone() }))
+    }
+}
