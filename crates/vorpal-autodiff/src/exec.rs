@@ -70,6 +70,8 @@ struct Job {
     /// Distinct buffers of the leaves, and which leaf is which.
     buffers: Vec<Buffer>,
     buffer_of: Vec<usize>,
+    /// Elements of each buffer that the leaves reach.
+    lens: Vec<usize>,
     /// Which buffers may be overwritten.
     donated: Vec<bool>,
 }
@@ -87,8 +89,15 @@ impl Job {
             }
             inputs.push(list);
         }
-        let mut job =
-            Job { order, values, inputs, buffers: Vec::new(), buffer_of: Vec::new(), donated: Vec::new() };
+        let mut job = Job {
+            order,
+            values,
+            inputs,
+            buffers: Vec::new(),
+            buffer_of: Vec::new(),
+            lens: Vec::new(),
+            donated: Vec::new(),
+        };
         job.find_buffers(roots);
         job
     }
@@ -124,9 +133,11 @@ impl Job {
                 Some(known) => {
                     self.buffer_of.push(known);
                     self.donated[known] = false;
+                    self.lens[known] = self.lens[known].max(value.layout.span());
                 }
                 None => {
                     self.buffer_of.push(self.buffers.len());
+                    self.lens.push(value.layout.span());
                     // Held by the node and by the copy of its value here, and no one else.
                     self.donated.push(!pinned && value.buffer.holders() == 2);
                     self.buffers.push(value.buffer.clone());
@@ -146,7 +157,7 @@ impl Job {
                 Some(value) => {
                     key.push(1usize);
                     let buffer = self.buffer_of[k];
-                    key.push_list(&[buffer, value.buffer.bytes(), usize::from(self.donated[buffer])]);
+                    key.push_list(&[buffer, self.lens[buffer], usize::from(self.donated[buffer])]);
                     value.layout.strides.iter().for_each(|&s| key.push_signed(s));
                     key.push_signed(value.layout.offset);
                     value.layout.bounds.iter().for_each(|&(lo, hi)| key.push_list(&[lo, hi]));
@@ -173,7 +184,7 @@ impl Job {
             let id = match &self.values[k] {
                 Some(value) => {
                     let (index, dtype) = (self.buffer_of[k], node.spec.dtype);
-                    let len = value.buffer.bytes() / dtype.size();
+                    let len = self.lens[index];
                     let base = *declared[index].get_or_insert_with(|| builder.input(index, len, dtype));
                     if builder.dtype(base) != dtype {
                         return Err(Error::internal("executor", "one buffer with two dtypes"));

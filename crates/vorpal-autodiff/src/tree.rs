@@ -76,3 +76,17 @@ macro_rules! tuples {
     )*};
 }
 tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) (A 0, B 1, C 2, D 3, E 4) }
+
+macro_rules! plain {
+    ($($ty:ty),*) => {$(
+        impl Tensors for $ty {
+            fn visit(&self, _: &mut dyn FnMut(&Tensor)) {}
+        }
+        impl Tree for $ty {
+            fn map(&self, _: &mut dyn FnMut(&Tensor) -> Tensor) -> $ty {
+                *self
+            }
+        }
+    )*};
+}
+plain!(bool, usize, u32, i32, f32, f64);

@@ -107,7 +107,7 @@ impl<'a> Planner<'a> {
                     shared.push((operand, result));
                     self.memory.homes[&operand]
                 }
-                None => Home::Slot(self.slot(self.bytes(result))),
+                None => Home::Slot(self.slot(self.bytes(result), self.values.outputs.contains(&result))),
             };
             self.memory.homes.insert(result, home);
         }
@@ -124,16 +124,26 @@ impl<'a> Planner<'a> {
             Home::Slot(_) => true,
         };
         let alone = launch.reads.iter().all(|&r| r == operand || self.memory.homes.get(&r) != Some(&home));
+        // Results that stay take no more room than they need.
+        let tight = match home {
+            Home::Slot(slot) if self.values.outputs.contains(&result) => {
+                self.memory.slots[slot] == self.bytes(result)
+            }
+            _ => true,
+        };
         writable
+            && tight
             && alone
             && self.last_read.get(&operand) == Some(&step)
             && self.bytes(operand) == self.bytes(result)
     }
 
-    /// The free slot that fits best: the smallest that is large enough, else the largest, which grows.
-    fn slot(&mut self, bytes: usize) -> usize {
+    /// The free slot that fits best: the smallest that is large enough, else the largest, which grows. Results
+    /// that stay take a slot of just their size: their buffers live on, and the next plan must find them alike.
+    fn slot(&mut self, bytes: usize, stays: bool) -> usize {
         let slots = &self.memory.slots;
-        let best = (0..self.free.len()).min_by_key(|&k| {
+        let fits = |k: &usize| !stays || slots[self.free[*k]] == bytes;
+        let best = (0..self.free.len()).filter(fits).min_by_key(|&k| {
             let have = slots[self.free[k]];
             if have >= bytes { (0, have) } else { (1, usize::MAX - have) }
         });

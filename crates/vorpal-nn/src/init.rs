@@ -1,0 +1,37 @@
+//! Initial values of parameters.
+
+use vorpal_autodiff::{Device, Shape, Tensor};
+
+use crate::module::PARAMETER;
+
+/// Uniform in ±`bound`, from the device's stream of random keys.
+pub fn uniform(shape: impl Into<Shape>, bound: f64, device: &Device) -> Tensor {
+    let bound = bound as f32;
+    (Tensor::rand(shape, PARAMETER, device) * (2.0 * bound)) - bound
+}
+
+/// Normal with mean 0 and the given standard deviation, from the device's stream of random keys.
+pub fn normal(shape: impl Into<Shape>, deviation: f64, device: &Device) -> Tensor {
+    Tensor::randn(shape, PARAMETER, device) * deviation
+}
+
+/// Uniform in ±√(6 ∕ (inputs + outputs)) (Glorot & Bengio 2010), for weights `[outputs, inputs, …]`.
+pub fn xavier_uniform(shape: impl Into<Shape>, device: &Device) -> Tensor {
+    let shape = shape.into();
+    let (inputs, outputs) = fans(&shape);
+    uniform(shape, (6.0 / (inputs + outputs).max(1.0)).sqrt(), device)
+}
+
+/// Normal with deviation √(2 ∕ inputs) (He et al. 2015), for weights `[outputs, inputs, …]` before a ReLU.
+pub fn kaiming_normal(shape: impl Into<Shape>, device: &Device) -> Tensor {
+    let shape = shape.into();
+    let (inputs, _) = fans(&shape);
+    normal(shape, (2.0 / inputs.max(1.0)).sqrt(), device)
+}
+
+/// Inputs and outputs of one unit of weights `[outputs, inputs, …]`.
+fn fans(shape: &Shape) -> (f64, f64) {
+    let field: usize = shape.iter().skip(2).product();
+    let axis = |k: usize| shape.get(k).copied().unwrap_or(1) as f64 * field as f64;
+    (axis(1), axis(0))
+}

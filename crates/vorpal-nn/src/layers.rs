@@ -1,0 +1,92 @@
+//! Layers.
+
+use vorpal_autodiff::{Device, Tensor};
+
+use crate::init::uniform;
+use crate::module::PARAMETER;
+use crate::{Module, Training};
+
+/// `x Wᵀ + b`: `[…, inputs]` to `[…, outputs]`. Named and laid out as in PyTorch: `weight` is
+/// `[outputs, inputs]`.
+#[derive(Clone, Debug, Module)]
+pub struct Linear {
+    /// `[outputs, inputs]`.
+    pub weight: Tensor,
+    /// `[outputs]`.
+    pub bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Weights and bias uniform in ±1∕√inputs, PyTorch's default.
+    pub fn new(inputs: usize, outputs: usize, device: &Device) -> Linear {
+        let bound = 1.0 / (inputs.max(1) as f64).sqrt();
+        Linear {
+            weight: uniform([outputs, inputs], bound, device),
+            bias: Some(uniform([outputs], bound, device)),
+        }
+    }
+
+    /// The same without a bias.
+    pub fn without_bias(inputs: usize, outputs: usize, device: &Device) -> Linear {
+        Linear { bias: None, ..Linear::new(inputs, outputs, device) }
+    }
+
+    /// The layer applied to the last axis.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let product = x.matmul(&self.weight.t());
+        match &self.bias {
+            Some(bias) => product + bias,
+            None => product,
+        }
+    }
+}
+
+/// Layer normalisation over the last axis (Ba, Kiros, Hinton 2016).
+#[derive(Clone, Debug, Module)]
+pub struct LayerNorm {
+    /// `[features]`, ones at first.
+    pub weight: Tensor,
+    /// `[features]`, zeros at first.
+    pub bias: Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl LayerNorm {
+    /// For a last axis of `features`, with PyTorch's `eps` of 1e-5.
+    pub fn new(features: usize, device: &Device) -> LayerNorm {
+        LayerNorm {
+            weight: Tensor::ones([features], PARAMETER, device).contiguous(),
+            bias: Tensor::zeros([features], PARAMETER, device).contiguous(),
+            eps: 1e-5,
+        }
+    }
+
+    /// The layer applied to the last axis.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(Some(&self.weight), Some(&self.bias), self.eps)
+    }
+}
+
+/// Zeroes elements at random while training (Srivastava et al. 2014).
+#[derive(Clone, Debug, Module)]
+pub struct Dropout {
+    /// Probability of a zero.
+    pub p: f64,
+    training: Training,
+}
+
+impl Dropout {
+    /// Zeroes with probability `p`.
+    pub fn new(p: f64) -> Dropout {
+        Dropout { p, training: Training::default() }
+    }
+
+    /// The layer applied to every element; nothing happens outside of training.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        if self.training.is_on() { x.dropout(self.p) } else { x.clone() }
+    }
+}

@@ -1,0 +1,107 @@
+//! Modules: names, modes, files.
+
+#![allow(clippy::expect_used)]
+
+use vorpal_nn::{
+    DType, Device, Dropout, Error, LayerNorm, Linear, Module, Role, State, Tensor, from_safetensors, load,
+    save, to_safetensors,
+};
+
+#[derive(Clone, Debug, Module)]
+struct Block {
+    norm: LayerNorm,
+    layers: Vec<Linear>,
+    drop: Dropout,
+    seen: State,
+    #[module(skip)]
+    label: String,
+}
+
+fn block(device: &Device) -> Block {
+    Block {
+        norm: LayerNorm::new(3, device),
+        layers: vec![Linear::new(3, 4, device), Linear::without_bias(4, 3, device)],
+        drop: Dropout::new(0.5),
+        seen: State::new(Tensor::zeros([1], DType::F32, device)),
+        label: "a block".into(),
+    }
+}
+
+#[test]
+fn members_have_the_names_of_their_fields() {
+    let mut names = Vec::new();
+    let block = block(&Device::cpu());
+    block.walk("", &mut |name, role, _| names.push((name.to_string(), role)));
+    let expected = [
+        ("norm.weight", Role::Parameter),
+        ("norm.bias", Role::Parameter),
+        ("layers.0.weight", Role::Parameter),
+        ("layers.0.bias", Role::Parameter),
+        ("layers.1.weight", Role::Parameter),
+        ("seen", Role::Buffer),
+    ];
+    assert_eq!(names.iter().map(|(n, r)| (n.as_str(), *r)).collect::<Vec<_>>(), expected);
+    assert_eq!(block.parameter_count(), 3 + 3 + 12 + 4 + 12);
+    assert_eq!(block.label, "a block");
+}
+
+#[test]
+fn dropout_rests_outside_of_training() {
+    let block = block(&Device::cpu());
+    let x = Tensor::ones([1000], DType::F32, &Device::cpu());
+    let zeros = |x: &Tensor| x.to_vec::<f32>().expect("values").iter().filter(|&&v| v == 0.0).count();
+    assert!(zeros(&block.drop.forward(&x)) > 300);
+    block.train(false);
+    assert_eq!(zeros(&block.drop.forward(&x)), 0);
+}
+
+#[test]
+fn a_file_brings_everything_back_and_is_never_half_there() {
+    let device = Device::cpu();
+    let (first, mut second) = (block(&device), block(&device));
+    first.seen.set(Tensor::full([1], 7.0, DType::F32, &device));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("weights.safetensors");
+    save(&first, &path).expect("it saves");
+    load(&mut second, &path).expect("it loads");
+    assert_eq!(to_safetensors(&first), to_safetensors(&second));
+    assert_eq!(second.seen.get().to_vec::<f32>(), Ok(vec![7.0]));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left beside it");
+    let error = save(&first, folder.path().join("missing").join("x")).expect_err("no such folder");
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[test]
+fn damaged_and_foreign_files_change_nothing() {
+    let device = Device::cpu();
+    let mut model = block(&device);
+    let bytes = to_safetensors(&model).expect("it saves");
+    let mut lying = bytes.clone();
+    lying[0] = 0xff;
+    for bad in [&bytes[..bytes.len() - 5], &bytes[..4], &lying[..], &[][..]] {
+        let error = from_safetensors(&mut model, bad, "weights.safetensors").expect_err("damaged");
+        assert!(matches!(error, Error::Format { .. }), "{error}");
+        assert_eq!(error.to_string().lines().count(), 1);
+    }
+    let mut other = Linear::new(5, 5, &device);
+    let error = from_safetensors(&mut other, &bytes, "weights.safetensors").expect_err("foreign").to_string();
+    assert!(error.contains("weights.safetensors") && error.contains("\"weight\""), "{error}");
+    let narrow = to_safetensors(&Linear::new(4, 5, &device)).expect("it saves");
+    let error = from_safetensors(&mut other, &narrow, "narrow").expect_err("another shape").to_string();
+    assert!(error.contains("[5, 4]") && error.contains("[5, 5]"), "{error}");
+    assert!(matches!(load(&mut model, "/nowhere/at/all"), Err(Error::Io { .. })));
+    assert_eq!(to_safetensors(&model), Ok(bytes));
+}
+
+#[test]
+fn a_model_moves_between_devices() {
+    let Ok(other) = Device::software() else {
+        println!("skipped: no software adapter");
+        return;
+    };
+    let mut model = block(&Device::cpu());
+    let bytes = to_safetensors(&model).expect("it saves");
+    Module::to_device(&mut model, &other).expect("there is room");
+    model.walk("", &mut |name, _, tensor| assert_eq!(tensor.device(), Ok(other.clone()), "{name}"));
+    assert_eq!(to_safetensors(&model), Ok(bytes));
+}
