@@ -17,6 +17,12 @@ pub const ERF: &str = include_str!("../shared/erf.wgsl");
 /// `power`: `pow` for bases of any sign. Shared function, no entry point.
 pub const POWER: &str = include_str!("../shared/power.wgsl");
 
+/// Picking elements along an axis by number.
+pub const GATHER: &str = include_str!("../gather.wgsl");
+
+/// Adding elements at numbered places along an axis.
+pub const SCATTER_ADD: &str = include_str!("../scatter_add.wgsl");
+
 /// Matrix product with registers alone.
 pub const MATMUL_DIRECT: &str = include_str!("../matmul_direct.wgsl");
 

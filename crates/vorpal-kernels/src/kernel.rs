@@ -184,6 +184,28 @@ impl<'a> CpuRun<'a> {
         }
     }
 
+    /// Takes argument `index` to read as words of any plain type of the right size.
+    ///
+    /// # Errors
+    /// As [`read`](CpuRun::read).
+    pub fn read_as<T: bytemuck::Pod>(&mut self, index: usize) -> Result<&'a [T]> {
+        match self.take(index) {
+            Some(CpuArg::Read(bytes)) => cast(bytemuck::try_cast_slice(bytes), index),
+            _ => Err(Error::internal("CpuRun", format!("argument {index} is not there to read"))),
+        }
+    }
+
+    /// Takes argument `index` to write as words of any plain type of the right size.
+    ///
+    /// # Errors
+    /// As [`write`](CpuRun::write).
+    pub fn write_as<T: bytemuck::Pod>(&mut self, index: usize) -> Result<&'a mut [T]> {
+        match self.take(index) {
+            Some(CpuArg::Write(bytes)) => cast(bytemuck::try_cast_slice_mut(bytes), index),
+            _ => Err(Error::internal("CpuRun", format!("argument {index} is not there to write"))),
+        }
+    }
+
     /// Takes argument `index` as it is.
     pub fn take(&mut self, index: usize) -> Option<CpuArg<'a>> {
         self.args.get_mut(index).and_then(Option::take)

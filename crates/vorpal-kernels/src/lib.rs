@@ -1,6 +1,7 @@
 //! Kernels of Vorpal: WGSL, launch geometry and a native CPU body for each.
 
 mod emit;
+mod gather;
 mod gemm;
 mod interp;
 mod kernel;
@@ -10,8 +11,10 @@ mod philox;
 mod pointwise;
 mod program;
 mod row;
+mod scatter_add;
 
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
+pub use gather::{Gather, GatherShape};
 pub use kernel::{Access, Arg, Cost, CpuArg, CpuRun, Kernel, spread};
 pub use lane::{Lane, LaneElement, Lanes, map1, map2, map3};
 pub use matmul::{MATMUL_K_MAX, MatMul, Variant};
@@ -19,4 +22,5 @@ pub use philox::{philox_word, philox4x32};
 pub use pointwise::Pointwise;
 pub use program::{Domain, Epilogue, Inst, Program, ReduceKind, ResultType, ScalarFn, Store, ValueId};
 pub use row::Row;
+pub use scatter_add::{SCATTER_LEN_MAX, ScatterAdd};
 pub use vorpal_shaders as shaders;

@@ -2,7 +2,7 @@
 
 use vorpal_autodiff::{Device, Tensor};
 
-use crate::init::uniform;
+use crate::init::{normal, uniform};
 use crate::module::PARAMETER;
 use crate::{Module, Training};
 
@@ -39,6 +39,26 @@ impl Linear {
             Some(bias) => product + bias,
             None => product,
         }
+    }
+}
+
+/// A table of vectors, picked by number: `[…]` of `I32` or `U32` to `[…, features]`.
+#[derive(Clone, Debug, Module)]
+pub struct Embedding {
+    /// `[entries, features]`.
+    pub weight: Tensor,
+}
+
+impl Embedding {
+    /// Standard normal vectors, PyTorch's default.
+    pub fn new(entries: usize, features: usize, device: &Device) -> Embedding {
+        Embedding { weight: normal([entries, features], 1.0, device) }
+    }
+
+    /// The vectors of the numbers. A number out of range is an error when the value is read.
+    #[track_caller]
+    pub fn forward(&self, numbers: &Tensor) -> Tensor {
+        self.weight.embedding(numbers)
     }
 }
 

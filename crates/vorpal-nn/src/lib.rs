@@ -12,7 +12,7 @@ extern crate self as vorpal_nn;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use checkpoint::{from_safetensors, load, save, to_safetensors, write_whole};
-pub use layers::{Dropout, LayerNorm, Linear};
+pub use layers::{Dropout, Embedding, LayerNorm, Linear};
 pub use module::{Module, Role, State, Training, join};
 pub use optim::{Adam, Optimizer, Sgd, clip_grad_norm, global_norm};
 pub use vorpal_autodiff::{

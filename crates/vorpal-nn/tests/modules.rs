@@ -3,8 +3,8 @@
 #![allow(clippy::expect_used)]
 
 use vorpal_nn::{
-    DType, Device, Dropout, Error, LayerNorm, Linear, Module, Role, State, Tensor, from_safetensors, load,
-    save, to_safetensors,
+    DType, Device, Dropout, Embedding, Error, LayerNorm, Linear, Module, Role, State, Tensor,
+    from_safetensors, load, save, to_safetensors,
 };
 
 #[derive(Clone, Debug, Module)]
@@ -104,4 +104,13 @@ fn a_model_moves_between_devices() {
     Module::to_device(&mut model, &other).expect("there is room");
     model.walk("", &mut |name, _, tensor| assert_eq!(tensor.device(), Ok(other.clone()), "{name}"));
     assert_eq!(to_safetensors(&model), Ok(bytes));
+}
+
+#[test]
+fn an_embedding_trains_only_what_it_picks() {
+    let device = Device::cpu();
+    let table = Embedding::new(4, 2, &device);
+    let numbers = Tensor::from_slice(&[2i32, 0, 2], [3], &device);
+    let grads = vorpal_nn::grad(&table, |t| t.forward(&numbers).sum_all()).expect("a graph");
+    assert_eq!(grads.weight.to_vec::<f32>(), Ok(vec![1.0, 1.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0]));
 }

@@ -1,6 +1,7 @@
 //! The ops, one family a file: shape rule, derivative, lowering and `Tensor` methods together.
 
 mod composite;
+mod index;
 mod leaf;
 mod matmul;
 mod movement;

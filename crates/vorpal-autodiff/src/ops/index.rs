@@ -1,0 +1,245 @@
+//! Picking and adding by number: gather, index_select, embedding, scatter_add.
+
+use std::sync::Arc;
+
+use vorpal_kernels::{Gather as GatherKernel, GatherShape, SCATTER_LEN_MAX, ScatterAdd as ScatterKernel};
+use vorpal_tensor::{At, DType, Error, Result, Shape};
+
+use super::axis_of;
+use crate::compile::ir::{Builder, NodeId};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+
+/// How numbers belong to elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    /// One number for each picked element: `torch.gather`, `scatter_add`.
+    Each,
+    /// A list of numbers for the axis, the same everywhere: `torch.index_select`.
+    List,
+}
+
+/// Sizes of a gather from `x` along `axis`, or of its adjoint.
+fn sizes(x: &Shape, index: &Shape, axis: usize, numbers: Numbers) -> GatherShape {
+    let (outer, inner) = (x[..axis].iter().product(), x[axis + 1..].iter().product());
+    let (len, index_strides) = match numbers {
+        Numbers::Each => (index[axis], [index[axis] * inner, inner, 1]),
+        Numbers::List => (index.numel(), [0, 1, 0]),
+    };
+    GatherShape { outer, axis: x[axis], inner, len, index_strides }
+}
+
+fn check_index(index: &Spec) -> Result<(), Misfit> {
+    match index.dtype {
+        DType::I32 | DType::U32 => Ok(()),
+        other => Misfit::dtype(format!("numbers must be i32 or u32, found {other}")),
+    }
+}
+
+/// Operands: x, numbers.
+#[derive(Debug)]
+struct Gather {
+    axis: usize,
+    numbers: Numbers,
+}
+
+impl Op for Gather {
+    fn name(&self) -> &'static str {
+        match self.numbers {
+            Numbers::Each => "gather",
+            Numbers::List => "index_select",
+        }
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        check_index(&inputs[1])?;
+        let (x, index, axis) = (&inputs[0].shape, &inputs[1].shape, self.axis);
+        let shape = match self.numbers {
+            Numbers::List if index.rank() == 1 => x.with_axis(axis, index[0]),
+            Numbers::List => return Misfit::shape("numbers must be a list"),
+            Numbers::Each => {
+                let fits = index.rank() == x.rank() && (0..x.rank()).all(|k| k == axis || x[k] == index[k]);
+                if !fits {
+                    return Misfit::shape(format!("numbers must agree with the tensor beyond axis {axis}"));
+                }
+                index.clone()
+            }
+        };
+        Ok(Spec::new(shape, inputs[0].dtype))
+    }
+
+    fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
+        let x = &v.inputs[0];
+        if !x.dtype().is_float() {
+            return vec![None, None];
+        }
+        let op = ScatterAdd { axis: self.axis, numbers: self.numbers };
+        let zeros = x.full_like(0.0);
+        vec![Some(Tensor::apply(op, &[&zeros, &v.inputs[1], v.grad], At::caller())), None]
+    }
+
+    fn attributes(&self, key: &mut Key) {
+        key.push(self.axis);
+    }
+
+    fn indexed_axis(&self, inputs: &[Spec]) -> Option<usize> {
+        Some(inputs[0].shape[self.axis])
+    }
+
+    fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        let dtype = cx.dtype(x[0]);
+        // Elements of 16 bits do not fill words: widen them on the way.
+        let wide = cx.cast(x[0], dtype.compute());
+        let shape = sizes(cx.shape(wide), cx.shape(x[1]), self.axis, self.numbers);
+        let out = match self.numbers {
+            Numbers::Each => cx.shape(x[1]).clone(),
+            Numbers::List => cx.shape(wide).with_axis(self.axis, shape.len),
+        };
+        let ((base, at), (index, index_at)) = (cx.dense(wide), cx.dense(x[1]));
+        let kernel = GatherKernel::new(shape, dtype.compute(), cx.dtype(x[1]), [at, index_at]);
+        let picked = cx.kernel(Arc::new(kernel), &[base, index], out, dtype.compute());
+        Ok(cx.cast(picked, dtype))
+    }
+}
+
+/// Operands: base, numbers, source.
+#[derive(Debug)]
+struct ScatterAdd {
+    axis: usize,
+    numbers: Numbers,
+}
+
+impl Op for ScatterAdd {
+    fn name(&self) -> &'static str {
+        match self.numbers {
+            Numbers::Each => "scatter_add",
+            Numbers::List => "index_add",
+        }
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        check_index(&inputs[1])?;
+        if !inputs[0].dtype.is_float() || inputs[0].dtype != inputs[2].dtype {
+            return Misfit::dtype("base and source must be floats of one dtype");
+        }
+        let (base, index, source, axis) = (&inputs[0].shape, &inputs[1].shape, &inputs[2].shape, self.axis);
+        let expected = match self.numbers {
+            Numbers::Each => index.clone(),
+            Numbers::List if index.rank() == 1 => base.with_axis(axis, index[0]),
+            Numbers::List => return Misfit::shape("numbers must be a list"),
+        };
+        let fits =
+            expected.rank() == base.rank() && (0..base.rank()).all(|k| k == axis || expected[k] == base[k]);
+        if !fits || *source != expected {
+            return Misfit::shape(format!(
+                "the source must have shape {expected}, agreeing with the base beyond axis {axis}"
+            ));
+        }
+        Ok(inputs[0].clone())
+    }
+
+    fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
+        let op = Gather { axis: self.axis, numbers: self.numbers };
+        let to_source = Tensor::apply(op, &[v.grad, &v.inputs[1]], At::caller());
+        vec![Some(v.grad.clone()), None, Some(to_source)]
+    }
+
+    fn attributes(&self, key: &mut Key) {
+        key.push(self.axis);
+    }
+
+    fn indexed_axis(&self, inputs: &[Spec]) -> Option<usize> {
+        Some(inputs[0].shape[self.axis])
+    }
+
+    fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        let dtype = cx.dtype(x[0]);
+        let compute = dtype.compute();
+        let mut out = cx.cast(x[0], compute);
+        let source = cx.cast(x[2], compute);
+        let (shape, axis) = (cx.shape(out).clone(), self.axis);
+        let index_axis = if self.numbers == Numbers::Each { axis } else { 0 };
+        let len = cx.shape(x[1])[index_axis];
+        let mut start = 0;
+        // One launch adds a limited number; at least one runs, which copies the base.
+        loop {
+            let here = SCATTER_LEN_MAX.min(len - start);
+            let part = cx.view(source, |l| Some(l.slice(axis, start, here, 1)))?;
+            let numbers = cx.view(x[1], |l| Some(l.slice(index_axis, start, here, 1)))?;
+            let sizes = sizes(&shape, cx.shape(numbers), axis, self.numbers);
+            let ((base, base_at), (index, index_at)) = (cx.dense(out), cx.dense(numbers));
+            let (added, added_at) = cx.dense(part);
+            let kernel = ScatterKernel::new(sizes, compute, cx.dtype(index), [base_at, index_at, added_at])
+                .ok_or_else(|| Error::internal("scatter_add", format!("no kernel for {sizes:?}")))?;
+            out = cx.kernel(Arc::new(kernel), &[base, index, added], shape.clone(), compute);
+            start += here;
+            if start >= len {
+                return Ok(cx.cast(out, dtype));
+            }
+        }
+    }
+}
+
+impl Tensor {
+    /// `out[…, j, …] = self[…, index[…, j, …], …]` along an axis, as `torch.gather`. Numbers outside of the axis are
+    /// an [`Error::Index`] when the value is read.
+    #[track_caller]
+    pub fn gather(&self, axis: isize, index: &Tensor) -> Tensor {
+        let at = At::caller();
+        match axis_of(self, "gather", axis, at) {
+            Ok(axis) => Tensor::apply(Gather { axis, numbers: Numbers::Each }, &[self, index], at),
+            Err(error) => Tensor::error(error),
+        }
+    }
+
+    /// The slices of an axis that a list names, in its order, as `torch.index_select`.
+    ///
+    /// ```
+    /// # use vorpal_autodiff::{Device, Tensor};
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0], [2, 2], &Device::cpu());
+    /// let rows = Tensor::from_slice(&[1i32, 1, 0], [3], &Device::cpu());
+    /// assert_eq!(x.index_select(0, &rows).to_vec::<f32>()?, [3.0, 4.0, 3.0, 4.0, 1.0, 2.0]);
+    /// # Ok::<(), vorpal_autodiff::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn index_select(&self, axis: isize, index: &Tensor) -> Tensor {
+        let at = At::caller();
+        match axis_of(self, "index_select", axis, at) {
+            Ok(axis) => Tensor::apply(Gather { axis, numbers: Numbers::List }, &[self, index], at),
+            Err(error) => Tensor::error(error),
+        }
+    }
+
+    /// Rows of a table `[entries, features]` by numbers of any shape: `[…, features]`.
+    #[track_caller]
+    pub fn embedding(&self, numbers: &Tensor) -> Tensor {
+        let shape = numbers.shape();
+        let rows = self.index_select(0, &numbers.reshape([shape.numel()]));
+        let out: Shape = shape.iter().copied().chain(self.shape().iter().skip(1).copied()).collect();
+        rows.reshape(out)
+    }
+
+    /// `self` with `source[…, j, …]` added at `index[…, j, …]` along an axis, as `torch.scatter_add`; equal numbers
+    /// add up in order.
+    #[track_caller]
+    pub fn scatter_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Tensor {
+        let at = At::caller();
+        match axis_of(self, "scatter_add", axis, at) {
+            Ok(axis) => {
+                Tensor::apply(ScatterAdd { axis, numbers: Numbers::Each }, &[self, index, source], at)
+            }
+            Err(error) => Tensor::error(error),
+        }
+    }
+
+    /// `self` with slice j of `source` added at slice `index[j]` of an axis, as `torch.index_add`.
+    #[track_caller]
+    pub fn index_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Tensor {
+        let at = At::caller();
+        match axis_of(self, "index_add", axis, at) {
+            Ok(axis) => {
+                Tensor::apply(ScatterAdd { axis, numbers: Numbers::List }, &[self, index, source], at)
+            }
+            Err(error) => Tensor::error(error),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Picking and adding by number, in a process of its own: faults surface wherever is read next.
+
+#![allow(clippy::expect_used)]
+
+mod common;
+
+use common::{Random, assert_close, check_derivatives, devices};
+use vorpal_autodiff::{DType, Device, Error, Tensor};
+
+#[test]
+fn everything_in_turn() {
+    // Adapters report faults to whoever reads next: one test, one thread.
+    derivatives();
+    values_match_a_plain_loop();
+    long_lists_take_several_launches();
+    numbers_out_of_range_are_errors();
+    misfits_say_so();
+}
+
+fn derivatives() {
+    let mut random = Random::new(30);
+    let mut x = |shape: &[usize]| random.tensor(shape, -1.0, 1.0);
+    let list = Tensor::from_slice(&[2i32, 0, 2], [3], &Device::cpu());
+    let each = Tensor::from_slice(&[1i32, 0, 2, 2, 0, 1], [3, 2], &Device::cpu());
+    check_derivatives("index_select", &[x(&[3, 2])], |x| x[0].index_select(0, &list).square());
+    check_derivatives("index_select, inner", &[x(&[2, 3])], |x| x[0].index_select(-1, &list).square());
+    check_derivatives("embedding", &[x(&[3, 2])], |x| x[0].embedding(&each).square());
+    check_derivatives("gather", &[x(&[3, 2])], |x| x[0].gather(0, &each).square());
+    check_derivatives("scatter_add", &[x(&[3, 2]), x(&[3, 2])], |x| {
+        x[0].scatter_add(0, &each, &x[1]).square()
+    });
+    check_derivatives("index_add", &[x(&[3, 2]), x(&[3, 2])], |x| x[0].index_add(0, &list, &x[1]).square());
+}
+
+fn values_match_a_plain_loop() {
+    let mut random = Random::new(31);
+    for device in devices() {
+        for (outer, axis, inner, len) in
+            [(1, 1, 1, 1), (3, 5, 7, 4), (2, 100, 1, 300), (1, 3, 130, 9), (2, 4, 3, 0)]
+        {
+            let narrow = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect::<Vec<_>>();
+            let x = narrow(random.values(outer * axis * inner, -1.0, 1.0));
+            let source = narrow(random.values(outer * len * inner, -1.0, 1.0));
+            let numbers: Vec<i32> = (0..outer * len * inner).map(|_| random.below(axis) as i32).collect();
+            let on = |v: &[f32], n: usize| Tensor::from_slice(v, [outer, n, inner], &device);
+            let index = Tensor::from_slice(&numbers, [outer, len, inner], &device);
+            let (mut picked, mut added) = (Vec::new(), x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+            for (k, &number) in numbers.iter().enumerate() {
+                let (o, i) = (k / (len * inner), k % inner);
+                let place = (o * axis + number as usize) * inner + i;
+                picked.push(f64::from(x[place]));
+                added[place] += f64::from(source[k]);
+            }
+            let found = on(&x, axis).gather(1, &index).to_vec::<f32>().expect("values");
+            assert_close(&found, &picked, 0.0, "gather");
+            let found =
+                on(&x, axis).scatter_add(1, &index, &on(&source, len)).to_vec::<f32>().expect("values");
+            assert_close(&found, &added, 1e-5, "scatter_add");
+            let words = index.gather(1, &index.full_like(0.0)).to_vec::<i32>().expect("values");
+            assert_eq!(words.len(), numbers.len());
+        }
+        let half = Tensor::from_slice(&[1.5f32, 2.5, 3.5], [3], &device).cast(DType::BF16);
+        let second = Tensor::from_slice(&[1u32], [1], &device);
+        assert_eq!(half.index_select(0, &second).cast(DType::F32).to_vec::<f32>(), Ok(vec![2.5]));
+    }
+}
+
+fn long_lists_take_several_launches() {
+    for device in devices() {
+        let n = 100_000;
+        let numbers: Vec<i32> = (0..n).map(|k| k % 3).collect();
+        let index = Tensor::from_slice(&numbers, [n as usize], &device);
+        let ones = Tensor::ones([n as usize], DType::F32, &device);
+        let zeros = Tensor::zeros([3], DType::F32, &device);
+        let found = zeros.index_add(0, &index, &ones).to_vec::<f32>();
+        assert_eq!(found, Ok(vec![33_334.0, 33_333.0, 33_333.0]), "{device}");
+    }
+}
+
+fn numbers_out_of_range_are_errors() {
+    for device in devices() {
+        let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], [3], &device);
+        for wrong in [3, -1] {
+            let index = Tensor::from_slice(&[0i32, wrong], [2], &device);
+            let error = x.index_select(0, &index).to_vec::<f32>().expect_err("there is no such element");
+            let told = matches!(
+                error,
+                Error::Index { op: "index_select", index, size: 3, .. } if index == i64::from(wrong)
+            );
+            assert!(told, "{device}: {error}");
+            assert!(error.to_string().contains("index.rs:"), "{error}");
+            assert_eq!(x.to_vec::<f32>(), Ok(vec![1.0, 2.0, 3.0]), "the device goes on");
+        }
+    }
+}
+
+fn misfits_say_so() {
+    let x = Tensor::zeros([3, 2], DType::F32, &Device::cpu());
+    let index = Tensor::zeros([3, 3], DType::I32, &Device::cpu());
+    assert!(matches!(x.gather(0, &index).eval(), Err(Error::Shape { .. })));
+    assert!(matches!(x.gather(0, &x).eval(), Err(Error::DType { .. })));
+    assert!(matches!(x.gather(2, &index).eval(), Err(Error::Shape { .. })));
+    assert!(matches!(x.index_select(0, &index).eval(), Err(Error::Shape { .. })));
+}
