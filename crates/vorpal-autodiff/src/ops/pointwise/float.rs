@@ -149,6 +149,14 @@ pointwise_table! { FLOATS, Real, Float, Last, dispatch;
         vec![Some(v.grad * (-(x * x)).exp().with_constant(&MUL, TWO_OVER_ROOT_PI))]
     };
 
+    /// Complementary error function 1 − erf(x). Shaders: absolute error below 3e-7.
+    ERFC "erfc" (a) = T::lit(1.0) - a.erf();
+    wgsl: "1.0 - erf(a)", support: ERF_WGSL, flops: 21, on: [(-2.0, 2.0)],
+    vjp: |v| {
+        let x = &v.inputs[0];
+        vec![Some(v.grad * (-(x * x)).exp().with_constant(&MUL, -TWO_OVER_ROOT_PI))]
+    };
+
     /// Logistic function.
     SIGMOID "sigmoid" (a) = T::lit(1.0) / (T::lit(1.0) + (-a).exp());
     wgsl: "1.0 / (1.0 + exp(min(-a, 87.0)))", flops: 10, on: [(-3.0, 3.0)],
@@ -219,6 +227,8 @@ methods! {
     tanh TANH;
     /// Error function.
     erf ERF;
+    /// Complementary error function 1 − erf(x).
+    erfc ERFC;
     /// Logistic function 1 ∕ (1 + e⁻ˣ).
     sigmoid SIGMOID;
     /// max(x, 0).
