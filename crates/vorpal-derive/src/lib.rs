@@ -2,7 +2,7 @@
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
-use quote::{format_ident, quote};
+use quote::quote;
 use syn::{Data, DeriveInput, Fields, LitStr, parse_macro_input};
 
 /// Makes a struct a `Module`: every field is one, tensors being parameters. Implements `Module`, `Tree` and
@@ -55,11 +55,18 @@ fn fields(input: &DeriveInput) -> syn::Result<Vec<Field>> {
     Ok(out)
 }
 
+/// Path of the crate that has `Module`: the crate itself where the package names it, else the facade.
+fn home() -> Tokens {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(std::path::PathBuf::from).unwrap_or_default();
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    if manifest.contains("vorpal-nn") { quote!(::vorpal_nn) } else { quote!(::vorpal::nn) }
+}
+
 fn expand(input: &DeriveInput) -> syn::Result<Tokens> {
     let all = fields(input)?;
     let ident = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    let nn = format_ident!("vorpal_nn");
+    let nn = home();
     let modules: Vec<&Field> = all.iter().filter(|f| !f.skip).collect();
     let members: Vec<&Tokens> = modules.iter().map(|f| &f.member).collect();
     let names: Vec<&String> = modules.iter().map(|f| &f.name).collect();
@@ -68,40 +75,40 @@ fn expand(input: &DeriveInput) -> syn::Result<Tokens> {
         if f.skip {
             quote!(#member: ::core::clone::Clone::clone(&self.#member))
         } else {
-            quote!(#member: ::#nn::Tree::map(&self.#member, f))
+            quote!(#member: #nn::Tree::map(&self.#member, f))
         }
     });
     let unit = matches!(&input.data, Data::Struct(data) if matches!(data.fields, Fields::Unit));
     let body = if unit { quote!(#ident) } else { quote!(#ident { #(#mapped),* }) };
     Ok(quote! {
-        impl #generics ::#nn::Tensors for #ident #arguments #bounds {
-            fn visit(&self, f: &mut dyn FnMut(&::#nn::Tensor)) {
+        impl #generics #nn::Tensors for #ident #arguments #bounds {
+            fn visit(&self, f: &mut dyn FnMut(&#nn::Tensor)) {
                 let _ = &f;
-                #(::#nn::Tensors::visit(&self.#members, f);)*
+                #(#nn::Tensors::visit(&self.#members, f);)*
             }
         }
-        impl #generics ::#nn::Tree for #ident #arguments #bounds {
-            fn map(&self, f: &mut dyn FnMut(&::#nn::Tensor) -> ::#nn::Tensor) -> Self {
+        impl #generics #nn::Tree for #ident #arguments #bounds {
+            fn map(&self, f: &mut dyn FnMut(&#nn::Tensor) -> #nn::Tensor) -> Self {
                 let _ = &f;
                 #body
             }
         }
-        impl #generics ::#nn::Module for #ident #arguments #bounds {
-            fn walk(&self, path: &str, f: &mut dyn FnMut(&str, ::#nn::Role, &::#nn::Tensor)) {
+        impl #generics #nn::Module for #ident #arguments #bounds {
+            fn walk(&self, path: &str, f: &mut dyn FnMut(&str, #nn::Role, &#nn::Tensor)) {
                 let _ = (path, &f);
-                #(::#nn::Module::walk(&self.#members, &::#nn::join(path, #names), f);)*
+                #(#nn::Module::walk(&self.#members, &#nn::join(path, #names), f);)*
             }
             fn walk_mut(
                 &mut self,
                 path: &str,
-                f: &mut dyn FnMut(&str, ::#nn::Role, &mut ::#nn::Tensor),
+                f: &mut dyn FnMut(&str, #nn::Role, &mut #nn::Tensor),
             ) {
                 let _ = (path, &f);
-                #(::#nn::Module::walk_mut(&mut self.#members, &::#nn::join(path, #names), f);)*
+                #(#nn::Module::walk_mut(&mut self.#members, &#nn::join(path, #names), f);)*
             }
             fn train(&self, on: bool) {
                 let _ = on;
-                #(::#nn::Module::train(&self.#members, on);)*
+                #(#nn::Module::train(&self.#members, on);)*
             }
         }
     })

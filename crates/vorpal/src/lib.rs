@@ -1,1 +1,51 @@
 //! Vorpal: a GPU-first deep-learning framework on wgpu compute shaders.
+//!
+//! ```
+//! use vorpal::prelude::*;
+//!
+//! #[derive(Module)]
+//! struct Mlp {
+//!     hidden: Linear,
+//!     out: Linear,
+//! }
+//!
+//! impl Mlp {
+//!     fn forward(&self, x: &Tensor) -> Tensor {
+//!         self.out.forward(&self.hidden.forward(x).relu())
+//!     }
+//! }
+//!
+//! let device = Device::cpu();
+//! let mut model = Mlp { hidden: Linear::new(2, 16, &device), out: Linear::new(16, 2, &device) };
+//! let mut optimizer = Adam::adamw(1e-2);
+//! eval(&model)?;
+//! let x = Tensor::from_slice(&[0.0f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [4, 2], &device);
+//! let y = Tensor::from_slice(&[0i32, 1, 1, 0], [4], &device);
+//! let mut last = f32::INFINITY;
+//! for _ in 0..100 {
+//!     let (loss, grads) = value_and_grad(&model, |m| m.forward(&x).cross_entropy(&y))?;
+//!     optimizer.step(&mut model, grads)?;
+//!     eval(&(&loss, &model, &optimizer))?;
+//!     last = loss.item::<f32>()?;
+//! }
+//! assert!(last < 0.1);
+//! # Ok::<(), vorpal::Error>(())
+//! ```
+
+pub use vorpal_autodiff as autodiff;
+pub use vorpal_kernels as kernels;
+pub use vorpal_nn as nn;
+pub use vorpal_tensor as tensor;
+
+pub use vorpal_autodiff::{
+    DType, Device, DeviceInfo, DeviceKind, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp,
+};
+
+/// What most programs need.
+pub mod prelude {
+    pub use vorpal_autodiff::{DType, Device, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp};
+    pub use vorpal_nn::{
+        Adam, Dropout, Embedding, LayerNorm, Linear, Module, Optimizer, Role, Sgd, State, Training,
+        clip_grad_norm,
+    };
+}
