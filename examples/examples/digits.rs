@@ -72,7 +72,8 @@ fn main() -> Result<()> {
             bar.inc(1);
         }
         let share = 100.0 * accuracy(&model, &test, &device)?;
-        bar.finish_with_message(format!("{share:.1} % of the test digits named rightly"));
+        bar.finish_and_clear();
+        println!("epoch {epoch:2}: {share:.1} % of the test digits named rightly");
     }
     Ok(())
 }
