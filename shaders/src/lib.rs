@@ -17,6 +17,27 @@ pub const ERF: &str = include_str!("../shared/erf.wgsl");
 /// `power`: `pow` for bases of any sign. Shared function, no entry point.
 pub const POWER: &str = include_str!("../shared/power.wgsl");
 
+/// Convolution of images with filters.
+pub const CONV_FORWARD: &str = include_str!("../conv_forward.wgsl");
+
+/// Derivative of a convolution by its images.
+pub const CONV_BACKWARD_DATA: &str = include_str!("../conv_backward_data.wgsl");
+
+/// Derivative of a convolution by its filters, in shares.
+pub const CONV_BACKWARD_WEIGHT: &str = include_str!("../conv_backward_weight.wgsl");
+
+/// Place of the maximum of every window.
+pub const POOL_MAX: &str = include_str!("../pool_max.wgsl");
+
+/// Adjoint of picking the maxima of windows.
+pub const POOL_MAX_BACKWARD: &str = include_str!("../pool_max_backward.wgsl");
+
+/// Sum of every window.
+pub const POOL_SUM: &str = include_str!("../pool_sum.wgsl");
+
+/// Adjoint of the sums of windows.
+pub const POOL_SUM_BACKWARD: &str = include_str!("../pool_sum_backward.wgsl");
+
 /// Picking elements along an axis by number.
 pub const GATHER: &str = include_str!("../gather.wgsl");
 

@@ -9,7 +9,7 @@ use vorpal_tensor::{
     ReadGuard, Replay, Result, Step, WriteGuard,
 };
 
-use crate::compile::ir::Builder;
+use crate::compile::ir::{Builder, Target};
 use crate::compile::plan::{Launch, Place, Plan, compile};
 use crate::graph::{Node, Value};
 use crate::{Key, Spec, Tensor, Tensors};
@@ -176,8 +176,11 @@ impl Job {
 
     fn compile(&self, roots: &[usize]) -> Result<Plan> {
         let mut builder = Builder::new();
-        let kind = self.order.first().map(|n| n.device.info().kind);
-        builder.tiles = !matches!(kind, Some(DeviceKind::Software | DeviceKind::NativeCpu) | None);
+        builder.target = match self.order.first().map(|n| n.device.info().kind) {
+            Some(DeviceKind::NativeCpu) | None => Target::Native,
+            Some(DeviceKind::Software) => Target::Software,
+            Some(_) => Target::Card,
+        };
         let (mut ids, mut scalars) = (Vec::with_capacity(self.order.len()), 0);
         let mut declared: Vec<Option<usize>> = vec![None; self.buffers.len()];
         for (k, node) in self.order.iter().enumerate() {

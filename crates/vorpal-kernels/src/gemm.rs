@@ -29,15 +29,26 @@ impl Matrix {
         }
         low >= 0 && high < len as i128
     }
+
+    /// Whether no two elements share a place: rows lie behind one another without overlap.
+    fn is_injective(&self, rows: usize, columns: usize) -> bool {
+        self.column_stride > 0
+            && (rows < 2 || self.row_stride as i128 >= columns as i128 * self.column_stride as i128)
+    }
+
+    /// Place of an element that [`fits`](Matrix::fits).
+    fn place(&self, row: usize, column: usize) -> usize {
+        (self.offset + row as isize * self.row_stride + column as isize * self.column_stride) as usize
+    }
 }
 
 /// An element type with a product.
 pub(crate) trait Gemm: Copy + Send + Sync + 'static {
-    /// `out (m × n) = a (m × k) · b (k × n)`, added to what is there if `add`. `out` is row-major without gaps.
-    /// On all cores if `parallel` and it is worth it.
+    /// `out (m × n) = a (m × k) · b (k × n)`, added to what is there if `add`. No two elements of `out` may share a
+    /// place. On all cores if `parallel` and it is worth it.
     fn gemm(
         sizes: [usize; 3],
-        out: &mut [Self],
+        out: (&mut [Self], Matrix),
         a: (&[Self], Matrix),
         b: (&[Self], Matrix),
         add: bool,
@@ -62,14 +73,14 @@ macro_rules! gemm {
             #[allow(unsafe_code)]
             fn gemm(
                 [m, n, k]: [usize; 3],
-                out: &mut [$ty],
+                (out, of_out): (&mut [$ty], Matrix),
                 (a, of_a): (&[$ty], Matrix),
                 (b, of_b): (&[$ty], Matrix),
                 add: bool,
                 parallel: bool,
             ) -> Result<()> {
-                let of_out = Matrix::rows_of(n);
                 let fits = of_out.fits(m, n, out.len())
+                    && of_out.is_injective(m, n)
                     && of_a.fits(m, k, a.len())
                     && of_b.fits(k, n, b.len())
                     && [m, n, k].iter().all(|&d| d <= isize::MAX as usize);
@@ -84,21 +95,23 @@ macro_rules! gemm {
                 }
                 if k == 0 {
                     if !add {
-                        out[..m * n].fill(0.0);
+                        for place in (0..m).flat_map(|i| (0..n).map(move |j| of_out.place(i, j))) {
+                            out[place] = 0.0;
+                        }
                     }
                     return Ok(());
                 }
                 let work = m.saturating_mul(n).saturating_mul(k);
-                // SAFETY: the extents of all three matrices were checked to lie within their slices, `out` is borrowed
-                // mutably and so overlaps neither operand, and elements are plain numbers.
+                // SAFETY: the extents of all three matrices were checked to lie within their slices, the places of `out`
+                // are distinct, it is borrowed mutably and so overlaps neither operand, and elements are plain numbers.
                 unsafe {
                     $get()(
                         m,
                         n,
                         k,
-                        out.as_mut_ptr(),
-                        1,
-                        n as isize,
+                        out.as_mut_ptr().offset(of_out.offset),
+                        of_out.column_stride,
+                        of_out.row_stride,
                         add,
                         a.as_ptr().offset(of_a.offset),
                         of_a.column_stride,
@@ -136,7 +149,8 @@ mod tests {
             let of_a = Matrix { offset: 0, row_stride: 1, column_stride: m as isize };
             let of_b =
                 Matrix { offset: (k * n).max(1) as isize - 1, row_stride: -(n as isize), column_stride: -1 };
-            f64::gemm([m, n, k], &mut out, (&a, of_a), (&b, of_b), true, false).expect("it fits");
+            f64::gemm([m, n, k], (&mut out, Matrix::rows_of(n)), (&a, of_a), (&b, of_b), true, false)
+                .expect("it fits");
             for i in 0..m {
                 for j in 0..n {
                     let sum: f64 = (0..k).map(|l| a[i + l * m] * b[k * n - 1 - l * n - j]).sum();
@@ -150,11 +164,17 @@ mod tests {
     fn a_matrix_outside_of_its_slice_is_refused() {
         let (a, b, mut out) = ([0f32; 6], [0f32; 6], [0f32; 4]);
         let plain = Matrix::rows_of(3);
-        let mut product = |of_a, of_b| f32::gemm([2, 2, 3], &mut out, (&a, of_a), (&b, of_b), false, false);
+        let mut product = |of_a, of_b| {
+            f32::gemm([2, 2, 3], (&mut out, Matrix::rows_of(2)), (&a, of_a), (&b, of_b), false, false)
+        };
         assert!(product(plain, Matrix::rows_of(2)).is_ok());
         assert!(product(Matrix { offset: 1, ..plain }, Matrix::rows_of(2)).is_err());
         assert!(product(plain, Matrix { offset: -1, ..Matrix::rows_of(2) }).is_err());
         assert!(product(plain, Matrix { row_stride: -2, ..Matrix::rows_of(2) }).is_err());
-        assert!(f32::gemm([2, 3, 3], &mut out, (&a, plain), (&b, plain), false, false).is_err());
+        let mut into =
+            |size, of_out| f32::gemm(size, (&mut out, of_out), (&a, plain), (&b, plain), false, false);
+        assert!(into([2, 3, 3], plain).is_err());
+        let overlapping = Matrix { offset: 0, row_stride: 1, column_stride: 1 };
+        assert!(into([2, 2, 1], overlapping).is_err());
     }
 }

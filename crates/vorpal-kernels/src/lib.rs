@@ -1,5 +1,6 @@
 //! Kernels of Vorpal: WGSL, launch geometry and a native CPU body for each.
 
+mod conv;
 mod emit;
 mod gather;
 mod gemm;
@@ -9,10 +10,12 @@ mod lane;
 mod matmul;
 mod philox;
 mod pointwise;
+mod pool;
 mod program;
 mod row;
 mod scatter_add;
 
+pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use gather::{Gather, GatherShape};
 pub use kernel::{Access, Arg, Cost, CpuArg, CpuRun, Kernel, spread};
@@ -20,6 +23,7 @@ pub use lane::{Lane, LaneElement, Lanes, map1, map2, map3};
 pub use matmul::{MATMUL_K_MAX, MatMul, Variant};
 pub use philox::{philox_word, philox4x32};
 pub use pointwise::Pointwise;
+pub use pool::{POOL_WINDOW_MAX, Pool, PoolPass, PoolShape};
 pub use program::{Domain, Epilogue, Inst, Program, ReduceKind, ResultType, ScalarFn, Store, ValueId};
 pub use row::Row;
 pub use scatter_add::{SCATTER_LEN_MAX, ScatterAdd};

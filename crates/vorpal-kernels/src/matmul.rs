@@ -123,7 +123,7 @@ impl MatMul {
 
     fn native<T: Gemm>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
         let [m, n, _] = self.sizes;
-        let one = m * n;
+        let (one, rows) = (m * n, Matrix::rows_of(n));
         if one == 0 {
             return Ok(());
         }
@@ -135,7 +135,14 @@ impl MatMul {
         // Many small products are shared out whole, few large ones each by itself.
         let many = self.batches() >= 4;
         let product = |index: usize, out: &mut [T]| {
-            T::gemm(self.sizes, out, (a, shift(&self.a, index)), (b, shift(&self.b, index)), false, !many)
+            T::gemm(
+                self.sizes,
+                (out, rows),
+                (a, shift(&self.a, index)),
+                (b, shift(&self.b, index)),
+                false,
+                !many,
+            )
         };
         let tasks: Vec<(usize, &mut [T])> = out.chunks_mut(one).enumerate().collect();
         if many {

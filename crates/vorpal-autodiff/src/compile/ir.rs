@@ -108,8 +108,20 @@ pub struct Builder {
     known: HashMap<Identity, NodeId>,
     /// Number of the op that is being lowered.
     pub(crate) origin: usize,
-    /// Whether kernels should go through workgroup memory: on graphics cards, not on software adapters.
-    pub(crate) tiles: bool,
+    /// What kind of device the kernels are for.
+    pub(crate) target: Target,
+}
+
+/// What kernels are chosen for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// Native code on the processor.
+    #[default]
+    Native,
+    /// A graphics interface emulated on the processor.
+    Software,
+    /// A graphics card.
+    Card,
 }
 
 impl std::fmt::Debug for Identity {
@@ -124,9 +136,9 @@ impl Builder {
         Builder::default()
     }
 
-    /// Whether kernels should go through workgroup memory.
-    pub fn prefers_tiles(&self) -> bool {
-        self.tiles
+    /// What kernels are chosen for.
+    pub fn target(&self) -> Target {
+        self.target
     }
 
     /// The nodes so far, in topological order.

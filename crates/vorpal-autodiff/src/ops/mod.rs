@@ -1,11 +1,13 @@
 //! The ops, one family a file: shape rule, derivative, lowering and `Tensor` methods together.
 
 mod composite;
+mod conv;
 mod index;
 mod leaf;
 mod matmul;
 mod movement;
 pub mod pointwise;
+mod pool;
 mod random;
 mod reduce;
 
@@ -13,6 +15,9 @@ use smallvec::SmallVec;
 use vorpal_tensor::{At, Error, Result};
 
 use crate::{Misfit, Spec, Tensor};
+
+pub use conv::Conv2dOptions;
+pub use pool::Pool2dOptions;
 
 pub(crate) use leaf::Variable;
 pub(crate) use movement::Copy;

@@ -1,0 +1,289 @@
+//! Convolutions in two dimensions and their derivatives, as implicit matrix products.
+
+mod native;
+
+use std::sync::Arc;
+
+use vorpal_shaders::{CONV_BACKWARD_DATA, CONV_BACKWARD_WEIGHT, CONV_FORWARD, Linker, Shader};
+use vorpal_tensor::{DType, Error, Result};
+
+use crate::gemm::Gemm;
+use crate::interp::{self, Sink, Source};
+use crate::{Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
+
+/// Longest sum one launch takes. Callers split longer ones, so that no invocation goes through more steps than
+/// a software adapter allows.
+pub const CONV_TERMS_MAX: usize = 16_384;
+
+/// Sizes of a convolution of images `[batch, groups · channels, h, w]` with filters
+/// `[groups · filters, channels, kh, kw]` to `[batch, groups · filters, oh, ow]`. Pairs are (vertical, horizontal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Images.
+    pub batch: usize,
+    /// Groups of channels, each with filters of its own.
+    pub groups: usize,
+    /// Channels of a group.
+    pub channels: usize,
+    /// Filters of a group.
+    pub filters: usize,
+    /// Pixels of an image.
+    pub input: [usize; 2],
+    /// Elements of the window.
+    pub window: [usize; 2],
+    /// Pixels of a result.
+    pub output: [usize; 2],
+    /// Steps of the window.
+    pub stride: [usize; 2],
+    /// Zeros on each side.
+    pub padding: [usize; 2],
+    /// Distance of the elements of the window.
+    pub dilation: [usize; 2],
+}
+
+impl ConvShape {
+    pub(crate) fn window_len(&self) -> usize {
+        self.window[0] * self.window[1]
+    }
+    pub(crate) fn input_plane(&self) -> usize {
+        self.input[0] * self.input[1]
+    }
+    pub(crate) fn output_plane(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+    /// Elements of the images.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.groups * self.channels * self.input_plane()
+    }
+    /// Elements of the filters.
+    pub fn filters_len(&self) -> usize {
+        self.groups * self.filters * self.channels * self.window_len()
+    }
+    /// Elements of the result.
+    pub fn output_len(&self) -> usize {
+        self.batch * self.groups * self.filters * self.output_plane()
+    }
+}
+
+/// Which of the three products of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConvPass {
+    /// Images and filters to the result.
+    Forward,
+    /// Cotangent of the result and filters to the cotangent of the images.
+    BackwardData,
+    /// Images and cotangent of the result to shares of the cotangent of the filters, `[splits, …]`: their sum is the
+    /// derivative. Which pixels go into which share is up to the kernel.
+    BackwardWeight {
+        /// Number of shares.
+        splits: usize,
+    },
+}
+
+/// One product of a convolution on gapless f32 operands (natively f64, too).
+#[derive(Clone, Debug)]
+pub struct Conv {
+    shape: ConvShape,
+    pass: ConvPass,
+    dtype: DType,
+    /// Offsets of the operands.
+    offsets: [usize; 2],
+    /// First term of the sums, and how many.
+    terms: [usize; 2],
+    epilogue: Epilogue,
+}
+
+impl Conv {
+    /// The whole product of operands that start at `offsets` of their buffers.
+    pub fn new(shape: ConvShape, pass: ConvPass, dtype: DType, offsets: [usize; 2]) -> Conv {
+        let len = match pass {
+            ConvPass::Forward => shape.output_len(),
+            ConvPass::BackwardData => shape.input_len(),
+            ConvPass::BackwardWeight { splits } => splits * shape.filters_len(),
+        };
+        let epilogue = Epilogue::store(2, dtype, len);
+        let terms = [0, Conv::terms(&shape, pass)];
+        Conv { shape, pass, dtype, offsets, terms, epilogue }
+    }
+
+    /// Terms of the sum that makes an element of the result; nothing that could be cut for
+    /// [`ConvPass::BackwardWeight`], which has shares.
+    pub fn terms(shape: &ConvShape, pass: ConvPass) -> usize {
+        match pass {
+            ConvPass::Forward => shape.channels * shape.window_len(),
+            ConvPass::BackwardData => shape.filters * shape.window_len(),
+            ConvPass::BackwardWeight { .. } => 0,
+        }
+    }
+
+    /// The part of the product that sums `count` terms from `first` on.
+    #[must_use]
+    pub fn with_terms(self, first: usize, count: usize) -> Conv {
+        Conv { terms: [first, count], ..self }
+    }
+
+    /// Shares for [`ConvPass::BackwardWeight`] on a device that is busy with about `invocations`.
+    pub fn splits(shape: &ConvShape, invocations: usize) -> usize {
+        let pixels = (shape.batch * shape.output_plane()).max(1);
+        let columns = shape.channels * shape.window_len();
+        let each = (shape.groups * shape.filters.div_ceil(8) * columns.div_ceil(4)).max(1);
+        let wanted = invocations.div_ceil(each).min(pixels.div_ceil(64));
+        wanted.max(pixels.div_ceil(CONV_TERMS_MAX))
+    }
+
+    fn operand_lens(&self) -> [usize; 2] {
+        let shape = &self.shape;
+        match self.pass {
+            ConvPass::Forward => [shape.input_len(), shape.filters_len()],
+            ConvPass::BackwardData => [shape.output_len(), shape.filters_len()],
+            ConvPass::BackwardWeight { .. } => [shape.input_len(), shape.output_len()],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.epilogue.args.iter().find(|a| a.access != crate::Access::Read).map_or(0, |a| a.len)
+    }
+
+    fn native<T: Gemm + native::Number>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
+        let (a, b) = (&a[self.offsets[0]..], &b[self.offsets[1]..]);
+        match self.pass {
+            ConvPass::Forward => {
+                let cut = native::cut_filters(&self.shape, b, |_, column| column, self.terms);
+                native::forward(&self.shape, a, cut.as_deref().unwrap_or(b), out)
+            }
+            ConvPass::BackwardData => {
+                let window = self.shape.window_len();
+                let term = |filter: usize, column: usize| filter * window + column % window;
+                let cut = native::cut_filters(&self.shape, b, term, self.terms);
+                native::backward_data(&self.shape, a, cut.as_deref().unwrap_or(b), out)
+            }
+            ConvPass::BackwardWeight { splits } => native::backward_weight(&self.shape, a, b, out, splits),
+        }
+    }
+}
+
+impl Kernel for Conv {
+    fn name(&self) -> &'static str {
+        match self.pass {
+            ConvPass::Forward => "conv_forward",
+            ConvPass::BackwardData => "conv_backward_data",
+            ConvPass::BackwardWeight { .. } => "conv_backward_weight",
+        }
+    }
+
+    fn describe(&self) -> String {
+        let ConvShape { batch, groups, channels, filters, input, window, .. } = self.shape;
+        let fused = self.epilogue.program.insts.len() - 1;
+        format!(
+            "{} {batch}×{groups}×[{channels}→{filters}] {}×{} window {}×{} then {fused} values",
+            self.name(),
+            input[0],
+            input[1],
+            window[0],
+            window[1]
+        )
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        let lens = self.operand_lens();
+        let mut args: Vec<Arg> =
+            lens.iter().zip(self.offsets).map(|(len, offset)| Arg::read(self.dtype, offset + len)).collect();
+        args.extend(self.epilogue.args.iter().cloned());
+        args
+    }
+
+    fn scalars(&self) -> Vec<DType> {
+        self.epilogue.scalars.clone()
+    }
+
+    fn shader(&self) -> Result<Shader> {
+        let text = emit_epilogue(&self.epilogue, &self.args())?;
+        let shape = &self.shape;
+        let base = match self.pass {
+            ConvPass::Forward => CONV_FORWARD,
+            ConvPass::BackwardData => CONV_BACKWARD_DATA,
+            ConvPass::BackwardWeight { .. } => CONV_BACKWARD_WEIGHT,
+        };
+        let linker = Linker::new(base)
+            .replace("finish", &text.finish)
+            .map_err(|message| Error::internal("conv", message))?
+            .append(&text.declarations)
+            .constant("A_OFFSET", self.offsets[0])
+            .constant("B_OFFSET", self.offsets[1])
+            // Without elements nothing is launched, but constants must still make sense.
+            .constant("BATCH", shape.batch.max(1))
+            .constant("GROUPS", shape.groups.max(1))
+            .constant("CHANNELS", shape.channels.max(1))
+            .constant("FILTERS", shape.filters.max(1))
+            .constant("HEIGHT", shape.input[0])
+            .constant("WIDTH", shape.input[1])
+            .constant("OUT_HEIGHT", shape.output[0])
+            .constant("OUT_WIDTH", shape.output[1])
+            .constant("WINDOW_Y", shape.window[0])
+            .constant("WINDOW_X", shape.window[1])
+            .constant("STRIDE_Y", shape.stride[0])
+            .constant("STRIDE_X", shape.stride[1])
+            .constant("PADDING_Y", shape.padding[0])
+            .constant("PADDING_X", shape.padding[1])
+            .constant("DILATION_Y", shape.dilation[0])
+            .constant("DILATION_X", shape.dilation[1]);
+        Ok(match self.pass {
+            ConvPass::BackwardWeight { splits } => {
+                let pixels = shape.batch * shape.output_plane();
+                linker.constant("SPLITS", splits).constant("CHUNK", pixels.div_ceil(splits.max(1)))
+            }
+            _ => linker.constant("FIRST", self.terms[0]).constant("TERMS", self.terms[1]),
+        }
+        .finish())
+    }
+
+    fn groups(&self) -> [u32; 3] {
+        if self.len() == 0 {
+            return [0; 3];
+        }
+        let shape = &self.shape;
+        let tiles = match self.pass {
+            ConvPass::Forward => {
+                (shape.batch * shape.output_plane()).div_ceil(256) * shape.filters.div_ceil(8)
+            }
+            ConvPass::BackwardData => {
+                (shape.batch * shape.input_plane()).div_ceil(256) * shape.channels.div_ceil(8)
+            }
+            ConvPass::BackwardWeight { splits } => {
+                let quads = (shape.channels * shape.window_len()).div_ceil(4);
+                (splits * quads).div_ceil(64) * shape.filters.div_ceil(8)
+            }
+        };
+        spread(shape.groups * tiles)
+    }
+
+    fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
+        let args = self.args();
+        let scalars = run.scalars;
+        let mut arguments = interp::take(&mut run, &args, 0)?;
+        let wrong = || Error::internal("conv", "operands and result must be floats of one dtype");
+        let out =
+            arguments.sinks.iter_mut().find(|(k, _)| *k == 2).map(|(_, sink)| sink).ok_or_else(wrong)?;
+        match (arguments.sources[0], arguments.sources[1], out) {
+            (Some(Source::F32(a)), Some(Source::F32(b)), Sink::F32(out)) => self.native(a, b, out)?,
+            (Some(Source::F64(a)), Some(Source::F64(b)), Sink::F64(out)) => self.native(a, b, out)?,
+            _ => return Err(wrong()),
+        }
+        if self.epilogue.program.insts.len() == 1 || self.len() == 0 {
+            return Ok(());
+        }
+        interp::pointwise_on(&self.epilogue.program, &args, self.len(), arguments, scalars, Some(2))
+    }
+
+    fn cost(&self) -> Cost {
+        let shape = &self.shape;
+        let products = shape.output_len() as u64 * (shape.channels * shape.window_len()) as u64;
+        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let fused = self.epilogue.program.flops() * self.len() as u64;
+        Cost { flops: 2 * products + fused, bytes: bytes as u64 }
+    }
+
+    fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
+        Some(Arc::new(Conv { epilogue, ..self.clone() }))
+    }
+}

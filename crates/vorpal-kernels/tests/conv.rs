@@ -1,0 +1,240 @@
+//! Convolutions and pooling against plain f64 loops, natively and on the adapter.
+
+#![allow(clippy::expect_used)]
+
+mod common;
+
+use common::{Random, adapter, bytes_of, check_shader, floats, run_native, run_on};
+use vorpal_kernels::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape, Kernel, Pool, PoolPass, PoolShape};
+use vorpal_tensor::DType;
+
+/// Calls `f(image, filter, output)` with the places of every product of a convolution.
+fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
+    let under = |axis: usize, o: usize, k: usize| {
+        (o * s.stride[axis] + k * s.dilation[axis])
+            .checked_sub(s.padding[axis])
+            .filter(|&i| i < s.input[axis])
+    };
+    for (n, g, o, c) in (0..s.batch).flat_map(|n| {
+        (0..s.groups)
+            .flat_map(move |g| (0..s.filters).flat_map(move |o| (0..s.channels).map(move |c| (n, g, o, c))))
+    }) {
+        let (image, filter) = ((n * s.groups + g) * s.channels + c, (g * s.filters + o) * s.channels + c);
+        let result = (n * s.groups + g) * s.filters + o;
+        for (oy, ox) in (0..s.output[0]).flat_map(|y| (0..s.output[1]).map(move |x| (y, x))) {
+            for (ky, kx) in (0..s.window[0]).flat_map(|y| (0..s.window[1]).map(move |x| (y, x))) {
+                if let (Some(iy), Some(ix)) = (under(0, oy, ky), under(1, ox, kx)) {
+                    f(
+                        (image * s.input[0] + iy) * s.input[1] + ix,
+                        (filter * s.window[0] + ky) * s.window[1] + kx,
+                        (result * s.output[0] + oy) * s.output[1] + ox,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Runs a kernel natively and on the adapter and gives the f32 results.
+fn results(kernel: &dyn Kernel, inputs: &[Vec<u8>], len: usize) -> Vec<(&'static str, Vec<u8>)> {
+    check_shader(&kernel.shader().expect("a shader"));
+    let mut buffers = inputs.to_vec();
+    buffers.push(vec![0xff; 4 * len]);
+    let mut native = buffers.clone();
+    run_native(kernel, &mut native, &[]).expect("it runs natively");
+    let mut out = vec![("native", native.pop().expect("a result"))];
+    if let Some(device) = adapter() {
+        run_on(&device, kernel, &mut buffers, &[], None).expect("it runs on the adapter");
+        out.push(("adapter", buffers.pop().expect("a result")));
+    }
+    out
+}
+
+/// Compares sums; `expected` holds each sum and the sum of the sizes of its terms.
+fn compare(kernel: &dyn Kernel, inputs: &[Vec<u8>], expected: &[(f64, f64)], shares: usize) {
+    for (place, found) in results(kernel, inputs, shares * expected.len()) {
+        let found = floats(&found);
+        for (k, &(sum, size)) in expected.iter().enumerate() {
+            let all: f64 = (0..shares).map(|s| f64::from(found[s * expected.len() + k])).sum();
+            let close = (all - sum).abs() <= 4e-6 * size + 1e-6;
+            assert!(close, "{place}, {}: element {k} is {all}, should be {sum}", kernel.describe());
+        }
+    }
+}
+
+fn add(sums: &mut [(f64, f64)], at: usize, a: f32, b: f32) {
+    let term = f64::from(a) * f64::from(b);
+    sums[at].0 += term;
+    sums[at].1 += term.abs();
+}
+
+/// All three products of a convolution, with operands at odd offsets.
+fn check(random: &mut Random, shape: &ConvShape) {
+    let (x, w) = (random.units(shape.input_len() + 3), random.units(shape.filters_len() + 5));
+    let dy = random.units(shape.output_len() + 2);
+    let mut y = vec![(0.0, 0.0); shape.output_len()];
+    let (mut dx, mut dw) = (vec![(0.0, 0.0); shape.input_len()], vec![(0.0, 0.0); shape.filters_len()]);
+    products(shape, |i, f, o| {
+        add(&mut y, o, x[3 + i], w[5 + f]);
+        add(&mut dx, i, dy[2 + o], w[5 + f]);
+        add(&mut dw, f, x[3 + i], dy[2 + o]);
+    });
+    let conv = |pass, offsets| Conv::new(*shape, pass, DType::F32, offsets);
+    compare(&conv(ConvPass::Forward, [3, 5]), &[bytes_of(&x), bytes_of(&w)], &y, 1);
+    compare(&conv(ConvPass::BackwardData, [2, 5]), &[bytes_of(&dy), bytes_of(&w)], &dx, 1);
+    for splits in [1, Conv::splits(shape, 1 << 10)] {
+        let pass = ConvPass::BackwardWeight { splits };
+        compare(&conv(pass, [3, 2]), &[bytes_of(&x), bytes_of(&dy)], &dw, splits);
+    }
+}
+
+fn out_size(input: usize, window: usize, stride: usize, padding: usize, dilation: usize) -> Option<usize> {
+    Some((input + 2 * padding).checked_sub(dilation * (window - 1) + 1)? / stride + 1)
+}
+
+/// A random convolution that fits.
+fn any_shape(random: &mut Random) -> ConvShape {
+    loop {
+        let mut pair = |from: usize, many: usize| [from + random.below(many), from + random.below(many)];
+        let (input, window, stride) = (pair(1, 12), pair(1, 4), pair(1, 3));
+        let (padding, dilation, more) = (pair(0, 3), pair(1, 2), pair(1, 3));
+        let size = |k: usize| out_size(input[k], window[k], stride[k], padding[k], dilation[k]);
+        let (Some(height), Some(width)) = (size(0), size(1)) else { continue };
+        let (channels, filters) = ([1, 3, 9][random.below(3)], [1, 4, 11][random.below(3)]);
+        let (batch, groups, output) = (more[0], more[1], [height, width]);
+        return ConvShape {
+            batch,
+            groups,
+            channels,
+            filters,
+            input,
+            window,
+            output,
+            stride,
+            padding,
+            dilation,
+        };
+    }
+}
+
+#[test]
+fn random_convolutions() {
+    let mut random = Random(41);
+    for _ in 0..40 {
+        let shape = any_shape(&mut random);
+        check(&mut random, &shape);
+    }
+}
+
+#[test]
+fn empty_single_and_wide_convolutions() {
+    let mut random = Random(42);
+    let one = ConvShape {
+        batch: 1,
+        groups: 1,
+        channels: 1,
+        filters: 1,
+        input: [1, 1],
+        window: [1, 1],
+        output: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+        dilation: [1, 1],
+    };
+    let empty = ConvShape { batch: 0, ..one };
+    let wide = ConvShape { channels: 20, filters: 17, input: [19, 33], output: [19, 33], batch: 5, ..one };
+    let padded = ConvShape { window: [3, 3], padding: [1, 1], ..wide };
+    for shape in [one, empty, wide, padded] {
+        check(&mut random, &shape);
+    }
+}
+
+#[test]
+fn long_sums_in_parts() {
+    let mut random = Random(43);
+    let shape = ConvShape {
+        batch: 1,
+        groups: 2,
+        channels: 3,
+        filters: 2,
+        input: [9, 8],
+        window: [5, 4],
+        output: [5, 5],
+        stride: [1, 1],
+        padding: [0, 0],
+        dilation: [1, 1],
+    };
+    let (x, w) = (random.units(shape.input_len()), random.units(shape.filters_len()));
+    let dy = random.units(shape.output_len());
+    for (first, count) in [(0, 13), (13, 40), (25, 3)] {
+        let (mut y, mut dx) = (vec![(0.0, 0.0); shape.output_len()], vec![(0.0, 0.0); shape.input_len()]);
+        let window = shape.window[0] * shape.window[1];
+        products(&shape, |i, f, o| {
+            let (filter, column) = (f / (3 * window) % 2, f % (3 * window));
+            if (first..first + count).contains(&column) {
+                add(&mut y, o, x[i], w[f]);
+            }
+            if (first..first + count).contains(&(filter * window + column % window)) {
+                add(&mut dx, i, dy[o], w[f]);
+            }
+        });
+        let conv = |pass| Conv::new(shape, pass, DType::F32, [0, 0]).with_terms(first, count);
+        compare(&conv(ConvPass::Forward), &[bytes_of(&x), bytes_of(&w)], &y, 1);
+        // Terms of the derivative: 2 filters of 20 elements.
+        if first + count <= 40 {
+            compare(&conv(ConvPass::BackwardData), &[bytes_of(&dy), bytes_of(&w)], &dx, 1);
+        }
+    }
+    assert!(Conv::splits(&ConvShape { batch: 1 << 20, ..shape }, 1) >= (25 << 20) / CONV_TERMS_MAX);
+}
+
+#[test]
+fn random_poolings() {
+    let mut random = Random(44);
+    for round in 0..30 {
+        let conv = any_shape(&mut random);
+        let shape = PoolShape {
+            planes: conv.batch * conv.groups,
+            input: conv.input,
+            window: conv.window,
+            output: conv.output,
+            stride: conv.stride,
+            padding: conv.padding,
+            dilation: conv.dilation,
+        };
+        let (input, output) = (shape.input_len(), shape.output_len());
+        let mut x = random.units(1 + input);
+        if round % 3 == 0 {
+            // Equal values and NaN.
+            x.iter_mut().for_each(|v| *v = v.round());
+            x[1 + random.below(input)] = f32::NAN;
+        }
+        let dy = random.units(2 + output);
+        let plain = ConvShape { channels: 1, filters: 1, ..conv };
+        let mut places = vec![u32::MAX; output];
+        let (mut sums, mut spread) = (vec![(0.0, 0.0); output], vec![(0.0, 0.0); input]);
+        let (plane, finite) = (shape.input[0] * shape.input[1], random.units(1 + input));
+        products(&plain, |i, _, o| {
+            add(&mut sums, o, finite[1 + i], 1.0);
+            add(&mut spread, i, dy[2 + o], 1.0);
+            let (best, v) = (x.get(1 + i / plane * plane + places[o] as usize), x[1 + i]);
+            if places[o] == u32::MAX || best.is_some_and(|b| !b.is_nan() && (v > *b || v.is_nan())) {
+                places[o] = (i % plane) as u32;
+            }
+        });
+        let pool = |pass, offsets| Pool::new(shape, pass, DType::F32, offsets);
+        compare(&pool(PoolPass::Sum, [1, 0]), &[bytes_of(&finite)], &sums, 1);
+        compare(&pool(PoolPass::SumBackward, [2, 0]), &[bytes_of(&dy)], &spread, 1);
+        for (where_, found) in results(&pool(PoolPass::MaxPlace, [1, 0]), &[bytes_of(&x)], output) {
+            let found: Vec<u32> = bytemuck::pod_collect_to_vec(&found);
+            assert_eq!(found, places, "{where_} {shape:?}");
+        }
+        let mut back = vec![(0.0, 0.0); input];
+        let outputs = shape.output[0] * shape.output[1];
+        for (o, &place) in places.iter().enumerate().filter(|(_, p)| **p != u32::MAX) {
+            add(&mut back, o / outputs * plane + place as usize, dy[2 + o], 1.0);
+        }
+        let buffers = [bytes_of(&dy), bytemuck::cast_slice(&places).to_vec()];
+        compare(&pool(PoolPass::MaxBackward, [2, 0]), &buffers, &back, 1);
+    }
+}
