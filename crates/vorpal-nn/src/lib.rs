@@ -12,10 +12,11 @@ extern crate self as vorpal_nn;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use checkpoint::{from_safetensors, load, save, to_safetensors, write_whole};
-pub use layers::{Dropout, Embedding, LayerNorm, Linear};
+pub use layers::{BatchNorm2d, Conv2d, Dropout, Embedding, LayerNorm, Linear};
 pub use module::{Module, Role, State, Training, join};
 pub use optim::{Adam, Optimizer, Sgd, clip_grad_norm, global_norm};
 pub use vorpal_autodiff::{
-    DType, Device, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad, value_and_grad,
+    DType, Device, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad, ops::Conv2dOptions,
+    value_and_grad,
 };
 pub use vorpal_derive::Module;

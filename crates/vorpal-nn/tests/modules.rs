@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used)]
 
 use vorpal_nn::{
-    DType, Device, Dropout, Embedding, Error, LayerNorm, Linear, Module, Role, State, Tensor,
+    BatchNorm2d, DType, Device, Dropout, Embedding, Error, LayerNorm, Linear, Module, Role, State, Tensor,
     from_safetensors, load, save, to_safetensors,
 };
 
@@ -113,4 +113,27 @@ fn an_embedding_trains_only_what_it_picks() {
     let numbers = Tensor::from_slice(&[2i32, 0, 2], [3], &device);
     let grads = vorpal_nn::grad(&table, |t| t.forward(&numbers).sum_all()).expect("a graph");
     assert_eq!(grads.weight.to_vec::<f32>(), Ok(vec![1.0, 1.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0]));
+}
+
+#[test]
+fn batch_norm_keeps_running_statistics_and_uses_them() {
+    let device = Device::cpu();
+    let norm = BatchNorm2d::new(2, &device);
+    // Per channel the mean and the variance of six pixels: 3.5 and 35 ∕ 12, twice as large in the second channel.
+    let values: Vec<f32> = [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [4.0, 5.0, 6.0], [8.0, 10.0, 12.0]].concat();
+    let x = Tensor::from_slice(&values, [2, 2, 1, 3], &device);
+    let y = norm.forward(&x).to_vec::<f32>().expect("values");
+    let (deviation, sum) = ((35.0f64 / 12.0 + 1e-5).sqrt(), y.iter().map(|v| f64::from(*v)).sum::<f64>());
+    assert!((f64::from(y[0]) + 2.5 / deviation).abs() < 1e-5 && sum.abs() < 1e-5, "{y:?}");
+    let near = |found: &State, expected: [f64; 2]| {
+        let found = found.get().to_vec::<f32>().expect("values");
+        let close = found.iter().zip(expected).all(|(f, e)| (f64::from(*f) - e).abs() < 1e-5);
+        assert!(close, "{found:?}, should be {expected:?}");
+    };
+    near(&norm.running_mean, [0.35, 0.7]);
+    near(&norm.running_var, [0.9 + 0.35, 0.9 + 1.4]);
+    norm.train(false);
+    let y = norm.forward(&x).to_vec::<f32>().expect("values");
+    assert!((f64::from(y[0]) - 0.65 / (1.25f64 + 1e-5).sqrt()).abs() < 1e-5, "{y:?}");
+    near(&norm.running_mean, [0.35, 0.7]);
 }

@@ -1,9 +1,13 @@
 //! Layers.
 
+mod conv;
+mod norm;
+
 use vorpal_autodiff::{Device, Tensor};
 
+pub use self::conv::Conv2d;
+pub use self::norm::{BatchNorm2d, LayerNorm};
 use crate::init::{normal, uniform};
-use crate::module::PARAMETER;
 use crate::{Module, Training};
 
 /// `x Wᵀ + b`: `[…, inputs]` to `[…, outputs]`. Named and laid out as in PyTorch: `weight` is
@@ -59,34 +63,6 @@ impl Embedding {
     #[track_caller]
     pub fn forward(&self, numbers: &Tensor) -> Tensor {
         self.weight.embedding(numbers)
-    }
-}
-
-/// Layer normalisation over the last axis (Ba, Kiros, Hinton 2016).
-#[derive(Clone, Debug, Module)]
-pub struct LayerNorm {
-    /// `[features]`, ones at first.
-    pub weight: Tensor,
-    /// `[features]`, zeros at first.
-    pub bias: Tensor,
-    /// Added to the variance.
-    pub eps: f64,
-}
-
-impl LayerNorm {
-    /// For a last axis of `features`, with PyTorch's `eps` of 1e-5.
-    pub fn new(features: usize, device: &Device) -> LayerNorm {
-        LayerNorm {
-            weight: Tensor::ones([features], PARAMETER, device).contiguous(),
-            bias: Tensor::zeros([features], PARAMETER, device).contiguous(),
-            eps: 1e-5,
-        }
-    }
-
-    /// The layer applied to the last axis.
-    #[track_caller]
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(Some(&self.weight), Some(&self.bias), self.eps)
     }
 }
 

@@ -1,0 +1,102 @@
+//! Normalisations.
+
+use vorpal_autodiff::{DType, Device, Tensor};
+
+use crate::module::PARAMETER;
+use crate::{Module, State, Training};
+
+/// `value` everywhere, in memory of its own.
+fn filled(features: usize, value: f64, device: &Device) -> Tensor {
+    Tensor::full([features], value, PARAMETER, device).contiguous()
+}
+
+/// Layer normalisation over the last axis (Ba, Kiros, Hinton 2016).
+#[derive(Clone, Debug, Module)]
+pub struct LayerNorm {
+    /// `[features]`, ones at first.
+    pub weight: Tensor,
+    /// `[features]`, zeros at first.
+    pub bias: Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl LayerNorm {
+    /// For a last axis of `features`, with PyTorch's `eps` of 1e-5.
+    pub fn new(features: usize, device: &Device) -> LayerNorm {
+        LayerNorm { weight: filled(features, 1.0, device), bias: filled(features, 0.0, device), eps: 1e-5 }
+    }
+
+    /// The layer applied to the last axis.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(Some(&self.weight), Some(&self.bias), self.eps)
+    }
+}
+
+/// Batch normalisation of images `[batch, channels, height, width]` (Ioffe & Szegedy 2015). While training, with
+/// mean and variance of the batch, of which running means are kept; in evaluation with the running ones.
+///
+/// ```
+/// use vorpal_nn::{BatchNorm2d, DType, Device, Module, Tensor};
+/// let norm = BatchNorm2d::new(3, &Device::cpu());
+/// norm.train(false);
+/// let x = Tensor::ones([2, 3, 4, 4], DType::F32, &Device::cpu());
+/// assert_eq!(norm.forward(&x).shape(), [2, 3, 4, 4].into());
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct BatchNorm2d {
+    /// `[channels]`, ones at first.
+    pub weight: Tensor,
+    /// `[channels]`, zeros at first.
+    pub bias: Tensor,
+    /// Running mean, `[channels]`, zeros at first.
+    pub running_mean: State,
+    /// Running variance without bias, `[channels]`, ones at first.
+    pub running_var: State,
+    /// Share of a batch in the running means, 0.1 as in PyTorch.
+    pub momentum: f64,
+    /// Added to the variance.
+    pub eps: f64,
+    training: Training,
+}
+
+impl BatchNorm2d {
+    /// For images of `channels`, with PyTorch's `eps` of 1e-5 and momentum of 0.1.
+    pub fn new(channels: usize, device: &Device) -> BatchNorm2d {
+        BatchNorm2d {
+            weight: filled(channels, 1.0, device),
+            bias: filled(channels, 0.0, device),
+            running_mean: State::new(filled(channels, 0.0, device)),
+            running_var: State::new(filled(channels, 1.0, device)),
+            momentum: 0.1,
+            eps: 1e-5,
+            training: Training::default(),
+        }
+    }
+
+    /// The layer applied to a batch.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
+        if !self.training.is_on() {
+            return x.batch_norm(&self.running_mean.get(), &self.running_var.get(), weight, bias, self.eps);
+        }
+        let axes = [0, 2, 3];
+        let (mean, variance) = (x.mean(axes), x.var(axes, 0));
+        let out = x.batch_norm(&mean, &variance, weight, bias, self.eps);
+        if out.check().is_ok() {
+            let shape = x.shape();
+            let count = (shape.numel() / shape[1].max(1)) as f64;
+            self.note(&self.running_mean, &mean, 1.0);
+            self.note(&self.running_var, &variance, count / (count - 1.0).max(1.0));
+        }
+        out
+    }
+
+    /// Moves a running mean towards `scale` times what a batch shows.
+    fn note(&self, running: &State, batch: &Tensor, scale: f64) {
+        let batch = batch.stop_gradient().cast(DType::F32);
+        running.set(running.get() * (1.0 - self.momentum) + batch * (self.momentum * scale));
+    }
+}
