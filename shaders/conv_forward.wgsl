@@ -6,25 +6,6 @@
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out0: array<f32>;
 
-override A_OFFSET: u32 = 0u;
-override B_OFFSET: u32 = 0u;
-override BATCH: u32 = 1u;
-override GROUPS: u32 = 1u;
-// Per group.
-override CHANNELS: u32 = 1u;
-override FILTERS: u32 = 1u;
-override HEIGHT: u32 = 1u;
-override WIDTH: u32 = 1u;
-override OUT_HEIGHT: u32 = 1u;
-override OUT_WIDTH: u32 = 1u;
-override WINDOW_Y: u32 = 1u;
-override WINDOW_X: u32 = 1u;
-override STRIDE_Y: u32 = 1u;
-override STRIDE_X: u32 = 1u;
-override PADDING_Y: u32 = 0u;
-override PADDING_X: u32 = 0u;
-override DILATION_Y: u32 = 1u;
-override DILATION_X: u32 = 1u;
 // The terms that are summed.
 override FIRST: u32 = 0u;
 override TERMS: u32 = 1u;

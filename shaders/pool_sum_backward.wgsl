@@ -6,18 +6,6 @@
 
 override X_OFFSET: u32 = 0u;
 override PLANES: u32 = 1u;
-override HEIGHT: u32 = 1u;
-override WIDTH: u32 = 1u;
-override OUT_HEIGHT: u32 = 1u;
-override OUT_WIDTH: u32 = 1u;
-override WINDOW_Y: u32 = 1u;
-override WINDOW_X: u32 = 1u;
-override STRIDE_Y: u32 = 1u;
-override STRIDE_X: u32 = 1u;
-override PADDING_Y: u32 = 0u;
-override PADDING_X: u32 = 0u;
-override DILATION_Y: u32 = 1u;
-override DILATION_X: u32 = 1u;
 
 @compute @workgroup_size(64)
 fn main(

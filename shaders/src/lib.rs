@@ -1,63 +1,86 @@
 //! Every WGSL shader of Vorpal as text, and the small linker that varies and joins them.
 //!
-//! Each file in `shaders/` is valid WGSL by itself. What a kernel varies are whole functions with
-//! default bodies ([`Linker::replace`]), `override` constants ([`Shader::constants`]) and added
-//! declarations ([`Linker::append`]); there are no holes in the text.
+//! Each shader, with the shared files in front of it, is valid WGSL as it stands. What a kernel varies are whole
+//! functions with default bodies ([`Linker::replace`]), `override` constants ([`Shader::constants`]), constants that
+//! sizes of arrays depend on ([`Linker::define`]) and added declarations ([`Linker::append`]); there are no holes in
+//! the text.
 
-/// Philox 4×32-10: `philox4x32` and `philox_word`. Shared functions, no entry point.
-pub const PHILOX: &str = include_str!("../shared/philox.wgsl");
+macro_rules! shaders {
+    ($($(#[$doc:meta])* $name:ident = $($file:literal)+;)*) => {
+        $($(#[$doc])* pub const $name: &str = concat!($(include_str!(concat!("../", $file))),+);)*
+        /// Every shader and shared text by name.
+        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
 
-/// `is_nan`, rounding to 16-bit floats, saturating conversions, the order of floats. Shared functions, no
-/// entry point.
-pub const BITS: &str = include_str!("../shared/bits.wgsl");
+shaders! {
+    /// Philox 4×32-10: `philox4x32` and `philox_word`. Shared functions, no entry point.
+    PHILOX = "shared/philox.wgsl";
 
-/// `erf`, the error function. Shared function, no entry point.
-pub const ERF: &str = include_str!("../shared/erf.wgsl");
+    /// `is_nan`, rounding to 16-bit floats, saturating conversions, the order of floats. Shared functions, no
+    /// entry point.
+    BITS = "shared/bits.wgsl";
 
-/// `power`: `pow` for bases of any sign. Shared function, no entry point.
-pub const POWER: &str = include_str!("../shared/power.wgsl");
+    /// `erf`, the error function. Shared function, no entry point.
+    ERF = "shared/erf.wgsl";
 
-/// Convolution of images with filters.
-pub const CONV_FORWARD: &str = include_str!("../conv_forward.wgsl");
+    /// `power`: `pow` for bases of any sign. Shared function, no entry point.
+    POWER = "shared/power.wgsl";
 
-/// Derivative of a convolution by its images.
-pub const CONV_BACKWARD_DATA: &str = include_str!("../conv_backward_data.wgsl");
+    /// Convolution of images with filters.
+    CONV_FORWARD = "shared/window.wgsl" "shared/conv.wgsl" "conv_forward.wgsl";
 
-/// Derivative of a convolution by its filters, in shares.
-pub const CONV_BACKWARD_WEIGHT: &str = include_str!("../conv_backward_weight.wgsl");
+    /// Derivative of a convolution by its images.
+    CONV_BACKWARD_DATA = "shared/window.wgsl" "shared/conv.wgsl" "conv_backward_data.wgsl";
 
-/// Place of the maximum of every window.
-pub const POOL_MAX: &str = include_str!("../pool_max.wgsl");
+    /// Derivative of a convolution by its filters, in shares.
+    CONV_BACKWARD_WEIGHT = "shared/window.wgsl" "shared/conv.wgsl" "conv_backward_weight.wgsl";
 
-/// Adjoint of picking the maxima of windows.
-pub const POOL_MAX_BACKWARD: &str = include_str!("../pool_max_backward.wgsl");
+    /// Place of the maximum of every window.
+    POOL_MAX = "shared/window.wgsl" "pool_max.wgsl";
 
-/// Sum of every window.
-pub const POOL_SUM: &str = include_str!("../pool_sum.wgsl");
+    /// Adjoint of picking the maxima of windows.
+    POOL_MAX_BACKWARD = "shared/window.wgsl" "pool_max_backward.wgsl";
 
-/// Adjoint of the sums of windows.
-pub const POOL_SUM_BACKWARD: &str = include_str!("../pool_sum_backward.wgsl");
+    /// Sum of every window.
+    POOL_SUM = "shared/window.wgsl" "pool_sum.wgsl";
 
-/// Picking elements along an axis by number.
-pub const GATHER: &str = include_str!("../gather.wgsl");
+    /// Adjoint of the sums of windows.
+    POOL_SUM_BACKWARD = "shared/window.wgsl" "pool_sum_backward.wgsl";
 
-/// Adding elements at numbered places along an axis.
-pub const SCATTER_ADD: &str = include_str!("../scatter_add.wgsl");
+    /// Picking elements along an axis by number.
+    GATHER = "gather.wgsl";
 
-/// Matrix product with registers alone.
-pub const MATMUL_DIRECT: &str = include_str!("../matmul_direct.wgsl");
+    /// Adding elements at numbered places along an axis.
+    SCATTER_ADD = "scatter_add.wgsl";
 
-/// Matrix product through workgroup memory.
-pub const MATMUL_TILED: &str = include_str!("../matmul_tiled.wgsl");
+    /// Matrix product with registers alone.
+    MATMUL_DIRECT = "matmul_direct.wgsl";
 
-/// Fused pointwise expressions.
-pub const POINTWISE: &str = include_str!("../pointwise.wgsl");
+    /// Matrix product through workgroup memory.
+    MATMUL_TILED = "matmul_tiled.wgsl";
 
-/// Fused reductions, one row per invocation.
-pub const ROW_THREAD: &str = include_str!("../row_thread.wgsl");
+    /// Attention.
+    ATTENTION_FORWARD = "shared/attention.wgsl" "attention_forward.wgsl";
 
-/// Fused reductions, one row per workgroup.
-pub const ROW_GROUP: &str = include_str!("../row_group.wgsl");
+    /// Derivative of attention by the queries.
+    ATTENTION_BACKWARD_Q = "shared/attention.wgsl" "attention_backward_q.wgsl";
+
+    /// Derivatives of attention by keys and values.
+    ATTENTION_BACKWARD_KV = "shared/attention.wgsl" "attention_backward_kv.wgsl";
+
+    /// Fused pointwise expressions.
+    POINTWISE = "pointwise.wgsl";
+
+    /// Fused reductions, one row per invocation.
+    ROW_THREAD = "row_thread.wgsl";
+
+    /// Fused reductions, one row per workgroup.
+    ROW_GROUP = "row_group.wgsl";
+}
+
+/// Copies of the body of a loop that are written out.
+pub const WRITTEN_OUT_MAX: usize = 16;
 
 /// A complete shader, ready to compile. Its entry point is `main`.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,9 +128,61 @@ impl Linker {
 
     /// Sets an `override` constant.
     #[must_use]
-    pub fn constant(mut self, name: &'static str, value: usize) -> Linker {
-        self.constants.push((name, value as f64));
+    pub fn constant(self, name: &'static str, value: usize) -> Linker {
+        self.float(name, value as f64)
+    }
+
+    /// Sets an `override` constant that is a float.
+    #[must_use]
+    pub fn float(mut self, name: &'static str, value: f64) -> Linker {
+        self.constants.push((name, value));
         self
+    }
+
+    /// Sets `const name: u32` and writes out every loop `for (var i = 0u; i < name; i++) { … }` (of any variable), so
+    /// that arrays that it indexes can live in registers; those of more than [`WRITTEN_OUT_MAX`] rounds in blocks.
+    ///
+    /// # Errors
+    /// A message when the file has no such constant or a loop does not end.
+    pub fn define(mut self, name: &str, value: usize) -> Result<Linker, String> {
+        let head = format!("const {name}: u32 = ");
+        let start = self.text.find(&head).ok_or_else(|| format!("no constant `{name}` in the shader"))?;
+        let start = start + head.len();
+        let end = start + self.text[start..].find(';').ok_or("a constant without end")?;
+        self.text.replace_range(start..end, &format!("{value}u"));
+        let bound = format!(" < {name}; ");
+        let mut from = 0;
+        while let Some(at) = self.text[from..].find(&bound).map(|at| from + at) {
+            let start = self.text[..at].rfind("for (var ").ok_or("a bound outside of a loop")?;
+            let variable = self.text[start + "for (var ".len()..]
+                .split(' ')
+                .next()
+                .ok_or("a loop without a variable")?
+                .to_string();
+            let open = at + bound.len() + format!("{variable}++) ").len();
+            if !self.text[at + bound.len()..].starts_with(&format!("{variable}++) {{")) {
+                from = at + bound.len();
+                continue;
+            }
+            let length = block_len(&self.text[open..]).ok_or("a loop without end")?;
+            let body = &self.text[open..open + length];
+            let copy = |k: &str| replace_word(body, &variable, k);
+            // Many copies would take long to compile: blocks of them in a loop.
+            let blocks = if value > WRITTEN_OUT_MAX { value / WRITTEN_OUT_MAX } else { 0 };
+            let in_blocks = blocks * WRITTEN_OUT_MAX;
+            let mut written = Vec::new();
+            if blocks > 0 {
+                let step = WRITTEN_OUT_MAX;
+                written.push(format!(
+                    "for (var {variable}_0 = 0u; {variable}_0 < {in_blocks}u; {variable}_0 += {step}u) {{"
+                ));
+                written.extend((0..step).map(|k| copy(&format!("({variable}_0 + {k}u)"))));
+                written.push("}".to_string());
+            }
+            written.extend((in_blocks..value).map(|k| copy(&format!("{k}u"))));
+            self.text.replace_range(start..open + length, &written.join("\n"));
+        }
+        Ok(self)
     }
 
     /// The complete shader.
@@ -121,6 +196,40 @@ impl Linker {
         }
         Shader { source, constants: self.constants }
     }
+}
+
+/// Bytes of the block `{ … }` a text starts with.
+fn block_len(text: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+/// A text with every whole word `word` replaced.
+fn replace_word(text: &str, word: &str, by: &str) -> String {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        let whole = !before.ends_with(part) && !after.starts_with(part);
+        // A word that ends in this one starts in what was written already.
+        let whole = whole && !(before.is_empty() && out.ends_with(part));
+        out.push_str(before);
+        out.push_str(if whole { by } else { word });
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Byte range of `fn name(…) … { … }` at the top level of a WGSL text. Comments and nested braces are
@@ -183,6 +292,20 @@ mod tests {
             "// fn twist(a: f32) { }\nfn twist(a: f32) -> f32 { return 2.0 * a; }\nfn twister(a: f32) -> f32 { return a; }\nfn more() {}"
         );
         assert_eq!(shader.constants, [("N", 3.0)]);
+    }
+
+    #[test]
+    fn loops_over_a_constant_are_written_out() {
+        let text = "const N: u32 = 4u;\nfn f() {\n  for (var i = 0u; i < N; i++) { if i < 9u { a[i] = ii + x_i; } }\n}\n";
+        let shader = Linker::new(text).define("N", 2).expect("N is there").finish();
+        assert_eq!(
+            shader.source,
+            "const N: u32 = 2u;\nfn f() {\n  { if 0u < 9u { a[0u] = ii + x_i; } }\n{ if 1u < 9u { a[1u] = ii + x_i; } }\n}\n"
+        );
+        assert!(Linker::new(text).define("M", 2).is_err());
+        let long = Linker::new(text).define("N", 33).expect("N is there").finish().source;
+        assert!(long.contains("for (var i_0 = 0u; i_0 < 32u; i_0 += 16u) {"), "{long}");
+        assert_eq!(long.matches("a[(i_0 + 15u)]").count() + long.matches("a[32u]").count(), 2);
     }
 
     #[test]

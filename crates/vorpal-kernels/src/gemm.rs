@@ -17,6 +17,11 @@ impl Matrix {
         Matrix { offset: 0, row_stride: columns as isize, column_stride: 1 }
     }
 
+    /// The same elements with rows for columns.
+    pub fn transposed(self) -> Matrix {
+        Matrix { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+
     /// Whether all of `rows` × `columns` elements lie within `len` elements.
     fn fits(&self, rows: usize, columns: usize, len: usize) -> bool {
         if rows == 0 || columns == 0 {
@@ -37,7 +42,7 @@ impl Matrix {
     }
 
     /// Place of an element that [`fits`](Matrix::fits).
-    fn place(&self, row: usize, column: usize) -> usize {
+    pub fn place(&self, row: usize, column: usize) -> usize {
         (self.offset + row as isize * self.row_stride + column as isize * self.column_stride) as usize
     }
 }

@@ -1,5 +1,6 @@
 //! Kernels of Vorpal: WGSL, launch geometry and a native CPU body for each.
 
+mod attention;
 mod conv;
 mod emit;
 mod gather;
@@ -15,6 +16,7 @@ mod program;
 mod row;
 mod scatter_add;
 
+pub use attention::{ATTENTION_COLUMNS_MAX, Attention, AttentionPass, AttentionShape};
 pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use gather::{Gather, GatherShape};

@@ -1,5 +1,6 @@
 //! The ops, one family a file: shape rule, derivative, lowering and `Tensor` methods together.
 
+mod attention;
 mod composite;
 mod conv;
 mod index;
@@ -16,6 +17,7 @@ use vorpal_tensor::{At, Error, Result};
 
 use crate::{Misfit, Spec, Tensor};
 
+pub use attention::AttentionOptions;
 pub use conv::Conv2dOptions;
 pub use pool::Pool2dOptions;
 
