@@ -25,7 +25,7 @@ impl Window {
     /// Elements in order.
     fn dense(&self) -> Vec<f64> {
         let n = self.layout.shape.numel();
-        (0..n).map(|k| f64::from(self.values[self.layout.place(k).expect("inside") as usize])).collect()
+        (0..n).map(|k| f64::from(self.values[self.layout.place(k).expect("inside")])).collect()
     }
 
     fn filled(values: Vec<f64>, shape: [usize; 4]) -> Window {
@@ -56,7 +56,7 @@ fn reference(s: &AttentionShape, causal: bool, scale: f64, x: [&[f64]; 4], given
         to_kv: vec![0.0; 2 * s.pairs() * n * d],
     };
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-    for row in 0..s.pairs() * t {
+    for (row, given_sum) in given_sums.iter().enumerate() {
         let (pair, i) = (row / t, row % t);
         let line =
             |x: &[f64], rows: usize, r: usize| x[(pair * rows + r) * d..(pair * rows + r + 1) * d].to_vec();
@@ -71,7 +71,7 @@ fn reference(s: &AttentionShape, causal: bool, scale: f64, x: [&[f64]; 4], given
             result.iter_mut().zip(line(v, n, j)).for_each(|(r, v)| *r += p * v);
         }
         let given = line(o, t, i);
-        let excess = given_sums[row] - dot(&result, &given);
+        let excess = given_sum - dot(&result, &given);
         for (j, p) in p.iter().enumerate() {
             let change = p * (dot(&given, &line(v, n, j)) + excess) * scale;
             let key = line(k, n, j);
