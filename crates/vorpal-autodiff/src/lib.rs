@@ -16,6 +16,7 @@ pub use ops::Axes;
 pub use ops::pointwise::{Operand, PointwiseFn};
 pub use transform::{grad, value_and_grad, vjp};
 pub use tree::{Tensors, Tree};
+pub use vorpal_kernels::philox_word;
 pub use vorpal_tensor::{
     At, Buffer, DType, Device, DeviceInfo, DeviceKind, Element, Error, Result, Shape, Stats,
 };

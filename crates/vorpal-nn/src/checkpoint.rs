@@ -1,12 +1,13 @@
 //! Weights in files: safetensors, by the names and layouts of PyTorch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use safetensors::tensor::{SafeTensors, TensorView, serialize};
 use vorpal_autodiff::{DType, Error, Result, Tensor};
 
-use crate::Module;
+use crate::optim::{OptimizerState, States};
+use crate::{Module, Optimizer, Role};
 
 fn to_file(dtype: DType) -> safetensors::Dtype {
     match dtype {
@@ -24,23 +25,24 @@ fn to_file(dtype: DType) -> safetensors::Dtype {
 /// # Errors
 /// What evaluating and reading back the tensors gives.
 pub fn to_safetensors<M: Module>(model: &M) -> Result<Vec<u8>> {
-    vorpal_autodiff::eval(model)?;
-    let mut entries: Vec<(String, DType, Vec<usize>, Vec<u8>)> = Vec::new();
-    let mut failed = None;
-    model.walk("", &mut |name, _, tensor| match tensor.to_bytes() {
-        Ok(bytes) => entries.push((name.to_string(), tensor.dtype(), tensor.shape().to_vec(), bytes)),
-        Err(error) => failed = Some(error),
-    });
-    if let Some(error) = failed {
-        return Err(error);
+    let mut entries = Vec::new();
+    model.walk("", &mut |name, _, tensor| entries.push((name.to_string(), tensor.clone())));
+    write_tensors(&entries, None)
+}
+
+fn write_tensors(entries: &[(String, Tensor)], notes: Option<HashMap<String, String>>) -> Result<Vec<u8>> {
+    vorpal_autodiff::eval(&entries.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>())?;
+    let mut bytes = Vec::with_capacity(entries.len());
+    for (_, tensor) in entries {
+        bytes.push(tensor.to_bytes()?);
     }
     let mut views = Vec::with_capacity(entries.len());
-    for (name, dtype, shape, bytes) in &entries {
-        let view = TensorView::new(to_file(*dtype), shape.clone(), bytes)
+    for ((name, tensor), bytes) in entries.iter().zip(&bytes) {
+        let view = TensorView::new(to_file(tensor.dtype()), tensor.shape().to_vec(), bytes)
             .map_err(|e| Error::format(name.clone(), e.to_string()))?;
-        views.push((name.clone(), view));
+        views.push((name, view));
     }
-    serialize(views, None).map_err(|e| Error::format("safetensors", e.to_string()))
+    serialize(views, notes).map_err(|e| Error::format("safetensors", e.to_string()))
 }
 
 /// Saves all tensors of a module. The file is written beside and renamed: it is never half there.
@@ -105,6 +107,87 @@ pub fn from_safetensors<M: Module>(model: &mut M, bytes: &[u8], what: &str) -> R
         }
     });
     Ok(())
+}
+
+/// Name under which the steps of an optimiser stand in its file.
+const STEPS: &str = "steps";
+
+/// What an optimiser remembers as the bytes of a safetensors file: its tensors as `parameter.slot`, the steps among
+/// the file's notes.
+///
+/// # Errors
+/// What evaluating and reading back the tensors gives.
+pub fn optimizer_to_safetensors(optimizer: &impl Optimizer) -> Result<Vec<u8>> {
+    let (state, slots) = (optimizer.state(), optimizer.slots());
+    let named = |(name, tensors): (&String, &Vec<Tensor>)| {
+        let entries = slots.iter().zip(tensors).map(|(slot, t)| (format!("{name}.{slot}"), t.clone()));
+        entries.collect::<Vec<_>>()
+    };
+    let entries: Vec<(String, Tensor)> = state.tensors.iter().flat_map(named).collect();
+    let notes = HashMap::from([(STEPS.to_string(), state.steps.to_string())]);
+    write_tensors(&entries, Some(notes))
+}
+
+/// Puts an optimiser of `model` where the one was that gave `bytes`; `what` names them in errors. Nothing changes when
+/// they do not fit.
+///
+/// # Errors
+/// [`Error::Format`] that names what does not fit.
+pub fn optimizer_from_safetensors<M: Module>(
+    optimizer: &mut impl Optimizer,
+    model: &M,
+    bytes: &[u8],
+    what: &str,
+) -> Result<()> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| Error::format(what, e.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| Error::format(what, e.to_string()))?;
+    let steps = header.metadata().as_ref().and_then(|notes| notes.get(STEPS)).and_then(|n| n.parse().ok());
+    let steps = steps.ok_or_else(|| Error::format(what, "there is no number of steps"))?;
+    let (slots, mut tensors, mut failed) = (optimizer.slots(), States::new(), None);
+    model.walk("", &mut |name, role, parameter| {
+        let of = |slot: &&str| format!("{name}.{slot}");
+        let has = slots.iter().any(|slot| file.tensor(&of(slot)).is_ok());
+        if role != Role::Parameter || !has || failed.is_some() {
+            return;
+        }
+        match slots.iter().map(|slot| replacement(&file, &of(slot), parameter, what)).collect() {
+            Ok(list) => drop(tensors.insert(name.to_string(), list)),
+            Err(error) => failed = Some(error),
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let found: usize = tensors.values().map(Vec::len).sum();
+    if found != file.len() {
+        let message =
+            format!("{} of {} tensors belong to no parameter of the model", file.len() - found, file.len());
+        return Err(Error::format(what, message));
+    }
+    optimizer.set_state(OptimizerState { steps, tensors });
+    Ok(())
+}
+
+/// Saves what an optimiser remembers. The file is written beside and renamed: it is never half there.
+///
+/// # Errors
+/// [`Error::Io`], or as [`optimizer_to_safetensors`].
+pub fn save_optimizer(optimizer: &impl Optimizer, path: impl AsRef<Path>) -> Result<()> {
+    write_whole(path.as_ref(), &optimizer_to_safetensors(optimizer)?)
+}
+
+/// Puts an optimiser of `model` where the saved one was.
+///
+/// # Errors
+/// [`Error::Io`], or as [`optimizer_from_safetensors`].
+pub fn load_optimizer<M: Module>(
+    optimizer: &mut impl Optimizer,
+    model: &M,
+    path: impl AsRef<Path>,
+) -> Result<()> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
+    optimizer_from_safetensors(optimizer, model, &bytes, &path.display().to_string())
 }
 
 fn replacement(file: &SafeTensors<'_>, name: &str, old: &Tensor, what: &str) -> Result<Tensor> {

@@ -11,12 +11,18 @@ mod optim;
 extern crate self as vorpal_nn;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use checkpoint::{from_safetensors, load, save, to_safetensors, write_whole};
-pub use layers::{BatchNorm2d, Conv2d, Dropout, Embedding, LayerNorm, Linear};
+pub use checkpoint::{
+    from_safetensors, load, load_optimizer, optimizer_from_safetensors, optimizer_to_safetensors, save,
+    save_optimizer, to_safetensors, write_whole,
+};
+pub use layers::{
+    BatchNorm2d, Conv2d, Dropout, Embedding, LayerNorm, Linear, MultiHeadAttention, multi_head_attention,
+};
 pub use module::{Module, Role, State, Training, join};
-pub use optim::{Adam, Optimizer, Sgd, clip_grad_norm, global_norm};
+pub use optim::{Adam, Optimizer, OptimizerState, Sgd, clip_grad_norm, global_norm};
 pub use vorpal_autodiff::{
-    DType, Device, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad, ops::Conv2dOptions,
+    DType, Device, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad,
+    ops::{AttentionOptions, Conv2dOptions, Pool2dOptions},
     value_and_grad,
 };
 pub use vorpal_derive::Module;

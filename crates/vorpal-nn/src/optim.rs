@@ -8,7 +8,16 @@ use crate::module::zeros_like;
 use crate::{Module, Role};
 
 /// Tensors an optimiser keeps for each parameter, by the parameter's name.
-type States = BTreeMap<String, Vec<Tensor>>;
+pub type States = BTreeMap<String, Vec<Tensor>>;
+
+/// What an optimiser remembers.
+#[derive(Clone, Debug, Default)]
+pub struct OptimizerState {
+    /// Steps taken.
+    pub steps: u64,
+    /// For every parameter a tensor for each of [`Optimizer::slots`], or none yet.
+    pub tensors: States,
+}
 
 /// What all optimisers do.
 pub trait Optimizer: Tensors {
@@ -21,20 +30,31 @@ pub trait Optimizer: Tensors {
 
     /// The step size, which may be changed between steps without compiling anything anew.
     fn set_learning_rate(&mut self, rate: f64);
+
+    /// Names of the tensors kept for each parameter, those of PyTorch.
+    fn slots(&self) -> &'static [&'static str];
+
+    /// What the optimiser remembers, to be saved.
+    fn state(&self) -> &OptimizerState;
+
+    /// Puts the optimiser where another of its kind was. See [`load_optimizer`](crate::load_optimizer), which checks
+    /// what it reads.
+    fn set_state(&mut self, state: OptimizerState);
 }
 
-fn visit(states: &States, f: &mut dyn FnMut(&Tensor)) {
-    states.values().flatten().for_each(f);
+fn visit(state: &OptimizerState, f: &mut dyn FnMut(&Tensor)) {
+    state.tensors.values().flatten().for_each(f);
 }
 
 /// Calls `update` with every parameter, its gradient and its `slots` state tensors, zeros at first.
 fn each<M: Module>(
-    states: &mut States,
+    state: &mut OptimizerState,
     slots: usize,
     model: &mut M,
     grads: M,
     mut update: impl FnMut(&Tensor, &Tensor, &mut [Tensor]) -> Tensor,
 ) -> Result<()> {
+    let states = &mut state.tensors;
     let mut by_name = BTreeMap::new();
     grads.walk("", &mut |name, role, grad| {
         if role == Role::Parameter {
@@ -72,19 +92,25 @@ pub struct Sgd {
     pub weight_decay: f64,
     /// Whether the momentum looks ahead (Nesterov 1983).
     pub nesterov: bool,
-    states: States,
+    state: OptimizerState,
 }
 
 impl Sgd {
     /// Plain gradient descent; set the other fields for more.
     pub fn new(learning_rate: f64) -> Sgd {
-        Sgd { learning_rate, momentum: 0.0, weight_decay: 0.0, nesterov: false, states: States::new() }
+        Sgd {
+            learning_rate,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            nesterov: false,
+            state: OptimizerState::default(),
+        }
     }
 }
 
 impl Tensors for Sgd {
     fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
-        visit(&self.states, f);
+        visit(&self.state, f);
     }
 }
 
@@ -92,7 +118,8 @@ impl Optimizer for Sgd {
     fn step<M: Module>(&mut self, model: &mut M, grads: M) -> Result<()> {
         let Sgd { learning_rate, momentum, weight_decay, nesterov, .. } = *self;
         let slots = usize::from(momentum != 0.0);
-        each(&mut self.states, slots, model, grads, |parameter, grad, state| {
+        self.state.steps += 1;
+        each(&mut self.state, slots, model, grads, |parameter, grad, state| {
             let mut grad = grad.clone();
             if weight_decay != 0.0 {
                 grad = grad + parameter * weight_decay;
@@ -107,6 +134,18 @@ impl Optimizer for Sgd {
 
     fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = rate;
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        &["momentum_buffer"]
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn set_state(&mut self, state: OptimizerState) {
+        self.state = state;
     }
 }
 
@@ -124,8 +163,7 @@ pub struct Adam {
     pub weight_decay: f64,
     /// Whether decay acts on the parameters themselves (AdamW).
     pub decoupled: bool,
-    steps: i32,
-    states: States,
+    state: OptimizerState,
 }
 
 impl Adam {
@@ -137,8 +175,7 @@ impl Adam {
             eps: 1e-8,
             weight_decay: 0.0,
             decoupled: false,
-            steps: 0,
-            states: States::new(),
+            state: OptimizerState::default(),
         }
     }
 
@@ -150,17 +187,18 @@ impl Adam {
 
 impl Tensors for Adam {
     fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
-        visit(&self.states, f);
+        visit(&self.state, f);
     }
 }
 
 impl Optimizer for Adam {
     fn step<M: Module>(&mut self, model: &mut M, grads: M) -> Result<()> {
-        self.steps += 1;
-        let Adam { learning_rate, betas: (b1, b2), eps, weight_decay, decoupled, steps, .. } = *self;
+        self.state.steps += 1;
+        let steps = i32::try_from(self.state.steps).unwrap_or(i32::MAX);
+        let Adam { learning_rate, betas: (b1, b2), eps, weight_decay, decoupled, .. } = *self;
         let rate = learning_rate / (1.0 - b1.powi(steps));
         let scale = 1.0 / (1.0 - b2.powi(steps)).sqrt();
-        each(&mut self.states, 2, model, grads, |parameter, grad, state| {
+        each(&mut self.state, 2, model, grads, |parameter, grad, state| {
             let (mut parameter, mut grad) = (parameter.clone(), grad.clone());
             if weight_decay != 0.0 && decoupled {
                 parameter = parameter * (1.0 - learning_rate * weight_decay);
@@ -176,6 +214,18 @@ impl Optimizer for Adam {
 
     fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = rate;
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
+    fn state(&self) -> &OptimizerState {
+        &self.state
+    }
+
+    fn set_state(&mut self, state: OptimizerState) {
+        self.state = state;
     }
 }
 

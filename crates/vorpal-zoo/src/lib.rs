@@ -1,1 +1,7 @@
-//! Model zoo of Vorpal.
+//! Model zoo of Vorpal: each model is one file.
+
+mod gpt;
+mod mnist_cnn;
+
+pub use gpt::{Gpt, GptBlock, GptOptions};
+pub use mnist_cnn::MnistCnn;

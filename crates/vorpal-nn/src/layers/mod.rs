@@ -1,10 +1,12 @@
 //! Layers.
 
+mod attention;
 mod conv;
 mod norm;
 
 use vorpal_autodiff::{Device, Tensor};
 
+pub use self::attention::{MultiHeadAttention, multi_head_attention};
 pub use self::conv::Conv2d;
 pub use self::norm::{BatchNorm2d, LayerNorm};
 use crate::init::{normal, uniform};
