@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use smallvec::SmallVec;
 use vorpal_kernels::{Access, CpuArg, CpuRun};
 use vorpal_tensor::{
     Binding, Buffer, DType, Device, DeviceKind, Element, Error, Layout, PARAMS_BYTES, PipelineDesc,
@@ -301,20 +302,22 @@ fn fusion() -> bool {
     std::env::var_os("VORPAL_FUSE").is_none_or(|v| v != "off")
 }
 
-/// Nodes behind the roots in topological order; evaluated nodes end the way.
+/// Nodes behind the roots in topological order; evaluated nodes end the way. The order follows from the structure
+/// of the graph alone, whatever was made first: equal graphs are one plan.
 fn reachable(roots: &[Arc<Node>]) -> Vec<Arc<Node>> {
     let mut seen = std::collections::HashSet::new();
     let mut order = Vec::new();
-    let mut pending: Vec<Arc<Node>> = roots.to_vec();
-    while let Some(node) = pending.pop() {
-        if seen.insert(node.id) {
-            if !node.is_evaluated() {
-                node.each_input(|input| pending.push(input.clone()));
-            }
+    // Nodes on the way down, and on the way back up once all their inputs are in the order.
+    let mut pending: Vec<(Arc<Node>, bool)> = roots.iter().rev().map(|r| (r.clone(), false)).collect();
+    while let Some((node, inputs_done)) = pending.pop() {
+        if inputs_done {
             order.push(node);
+        } else if seen.insert(node.id) {
+            let inputs = if node.is_evaluated() { SmallVec::new() } else { node.inputs() };
+            pending.push((node, true));
+            pending.extend(inputs.into_iter().rev().map(|input| (input, false)));
         }
     }
-    order.sort_unstable_by_key(|n| n.id);
     order
 }
 
