@@ -4,6 +4,13 @@ use vorpal_autodiff::{Device, Shape, Tensor};
 
 use crate::module::PARAMETER;
 
+/// `value` everywhere, in memory of its own: constants of the graph would share theirs, and could not be updated in
+/// place.
+pub fn constant(shape: impl Into<Shape>, value: f32, device: &Device) -> Tensor {
+    let shape = shape.into();
+    Tensor::from_slice(&vec![value; shape.numel()], shape, device)
+}
+
 /// Uniform in ±`bound`, from the device's stream of random keys.
 pub fn uniform(shape: impl Into<Shape>, bound: f64, device: &Device) -> Tensor {
     let bound = bound as f32;

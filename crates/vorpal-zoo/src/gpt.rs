@@ -1,7 +1,7 @@
 //! A language model of transformer blocks.
 
 use vorpal_nn::{
-    AttentionOptions, DType, Device, Embedding, LayerNorm, Linear, Module, Result, Tensor, init,
+    AttentionOptions, Device, Embedding, LayerNorm, Linear, Module, Result, Tensor, init,
     multi_head_attention,
 };
 
@@ -58,7 +58,7 @@ pub struct GptBlock {
 fn linear(inputs: usize, outputs: usize, deviation: f64, device: &Device) -> Linear {
     Linear {
         weight: init::normal([outputs, inputs], deviation, device),
-        bias: Some(Tensor::zeros([outputs], DType::F32, device).contiguous()),
+        bias: Some(init::constant([outputs], 0.0, device)),
     }
 }
 

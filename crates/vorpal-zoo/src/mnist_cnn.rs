@@ -1,9 +1,9 @@
 //! A small convolutional network for handwritten digits.
 
-use vorpal_nn::{BatchNorm2d, Conv2d, Device, Linear, Module, Tensor};
+use vorpal_nn::{BatchNorm2d, Conv2d, Device, Dropout, Linear, Module, Tensor};
 
-/// Two convolutions of 3 × 3 with 16 and 32 filters, each with batch normalisation, ReLU and maximum pooling, and one
-/// fully connected layer, after LeNet (LeCun et al. 1998).
+/// Two convolutions of 3 × 3 with 16 and 32 filters, each with batch normalisation, ReLU and maximum pooling, dropout,
+/// and one fully connected layer, after LeNet (LeCun et al. 1998).
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};
@@ -18,6 +18,7 @@ pub struct MnistCnn {
     norm1: BatchNorm2d,
     conv2: Conv2d,
     norm2: BatchNorm2d,
+    drop: Dropout,
     out: Linear,
 }
 
@@ -29,6 +30,7 @@ impl MnistCnn {
             norm1: BatchNorm2d::new(16, device),
             conv2: Conv2d::new(16, 32, [3, 3], device).padding([1, 1]),
             norm2: BatchNorm2d::new(32, device),
+            drop: Dropout::new(0.4),
             out: Linear::new(32 * 7 * 7, 10, device),
         }
     }
@@ -38,6 +40,6 @@ impl MnistCnn {
     pub fn forward(&self, images: &Tensor) -> Tensor {
         let x = self.norm1.forward(&self.conv1.forward(images)).relu().max_pool2d(2);
         let x = self.norm2.forward(&self.conv2.forward(&x)).relu().max_pool2d(2);
-        self.out.forward(&x.flatten(1, -1))
+        self.out.forward(&self.drop.forward(&x.flatten(1, -1)))
     }
 }

@@ -36,6 +36,7 @@ pub use vorpal_autodiff as autodiff;
 pub use vorpal_kernels as kernels;
 pub use vorpal_nn as nn;
 pub use vorpal_tensor as tensor;
+pub use vorpal_zoo as zoo;
 
 pub use vorpal_autodiff::{
     DType, Device, DeviceInfo, DeviceKind, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp,
@@ -45,7 +46,7 @@ pub use vorpal_autodiff::{
 pub mod prelude {
     pub use vorpal_autodiff::{DType, Device, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp};
     pub use vorpal_nn::{
-        Adam, Dropout, Embedding, LayerNorm, Linear, Module, Optimizer, Role, Sgd, State, Training,
-        clip_grad_norm,
+        Adam, AttentionOptions, BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Embedding, LayerNorm, Linear,
+        Module, MultiHeadAttention, Optimizer, Pool2dOptions, Role, Sgd, State, Training, clip_grad_norm,
     };
 }

@@ -1,9 +1,9 @@
 //! Attention.
 
 use vorpal_autodiff::ops::AttentionOptions;
-use vorpal_autodiff::{At, DType, Device, Error, Tensor};
+use vorpal_autodiff::{At, Device, Error, Tensor};
 
-use crate::init::xavier_uniform;
+use crate::init::{constant, xavier_uniform};
 use crate::{Linear, Module};
 
 /// Attention of every head (Vaswani et al. 2017), each seeing its own columns of `queries`, `keys` and `values`,
@@ -62,7 +62,7 @@ pub struct MultiHeadAttention {
 impl MultiHeadAttention {
     /// Weights as PyTorch starts them (Glorot & Bengio 2010); every row sees every other.
     pub fn new(width: usize, heads: usize, device: &Device) -> MultiHeadAttention {
-        let zeros = |n: usize| Tensor::zeros([n], DType::F32, device).contiguous();
+        let zeros = |n: usize| constant([n], 0.0, device);
         let out_proj = Linear { bias: Some(zeros(width)), ..Linear::new(width, width, device) };
         MultiHeadAttention {
             in_proj_weight: xavier_uniform([3 * width, width], device),

@@ -2,13 +2,8 @@
 
 use vorpal_autodiff::{DType, Device, Tensor};
 
-use crate::module::PARAMETER;
+use crate::init::constant;
 use crate::{Module, State, Training};
-
-/// `value` everywhere, in memory of its own.
-fn filled(features: usize, value: f64, device: &Device) -> Tensor {
-    Tensor::full([features], value, PARAMETER, device).contiguous()
-}
 
 /// Layer normalisation over the last axis (Ba, Kiros, Hinton 2016).
 #[derive(Clone, Debug, Module)]
@@ -24,7 +19,11 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// For a last axis of `features`, with PyTorch's `eps` of 1e-5.
     pub fn new(features: usize, device: &Device) -> LayerNorm {
-        LayerNorm { weight: filled(features, 1.0, device), bias: filled(features, 0.0, device), eps: 1e-5 }
+        LayerNorm {
+            weight: constant([features], 1.0, device),
+            bias: constant([features], 0.0, device),
+            eps: 1e-5,
+        }
     }
 
     /// The layer applied to the last axis.
@@ -65,10 +64,10 @@ impl BatchNorm2d {
     /// For images of `channels`, with PyTorch's `eps` of 1e-5 and momentum of 0.1.
     pub fn new(channels: usize, device: &Device) -> BatchNorm2d {
         BatchNorm2d {
-            weight: filled(channels, 1.0, device),
-            bias: filled(channels, 0.0, device),
-            running_mean: State::new(filled(channels, 0.0, device)),
-            running_var: State::new(filled(channels, 1.0, device)),
+            weight: constant([channels], 1.0, device),
+            bias: constant([channels], 0.0, device),
+            running_mean: State::new(constant([channels], 0.0, device)),
+            running_var: State::new(constant([channels], 1.0, device)),
             momentum: 0.1,
             eps: 1e-5,
             training: Training::default(),

@@ -1,0 +1,26 @@
+//! Stopping on request.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Lets Ctrl-C and the like ask the training to save and end; the second time the program ends at once.
+pub fn listen() {
+    let listening = ctrlc::set_handler(|| {
+        if ASKED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
+    // Without it Ctrl-C ends the program at once, and the last checkpoint is whole all the same.
+    drop(listening);
+}
+
+/// Asks the training to save and end.
+pub fn ask() {
+    ASKED.store(true, Ordering::SeqCst);
+}
+
+/// Whether somebody asked.
+pub fn asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}
