@@ -14,6 +14,7 @@ fn everything_in_turn() {
     values_match_a_plain_loop();
     long_lists_take_several_launches();
     numbers_out_of_range_are_errors();
+    a_class_that_is_none_is_found();
     misfits_say_so();
 }
 
@@ -101,4 +102,14 @@ fn misfits_say_so() {
     assert!(matches!(x.gather(0, &x).eval(), Err(Error::DType { .. })));
     assert!(matches!(x.gather(2, &index).eval(), Err(Error::Shape { .. })));
     assert!(matches!(x.index_select(0, &index).eval(), Err(Error::Shape { .. })));
+}
+
+fn a_class_that_is_none_is_found() {
+    for (device, wrong) in devices().iter().flat_map(|d| [(d.clone(), 3i32), (d.clone(), -1)]) {
+        let logits = Tensor::from_slice(&[0.5f32, 1.0, -1.0, 0.0, 2.0, 0.25], [2, 3], &device);
+        let classes = Tensor::from_slice(&[1i32, wrong], [2], &device);
+        let error = logits.cross_entropy(&classes).item::<f32>().expect_err("no such class");
+        assert!(matches!(error, Error::Index { op: "cross_entropy", size: 3, .. }), "{error}");
+        assert!(error.to_string().contains("tests/index.rs"), "{error}");
+    }
 }

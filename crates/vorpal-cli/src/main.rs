@@ -22,8 +22,17 @@ use crate::options::{Cli, Command};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    // Usage errors end here, with code 2.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let text = error.to_string();
+            let message = text.split("Usage:").next().unwrap_or(&text);
+            tell(message.strip_prefix("error:").unwrap_or(message));
+            return ExitCode::from(2);
+        }
+        // Help and version.
+        Err(text) => text.exit(),
+    };
     let done = match cli.command {
         Command::Info => info::run(),
         Command::Train { what } => train::run(what),
@@ -32,12 +41,17 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let line: Vec<String> = error.to_string().lines().map(|l| l.trim().to_string()).collect();
-            // Nobody may be listening.
-            let _ = writeln!(std::io::stderr(), "error: {}", line.join(" "));
+            tell(&error.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+/// One line for the user.
+fn tell(message: &str) {
+    let parts: Vec<&str> = message.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stderr(), "error: {}", parts.join(" "));
 }
 
 /// The device of a name, or the best one there is.

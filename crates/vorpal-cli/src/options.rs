@@ -81,7 +81,7 @@ pub struct Common {
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Step size of AdamW in the first epoch; for mnist four fifths of the last in each one after [default: 0.001]
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// Seed of weights and order; the same seed gives the same bits on the same device [default: 0]
     #[arg(long, value_name = "N")]
@@ -115,7 +115,7 @@ pub struct Generate {
     #[arg(long, default_value_t = 200)]
     pub tokens: usize,
     /// How daring: 0 always takes the likeliest byte.
-    #[arg(long, default_value_t = 0.8, value_parser = temperature)]
+    #[arg(long, default_value_t = 0.8, value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Seed of the dice.
     #[arg(long, default_value_t = 0)]

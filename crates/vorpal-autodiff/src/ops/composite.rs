@@ -3,6 +3,7 @@
 
 use vorpal_tensor::{At, DType, Error};
 
+use super::index::checked;
 use super::pointwise::{ADD, MUL};
 use super::{axis_of, shape_error};
 use crate::Tensor;
@@ -53,7 +54,7 @@ impl Tensor {
     }
 
     /// Mean cross-entropy of logits `[…, classes]` against class numbers `[…]` (`I32` or `U32`). A class number out of
-    /// range counts no class: its row's loss is 0.
+    /// range is an error when the value is read.
     #[track_caller]
     pub fn cross_entropy(&self, classes: &Tensor) -> Tensor {
         self.cross_entropy_rows(classes).mean_all()
@@ -75,6 +76,8 @@ impl Tensor {
             let message = "class numbers must have the shape of the logits without the last axis";
             return Tensor::error(shape_error("cross_entropy", message, &operands, at));
         }
+        // Picking from 0, 1, 2, … changes nothing, but finds numbers that are no class.
+        let classes = checked("cross_entropy", classes, shape[shape.rank() - 1], at);
         let numbers = Tensor::iota(shape.clone(), shape.rank() - 1, classes.dtype(), &node.device);
         let hit = numbers.eq(classes.unsqueeze(-1));
         let log = self.log_softmax(-1);

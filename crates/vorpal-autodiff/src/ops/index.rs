@@ -40,14 +40,32 @@ fn check_index(index: &Spec) -> Result<(), Misfit> {
 struct Gather {
     axis: usize,
     numbers: Numbers,
+    /// What the user called.
+    name: &'static str,
+}
+
+impl Gather {
+    fn each(axis: usize) -> Gather {
+        Gather { axis, numbers: Numbers::Each, name: "gather" }
+    }
+
+    fn list(axis: usize) -> Gather {
+        Gather { axis, numbers: Numbers::List, name: "index_select" }
+    }
+}
+
+/// `numbers` of any shape, found to be below `size`: others are an error of `op` when the value is read.
+pub(super) fn checked(op: &'static str, numbers: &Tensor, size: usize, at: At) -> Tensor {
+    let Ok(device) = numbers.device() else { return numbers.clone() };
+    let all = Tensor::arange(size, numbers.dtype(), &device);
+    let list = numbers.reshape([numbers.shape().numel()]);
+    let gather = Gather { name: op, ..Gather::list(0) };
+    Tensor::apply(gather, &[&all, &list], at).reshape(numbers.shape())
 }
 
 impl Op for Gather {
     fn name(&self) -> &'static str {
-        match self.numbers {
-            Numbers::Each => "gather",
-            Numbers::List => "index_select",
-        }
+        self.name
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
@@ -138,7 +156,8 @@ impl Op for ScatterAdd {
     }
 
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
-        let op = Gather { axis: self.axis, numbers: self.numbers };
+        let op =
+            if self.numbers == Numbers::Each { Gather::each(self.axis) } else { Gather::list(self.axis) };
         let to_source = Tensor::apply(op, &[v.grad, &v.inputs[1]], At::caller());
         vec![Some(v.grad.clone()), None, Some(to_source)]
     }
@@ -186,7 +205,7 @@ impl Tensor {
     pub fn gather(&self, axis: isize, index: &Tensor) -> Tensor {
         let at = At::caller();
         match axis_of(self, "gather", axis, at) {
-            Ok(axis) => Tensor::apply(Gather { axis, numbers: Numbers::Each }, &[self, index], at),
+            Ok(axis) => Tensor::apply(Gather::each(axis), &[self, index], at),
             Err(error) => Tensor::error(error),
         }
     }
@@ -204,7 +223,7 @@ impl Tensor {
     pub fn index_select(&self, axis: isize, index: &Tensor) -> Tensor {
         let at = At::caller();
         match axis_of(self, "index_select", axis, at) {
-            Ok(axis) => Tensor::apply(Gather { axis, numbers: Numbers::List }, &[self, index], at),
+            Ok(axis) => Tensor::apply(Gather::list(axis), &[self, index], at),
             Err(error) => Tensor::error(error),
         }
     }
