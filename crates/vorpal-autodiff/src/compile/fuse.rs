@@ -3,11 +3,13 @@
 //! Nodes are placed one by one, in topological order, into the group of one of their operands where
 //! that keeps the order of groups free of cycles and the kernel within its bindings. A group without
 //! reductions becomes a pointwise kernel; one with reductions over the same rows becomes a row kernel
-//! with as many passes as its reductions depend on one another.
+//! with as many passes as its reductions depend on one another; one that begins with a matrix product or a
+//! convolution becomes that kernel with an epilogue.
 
 use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
+use vorpal_kernels::Epilogue;
 use vorpal_tensor::{Layout, Shape};
 
 use super::ir::{Kind, Node, NodeId};
@@ -86,13 +88,24 @@ fn is_fusable(kind: &Kind) -> bool {
     matches!(kind, Kind::Call { .. } | Kind::Cast { .. } | Kind::Reduce { .. })
 }
 
+/// Results an epilogue may write: say, what a derivative needs of a layer, and the layer's result.
+const EPILOGUE_RESULTS_MAX: usize = 2;
+
+/// Whether a node is a kernel that can do more with its result before it stores it.
+fn takes_epilogue(node: &Node) -> bool {
+    let Kind::Kernel { kernel, inputs, .. } = &node.kind else { return false };
+    let stored = Epilogue::store(inputs.len(), node.dtype, node.shape.numel());
+    kernel.with_epilogue(stored).is_some()
+}
+
 /// The state of placing nodes.
 struct Fuser<'a> {
     nodes: &'a [Node],
     reads: Vec<SmallVec<[Read; 3]>>,
-    /// Nodes that read each node, and whether it is asked for from outside.
+    /// Nodes that read each node, whether it is asked for from outside, and whether it takes an epilogue.
     readers: Vec<Vec<NodeId>>,
     wanted: Vec<bool>,
+    heads: Vec<bool>,
     groups: Vec<Group>,
     /// Groups each group depends on directly.
     deps: Vec<BTreeSet<usize>>,
@@ -129,6 +142,7 @@ impl<'a> Fuser<'a> {
             reads,
             readers: vec![Vec::new(); nodes.len()],
             wanted,
+            heads: nodes.iter().map(takes_epilogue).collect(),
             groups: Vec::new(),
             deps: Vec::new(),
             group_of: vec![None; nodes.len()],
@@ -160,7 +174,8 @@ impl<'a> Fuser<'a> {
         if !is_fusable(&self.nodes[id].kind) {
             return Vec::new();
         }
-        let of_operands = self.reads[id].iter().filter(|r| is_fusable(&self.nodes[r.base].kind));
+        let joined = |base: NodeId| is_fusable(&self.nodes[base].kind) || self.heads[base];
+        let of_operands = self.reads[id].iter().filter(|r| joined(r.base));
         let groups: BTreeSet<usize> = of_operands.filter_map(|r| self.group_of[r.base]).collect();
         groups.into_iter().rev().collect()
     }
@@ -176,9 +191,36 @@ impl<'a> Fuser<'a> {
         len == group.len && base_len == rows.count() && read.layout.collapse() == rows.map()
     }
 
+    /// The kernel whose result a group goes on with.
+    fn head(&self, g: usize) -> Option<NodeId> {
+        self.groups[g].members.first().copied().filter(|&m| self.heads[m])
+    }
+
+    /// Whether an epilogue can go on with a node.
+    fn fits_epilogue(&self, id: NodeId, g: usize, head: NodeId) -> bool {
+        let members = &self.groups[g].members;
+        let inside = |m: &NodeId| *m == id || members.contains(m);
+        let leaves = |m: &&NodeId| self.wanted[**m] || self.readers[**m].iter().any(|r| !inside(r));
+        let results = members.iter().chain([&id]).filter(leaves).count();
+        // What the kernel and its epilogue both read is bound twice.
+        let own = &self.reads[head];
+        let of_others = members.iter().skip(1).chain([&id]).flat_map(|&m| &self.reads[m]);
+        let twice: BTreeSet<NodeId> =
+            of_others.map(|r| r.base).filter(|b| own.iter().any(|o| o.base == *b)).collect();
+        let node = &self.nodes[id];
+        !matches!(node.kind, Kind::Reduce { .. })
+            && !node.dtype.is_16bit()
+            && results <= EPILOGUE_RESULTS_MAX
+            // One more, should none of the results be able to hold the accumulators.
+            && self.buffers(&[g], Some(id)) + twice.len() < BUFFERS_MAX
+    }
+
     /// Whether a node can be evaluated in a group.
     fn fits(&self, id: NodeId, g: usize) -> bool {
         let (group, node) = (&self.groups[g], &self.nodes[id]);
+        if self.head(g).is_some_and(|head| !self.fits_epilogue(id, g, head)) {
+            return false;
+        }
         let Some(rows) = self.rows_with(id, g) else { return false };
         let len = node.shape.numel();
         let sixteen = |m: NodeId| self.nodes[m].dtype.is_16bit();
@@ -315,6 +357,9 @@ impl<'a> Fuser<'a> {
 
     /// Whether group `other`, read by group `g`, may become part of it.
     fn merges(&self, g: usize, other: usize) -> bool {
+        if self.head(g).is_some() || self.head(other).is_some() {
+            return false;
+        }
         let (a, b) = (&self.groups[g], &self.groups[other]);
         let rows = match (&a.rows, &b.rows) {
             (Some(x), Some(y)) if x.map() != y.map() || x.count() != y.count() => return false,
@@ -456,5 +501,31 @@ mod tests {
         }
         let groups = fuse(b.nodes(), &[sum], true);
         assert_eq!(groups.len(), 4, "each sums seven inputs or six and a partial sum");
+    }
+
+    #[test]
+    fn a_product_goes_on_with_bias_and_residual() {
+        let mut b = Builder::new();
+        let shape = Shape::from([4, 4]);
+        let layout = Layout::contiguous(shape.clone());
+        let inputs: Vec<NodeId> = (0..4).map(|k| b.input(k, 16, DType::F32)).collect();
+        let kernel = vorpal_kernels::MatMul::new(&layout, &layout, DType::F32).expect("a product");
+        let product = b.kernel(std::sync::Arc::new(kernel), &inputs[..2], shape.clone(), DType::F32);
+        let wide = |b: &mut Builder, x| b.view(x, |l| l.reshape(&shape)).expect("a view");
+        let bias = b.view(inputs[2], |l| Some(l.slice(0, 0, 4, 1).broadcast_to(&shape))).expect("a view");
+        let biased = b.call(&ADD, &[product, bias]);
+        let residual = wide(&mut b, inputs[0]);
+        let sum = b.call(&ADD, &[residual, biased]);
+        let groups = fuse(b.nodes(), &[sum], true);
+        assert_eq!(groups.len(), 1, "{groups:?}");
+        assert_eq!(groups[0].members, [product, biased, sum]);
+        // A third result is a launch of its own, a reduction always is.
+        let other = wide(&mut b, inputs[3]);
+        let (exp, more) = (b.call(&EXP, &[biased]), b.call(&SUB, &[biased, other]));
+        let total = b.reduce(ReduceKind::Sum, sum, &[true, true]);
+        let groups = fuse(b.nodes(), &[biased, sum, exp, more, total], true);
+        let first = groups.iter().find(|g| g.members.contains(&product)).expect("a group");
+        assert_eq!(first.members, [product, biased, sum], "{groups:?}");
+        assert!(groups.iter().all(|g| g.rows.is_none() || g.members.contains(&total)));
     }
 }

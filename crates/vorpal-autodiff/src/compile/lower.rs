@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
-use vorpal_kernels::{Arg, Domain, Inst, Program, Store, ValueId};
+use vorpal_kernels::{Access, Arg, Domain, Epilogue, Inst, Program, Store, ValueId};
 use vorpal_tensor::{DType, Error, Layout, Result};
 
 use super::fuse::{Group, Read, reads};
@@ -55,6 +55,32 @@ pub fn lower(nodes: &[Node], group: &Group, stored: &[NodeId]) -> Result<Fused> 
     Ok(lowering.fused)
 }
 
+impl Fused {
+    /// The program as the epilogue of a kernel with `own` inputs, whose accumulators have dtype `acc`: results come
+    /// first, and the first of them can hold the accumulators. Gives the nodes behind the further arguments, too.
+    pub fn epilogue(self, own: usize, acc: DType) -> (Epilogue, Vec<NodeId>) {
+        let Fused { mut program, args, nodes, scalars, .. } = self;
+        let rank = |k: &usize| match args[*k].access {
+            Access::Read => 2,
+            _ if args[*k].dtype == acc => 0,
+            _ => 1,
+        };
+        let mut order: Vec<usize> = (0..args.len()).collect();
+        order.sort_by_key(rank);
+        let place = |arg: usize| own + order.iter().position(|&k| k == arg).unwrap_or(0);
+        for inst in &mut program.insts {
+            if let Inst::Load { arg, .. } = inst {
+                *arg = place(*arg);
+            }
+        }
+        for store in &mut program.stores {
+            store.arg = place(store.arg);
+        }
+        let further = order.iter().map(|&k| args[k].clone()).collect();
+        (Epilogue { program, args: further, scalars }, order.iter().map(|&k| nodes[k]).collect())
+    }
+}
+
 struct Lowering<'a> {
     nodes: &'a [Node],
     group: &'a Group,
@@ -71,6 +97,11 @@ impl Lowering<'_> {
 
     fn member(&mut self, id: NodeId) -> Result<()> {
         let node = &self.nodes[id];
+        if matches!(node.kind, Kind::Kernel { .. }) {
+            let value = self.push(Inst::Acc { dtype: node.dtype });
+            self.values.insert(id, value);
+            return Ok(());
+        }
         let operands = reads(self.nodes, id);
         let len = match &node.kind {
             Kind::Reduce { x, .. } => self.nodes[*x].shape.numel(),

@@ -153,7 +153,24 @@ fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec
         out.push(Draft { kernel: kernel.clone(), nodes: bound, scalars: Vec::new(), origin });
         return Ok(());
     }
-    let stored: Vec<NodeId> = group.members.iter().copied().filter(|m| wanted.contains(m)).collect();
+    let mut stored: Vec<NodeId> = group.members.iter().copied().filter(|m| wanted.contains(m)).collect();
+    if let Kind::Kernel { kernel, inputs, .. } = &nodes[group.members[0]].kind {
+        let head = group.members[0];
+        let acc = nodes[head].dtype;
+        if stored.iter().all(|&m| nodes[m].dtype != acc) {
+            // Natively the accumulators need a place.
+            stored.push(head);
+        }
+        let fused = lower(nodes, group, &stored)?;
+        let (scalars, few) = (fused.scalar_indices.clone(), fused.scalars.len() <= SCALARS_MAX);
+        let (epilogue, further) = fused.epilogue(inputs.len(), acc);
+        if let Some(kernel) = kernel.with_epilogue(epilogue).filter(|_| few) {
+            let bound = inputs.iter().copied().chain(further).collect();
+            out.push(Draft { kernel, nodes: bound, scalars, origin: None });
+            return Ok(());
+        }
+        return apart(nodes, group, wanted, out);
+    }
     let fused = lower(nodes, group, &stored)?;
     if fused.scalars.len() <= SCALARS_MAX {
         let kernel: Option<Arc<dyn Kernel>> = match &group.rows {
@@ -173,6 +190,11 @@ fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec
             format!("{:?} of {} does not fit a launch", node.kind, node.shape),
         ));
     }
+    apart(nodes, group, wanted, out)
+}
+
+/// A launch for each member of a group.
+fn apart(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec<Draft>) -> Result<()> {
     for &member in &group.members {
         let (rows, len) = match &nodes[member].kind {
             Kind::Reduce { x, axes, .. } => {

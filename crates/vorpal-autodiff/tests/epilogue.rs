@@ -1,0 +1,72 @@
+//! What follows a matrix product or a convolution in the same kernel.
+
+#![allow(clippy::expect_used)]
+
+mod common;
+
+use common::{Random, assert_close, devices};
+use vorpal_autodiff::ops::Conv2dOptions;
+use vorpal_autodiff::{DType, Device, Tensor, eval};
+
+/// Results in every dtype as floats.
+fn floats(results: &[Tensor]) -> Vec<Vec<f64>> {
+    eval(results).expect("values");
+    let wide = |t: &Tensor| t.cast(DType::F32).to_vec::<f32>().expect("values");
+    results.iter().map(|t| wide(t).into_iter().map(f64::from).collect()).collect()
+}
+
+/// `f` of f32 tensors on every device against f64.
+fn check(what: &str, inputs: &[(Vec<f64>, Vec<usize>)], f: impl Fn(&[Tensor]) -> Vec<Tensor>) {
+    let place = |device: &Device, dtype| {
+        let on = |(values, shape): &(Vec<f64>, Vec<usize>)| {
+            Tensor::from_slice(values, &shape[..], &Device::cpu()).cast(dtype).to_device(device)
+        };
+        inputs.iter().map(on).collect::<Vec<_>>()
+    };
+    let expected = floats(&f(&place(&Device::cpu(), DType::F64)));
+    for device in devices() {
+        for (k, (found, expected)) in
+            floats(&f(&place(&device, DType::F32))).iter().zip(&expected).enumerate()
+        {
+            let found: Vec<f32> = found.iter().map(|&x| x as f32).collect();
+            assert_close(&found, expected, 2e-5, &format!("{what} on {device:?}, result {k}"));
+        }
+    }
+}
+
+#[test]
+fn products_go_on() {
+    let mut random = Random::new(91);
+    for (m, k, n) in [(1, 1, 1), (5, 7, 9), (70, 33, 66), (130, 64, 65), (3, 0, 4)] {
+        let mut of = |shape: &[usize]| (random.values(shape.iter().product(), -1.0, 1.0), shape.to_vec());
+        let inputs = [of(&[m, k]), of(&[k, n]), of(&[n]), of(&[m, n]), of(&[m])];
+        check(&format!("{m}×{k}×{n}"), &inputs, |x| {
+            let before = x[0].matmul(&x[1]) + &x[2];
+            let after = before.gelu_tanh();
+            let scaled = x[0].matmul(&x[1]) * 0.25 * x[4].unsqueeze(1) + &x[3];
+            // A result that is no float, a residual that is an operand, and what a derivative needs besides.
+            let sign = x[3].matmul(&x[3].t()).gt(0.125);
+            let residual = &x[3] + x[3].matmul(&x[3].t().matmul(&x[3]));
+            vec![before, after, scaled, sign, residual, x[0].matmul(&x[1]).t().exp()]
+        });
+    }
+}
+
+#[test]
+fn convolutions_go_on() {
+    let mut random = Random::new(92);
+    for (batch, channels, filters, size) in [(1, 1, 1, 3), (3, 4, 9, 11), (2, 17, 5, 20)] {
+        let mut of = |shape: &[usize]| (random.values(shape.iter().product(), -1.0, 1.0), shape.to_vec());
+        let inputs = [
+            of(&[batch, channels, size, size]),
+            of(&[filters, channels, 3, 3]),
+            of(&[filters]),
+            of(&[batch, filters, size, size]),
+        ];
+        check(&format!("{batch}×{channels}×{size}²"), &inputs, |x| {
+            let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+            let y = x[0].conv2d(&x[1], Some(&x[2]), options);
+            vec![(&y + &x[3]).relu(), y.gt(0.0), y.exp().sum([0, 2, 3])]
+        });
+    }
+}
