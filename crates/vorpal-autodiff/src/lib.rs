@@ -11,7 +11,7 @@ mod tree;
 
 pub use exec::eval;
 pub use graph::Tensor;
-pub use op::{Key, Misfit, Op, Spec, Vjp};
+pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};
 pub use ops::Axes;
 pub use ops::pointwise::{Operand, PointwiseFn};
 pub use transform::{grad, value_and_grad, vjp};

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use smallvec::SmallVec;
-use vorpal_tensor::{DType, Result, Shape};
+use vorpal_tensor::{At, DType, Error, Result, Shape};
 
 use crate::Tensor;
 use crate::compile::ir::{Builder, NodeId};
@@ -62,6 +62,37 @@ pub struct Vjp<'a> {
     pub grad: &'a Tensor,
 }
 
+/// What a batching rule sees: an op of which some operands came with an additional axis 0 of `size` examples.
+#[derive(Clone, Copy, Debug)]
+pub struct Vmap<'a> {
+    /// The operands of the op; those that are batched have the axis of the examples in front.
+    pub inputs: &'a [Tensor],
+    /// Which operands are batched; at least one is.
+    pub batched: &'a [bool],
+    /// Number of examples.
+    pub size: usize,
+    /// Where the op was called.
+    pub at: At,
+}
+
+impl Vmap<'_> {
+    /// Operand `k` with the axis of the examples in front; one that all examples share is repeated without a copy.
+    pub fn example(&self, k: usize) -> Tensor {
+        let x = &self.inputs[k];
+        if self.batched[k] {
+            return x.clone();
+        }
+        let shape: Shape = std::iter::once(self.size).chain(x.shape().iter().copied()).collect();
+        x.broadcast_to(shape)
+    }
+
+    /// `op` applied to all operands with the axis of the examples in front.
+    pub fn apply(&self, op: impl Op) -> Tensor {
+        let operands: Vec<Tensor> = (0..self.inputs.len()).map(|k| self.example(k)).collect();
+        Tensor::apply(op, &operands.iter().collect::<Vec<_>>(), self.at)
+    }
+}
+
 /// One operation of the graph: a value that knows everything about itself. A crate of a user adds
 /// ops by implementing this trait; the built-in ones use nothing else.
 pub trait Op: Debug + Send + Sync + 'static {
@@ -77,6 +108,12 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// Cotangent of each operand as a graph, so that derivatives can be differentiated again;
     /// `None` where the derivative is zero everywhere or the operand is not differentiable.
     fn vjp(&self, vjp: &Vjp<'_>) -> Vec<Option<Tensor>>;
+
+    /// The op on every example at once: the result has the axis of the examples in front.
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        let message = format!("{} has no batching rule", self.name());
+        Tensor::error(Error::Argument { op: self.name(), message, at: v.at })
+    }
 
     /// Everything but the operands that makes two ops the same: axes, sizes, flags. Not the values
     /// of [`scalars`](Op::scalars): those may change from run to run of one plan.

@@ -80,15 +80,19 @@ fn compare(f: &dyn Fn(&Vec<Tensor>) -> Tensor, inputs: &[Tensor], tolerance: f64
 
 /// Checks first and second derivatives of `f` at `inputs` (f64, native CPU) against central differences.
 pub fn check_derivatives(what: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Tensor) {
-    assert!(inputs.iter().all(|x| x.dtype() == DType::F64), "{what}");
-    let first = |x: &Vec<Tensor>| f(x);
-    compare(&first, inputs, 1e-6, &format!("{what}, first derivative"));
+    check_first_derivative(what, inputs, &f);
     let second = |x: &Vec<Tensor>| {
         let grads = grad(x, |x| weigh(&f(x))).expect("a derivative");
         let weighed: Vec<Tensor> = grads.iter().map(|g| weigh(&g.sin())).collect();
         weighed.into_iter().reduce(|a, b| a + b).expect("an input")
     };
     compare(&second, inputs, 1e-5, &format!("{what}, second derivative"));
+}
+
+/// Checks the first derivative of `f` at `inputs` (f64, native CPU) against central differences.
+pub fn check_first_derivative(what: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Tensor) {
+    assert!(inputs.iter().all(|x| x.dtype() == DType::F64), "{what}");
+    compare(&|x: &Vec<Tensor>| f(x), inputs, 1e-6, &format!("{what}, first derivative"));
 }
 
 /// Fails unless every element is close to its reference.

@@ -1,0 +1,15 @@
+//! Every op, family by family, through one harness; and the table of `docs/ops.md`, which lists what it checks.
+
+#![allow(dead_code, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod harness;
+mod reduce;
+
+use harness::check;
+
+#[test]
+fn reductions() {
+    check(&reduce::cases());
+}
