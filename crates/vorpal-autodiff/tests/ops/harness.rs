@@ -163,17 +163,18 @@ pub struct Case {
     /// Second derivative.
     pub second: Holds,
     pub vmap: Holds,
-    pub draw: fn(&mut Draw) -> Sample,
+    pub draw: Box<dyn Fn(&mut Draw) -> Sample>,
 }
 
 impl Case {
     /// An op of floats with two derivatives.
-    pub const fn smooth(name: &'static str, draw: fn(&mut Draw) -> Sample) -> Case {
+    pub fn smooth(name: &'static str, draw: impl Fn(&mut Draw) -> Sample + 'static) -> Case {
+        let draw = Box::new(draw);
         Case { name, dtypes: FLOATS, tolerance: 2e-5, first: YES, second: YES, vmap: YES, draw }
     }
 
     /// An op without derivatives, for a reason.
-    pub const fn flat(name: &'static str, why: &'static str, draw: fn(&mut Draw) -> Sample) -> Case {
+    pub fn flat(name: &'static str, why: &'static str, draw: impl Fn(&mut Draw) -> Sample + 'static) -> Case {
         Case { first: Err(why), second: Err(why), ..Case::smooth(name, draw) }
     }
 }
