@@ -32,6 +32,9 @@ impl Display for Tensor {
 #[cfg(not(target_arch = "wasm32"))]
 fn texts(x: &Tensor) -> vorpal_tensor::Result<Vec<String>> {
     Ok(match x.dtype() {
+        DType::I64 => x.to_vec::<i64>()?.iter().map(i64::to_string).collect(),
+        DType::I8 => x.to_vec::<i8>()?.iter().map(i8::to_string).collect(),
+        DType::U8 => x.to_vec::<u8>()?.iter().map(u8::to_string).collect(),
         DType::I32 => x.to_vec::<i32>()?.iter().map(i32::to_string).collect(),
         DType::U32 => x.to_vec::<u32>()?.iter().map(u32::to_string).collect(),
         DType::Bool => x.to_vec::<bool>()?.iter().map(bool::to_string).collect(),

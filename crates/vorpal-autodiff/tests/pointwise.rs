@@ -127,8 +127,6 @@ fn operands_that_do_not_fit_say_so() {
     let error = bad.to_vec::<f32>().expect_err("3 and 4 do not broadcast").to_string();
     assert!(error.contains("add") && error.contains("f32[2, 3]") && error.contains("f32[4]"), "{error}");
     assert!(error.contains("pointwise.rs:"), "{error}");
-    let error = (&x + Tensor::zeros([3], DType::I32, &device)).eval().expect_err("dtypes differ").to_string();
-    assert!(error.contains("i32") && error.contains("cast"), "{error}");
     let error = Tensor::zeros([1], DType::I32, &device).exp().eval().expect_err("integers").to_string();
     assert!(error.contains("needs floats"), "{error}");
     if let Ok(other) = Device::software() {

@@ -263,7 +263,8 @@ impl<'a> Emitter<'a> {
                 self.support.insert(BITS, ());
                 format!("round_{to}({as_float})")
             }
-            DType::F32 | DType::F64 => as_float,
+            // Adapters hold no others; their kernels are native only.
+            DType::F32 | DType::F64 | DType::I64 | DType::I8 | DType::U8 => as_float,
             DType::I32 | DType::U32 if from.is_float() => {
                 self.support.insert(BITS, ());
                 format!("f32_to_{to}({x})")

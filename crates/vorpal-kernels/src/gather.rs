@@ -109,7 +109,11 @@ impl Kernel for Gather {
     }
 
     fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
-        if self.dtype == DType::F64 { self.native::<u64>(&mut run) } else { self.native::<u32>(&mut run) }
+        match self.dtype.size() {
+            8 => self.native::<u64>(&mut run),
+            1 => self.native::<u8>(&mut run),
+            _ => self.native::<u32>(&mut run),
+        }
     }
 
     fn cost(&self) -> Cost {
@@ -128,6 +132,8 @@ impl Gather {
         let x: &[T] = run.read_as(0)?;
         let index: &[i32] = run.read_as(1)?;
         let out: &mut [T] = run.write_as(2)?;
+        // Buffers end with a whole word; bytes may end before.
+        let out = &mut out[..shape.count()];
         let (x, index) = (&x[self.offsets[0]..], &index[self.offsets[1]..]);
         let rows = (TASK / shape.inner).max(1);
         let signed = self.index == DType::I32;

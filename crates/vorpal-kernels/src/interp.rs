@@ -7,7 +7,8 @@ use half::{bf16, f16};
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Error, Layout, Result};
 
-use crate::{Access, Arg, CpuArg, CpuRun, Domain, Inst, Lane, Lanes, Program, ValueId};
+use crate::lane::alike;
+use crate::{Access, Arg, CpuArg, CpuRun, Domain, Inst, Lane, LaneElement, Lanes, Program, ValueId};
 
 /// Elements of a block.
 pub(crate) const BLOCK: usize = 1024;
@@ -19,8 +20,11 @@ pub(crate) enum Source<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
     BF16(&'a [bf16]),
+    I64(&'a [i64]),
     I32(&'a [i32]),
     U32(&'a [u32]),
+    I8(&'a [i8]),
+    U8(&'a [u8]),
 }
 
 /// A buffer argument, or a part of one, to write.
@@ -30,8 +34,11 @@ pub(crate) enum Sink<'a> {
     F32(&'a mut [f32]),
     F16(&'a mut [f16]),
     BF16(&'a mut [bf16]),
+    I64(&'a mut [i64]),
     I32(&'a mut [i32]),
     U32(&'a mut [u32]),
+    I8(&'a mut [i8]),
+    U8(&'a mut [u8]),
 }
 
 fn cast_read<T: bytemuck::Pod>(bytes: &[u8], len: usize, arg: usize) -> Result<&[T]> {
@@ -55,8 +62,11 @@ macro_rules! each_type {
             $enum::F32($x) => $body,
             $enum::F16($x) => $body,
             $enum::BF16($x) => $body,
+            $enum::I64($x) => $body,
             $enum::I32($x) => $body,
             $enum::U32($x) => $body,
+            $enum::I8($x) => $body,
+            $enum::U8($x) => $body,
         }
     };
 }
@@ -79,18 +89,17 @@ impl<'a> Sink<'a> {
             Sink::F32(x) => cut!(F32, x),
             Sink::F16(x) => cut!(F16, x),
             Sink::BF16(x) => cut!(BF16, x),
+            Sink::I64(x) => cut!(I64, x),
             Sink::I32(x) => cut!(I32, x),
             Sink::U32(x) => cut!(U32, x),
+            Sink::I8(x) => cut!(I8, x),
+            Sink::U8(x) => cut!(U8, x),
         }
     }
 
     /// Writes a block at `start`.
     pub fn store(&mut self, start: usize, lane: Lane<'_>) {
-        match (self, lane) {
-            (Sink::F64(o), Lane::F64(v)) => o[start..start + v.len()].copy_from_slice(v),
-            (Sink::F32(o), Lane::F32(v)) => o[start..start + v.len()].copy_from_slice(v),
-            (Sink::I32(o), Lane::I32(v)) => o[start..start + v.len()].copy_from_slice(v),
-            (Sink::U32(o), Lane::U32(v)) => o[start..start + v.len()].copy_from_slice(v),
+        alike!((self, lane), Sink, Lane, (o, v) => o[start..start + v.len()].copy_from_slice(v);
             (Sink::F16(o), Lane::F32(v)) => {
                 o[start..].iter_mut().zip(v).for_each(|(o, &v)| *o = f16::from_f32(v));
             }
@@ -98,22 +107,20 @@ impl<'a> Sink<'a> {
                 o[start..].iter_mut().zip(v).for_each(|(o, &v)| *o = bf16::from_f32(v));
             }
             _ => {}
-        }
+        );
     }
 
     /// Reads a block at `start` into a register.
     fn load(&self, start: usize, out: &mut Lanes) {
-        match (self, out) {
-            (Sink::F64(x), Lanes::F64(o)) => copy(x, start, o),
-            (Sink::F32(x), Lanes::F32(o)) => copy(x, start, o),
-            (Sink::I32(x), Lanes::I32(o)) => copy(x, start, o),
-            (Sink::U32(x), Lanes::U32(o)) => copy(x, start, o),
-            (Sink::F16(x), Lanes::F32(o)) => o.iter_mut().zip(&x[start..]).for_each(|(o, x)| *o = x.to_f32()),
+        alike!((self, out), Sink, Lanes, (x, o) => copy(x, start, o);
+            (Sink::F16(x), Lanes::F32(o)) => {
+                o.iter_mut().zip(&x[start..]).for_each(|(o, x)| *o = x.to_f32());
+            }
             (Sink::BF16(x), Lanes::F32(o)) => {
-                o.iter_mut().zip(&x[start..]).for_each(|(o, x)| *o = x.to_f32())
+                o.iter_mut().zip(&x[start..]).for_each(|(o, x)| *o = x.to_f32());
             }
             _ => {}
-        }
+        );
     }
 }
 
@@ -140,8 +147,11 @@ pub(crate) fn take<'a>(run: &mut CpuRun<'a>, args: &[Arg], first: usize) -> Resu
                     DType::F32 => Source::F32(cast_read(bytes, len, k)?),
                     DType::F16 => Source::F16(cast_read(bytes, len, k)?),
                     DType::BF16 => Source::BF16(cast_read(bytes, len, k)?),
+                    DType::I64 => Source::I64(cast_read(bytes, len, k)?),
                     DType::I32 => Source::I32(cast_read(bytes, len, k)?),
                     DType::U32 | DType::Bool => Source::U32(cast_read(bytes, len, k)?),
+                    DType::I8 => Source::I8(cast_read(bytes, len, k)?),
+                    DType::U8 => Source::U8(cast_read(bytes, len, k)?),
                 });
             }
             (Some(CpuArg::Write(bytes)), Access::Write | Access::ReadWrite) => out.sinks.push((
@@ -151,8 +161,11 @@ pub(crate) fn take<'a>(run: &mut CpuRun<'a>, args: &[Arg], first: usize) -> Resu
                     DType::F32 => Sink::F32(cast_write(bytes, len, k)?),
                     DType::F16 => Sink::F16(cast_write(bytes, len, k)?),
                     DType::BF16 => Sink::BF16(cast_write(bytes, len, k)?),
+                    DType::I64 => Sink::I64(cast_write(bytes, len, k)?),
                     DType::I32 => Sink::I32(cast_write(bytes, len, k)?),
                     DType::U32 | DType::Bool => Sink::U32(cast_write(bytes, len, k)?),
+                    DType::I8 => Sink::I8(cast_write(bytes, len, k)?),
+                    DType::U8 => Sink::U8(cast_write(bytes, len, k)?),
                 },
             )),
             _ => {
@@ -164,43 +177,6 @@ pub(crate) fn take<'a>(run: &mut CpuRun<'a>, args: &[Arg], first: usize) -> Resu
         }
     }
     Ok(out)
-}
-
-/// A register of `n` elements for values of a dtype.
-pub(crate) fn register(dtype: DType, n: usize) -> Lanes {
-    match dtype.compute() {
-        DType::F64 => Lanes::F64(vec![0.0; n]),
-        DType::I32 => Lanes::I32(vec![0; n]),
-        DType::U32 | DType::Bool => Lanes::U32(vec![0; n]),
-        _ => Lanes::F32(vec![0.0; n]),
-    }
-}
-
-fn resize(lanes: &mut Lanes, n: usize) {
-    match lanes {
-        Lanes::F64(v) => v.resize(n, 0.0),
-        Lanes::F32(v) => v.resize(n, 0.0),
-        Lanes::I32(v) => v.resize(n, 0),
-        Lanes::U32(v) => v.resize(n, 0),
-    }
-}
-
-pub(crate) fn len_of(lanes: &Lanes) -> usize {
-    match lanes {
-        Lanes::F64(v) => v.len(),
-        Lanes::F32(v) => v.len(),
-        Lanes::I32(v) => v.len(),
-        Lanes::U32(v) => v.len(),
-    }
-}
-
-pub(crate) fn splat(lanes: &mut Lanes, value: f64) {
-    match lanes {
-        Lanes::F64(v) => v.fill(value),
-        Lanes::F32(v) => v.fill(value as f32),
-        Lanes::I32(v) => v.fill(value as i32),
-        Lanes::U32(v) => v.fill(value as u32),
-    }
 }
 
 /// Calls `run(offset in the block, length, place, stride)` for every stretch of the `n` elements from
@@ -293,15 +269,15 @@ fn gather<S: Copy, T: Copy>(
 }
 
 fn load(source: Source<'_>, layout: &Layout, start: usize, fill: f64, out: &mut Lanes) {
-    match (source, out) {
-        (Source::F64(s), Lanes::F64(o)) => gather(layout, start, s, o, fill, |x| x),
-        (Source::F32(s), Lanes::F32(o)) => gather(layout, start, s, o, fill as f32, |x| x),
+    alike!((source, out), Source, Lanes, (s, o) => gather(layout, start, s, o, from_number(fill), |x| x);
         (Source::F16(s), Lanes::F32(o)) => gather(layout, start, s, o, fill as f32, f16::to_f32),
         (Source::BF16(s), Lanes::F32(o)) => gather(layout, start, s, o, fill as f32, bf16::to_f32),
-        (Source::I32(s), Lanes::I32(o)) => gather(layout, start, s, o, fill as i32, |x| x),
-        (Source::U32(s), Lanes::U32(o)) => gather(layout, start, s, o, fill as u32, |x| x),
         _ => {}
-    }
+    );
+}
+
+fn from_number<T: LaneElement>(value: f64) -> T {
+    T::from_number(value)
 }
 
 /// Values of `Row` domain while rows `first..first + n` of a row kernel run.
@@ -344,7 +320,7 @@ pub(crate) struct Registers {
 
 impl Registers {
     pub fn new(types: &[DType]) -> Registers {
-        Registers { lanes: types.iter().map(|&t| register(t, 0)).collect(), splatted: vec![0; types.len()] }
+        Registers { lanes: types.iter().map(|&t| Lanes::of(t, 0)).collect(), splatted: vec![0; types.len()] }
     }
 }
 
@@ -353,13 +329,7 @@ impl Registers {
     pub fn set(&mut self, v: ValueId, known: &Lanes, start: usize, n: usize) {
         let range = start..start + n;
         self.splatted[v] = 0;
-        match (known, &mut self.lanes[v]) {
-            (Lanes::F64(k), Lanes::F64(o)) => k[range].clone_into(o),
-            (Lanes::F32(k), Lanes::F32(o)) => k[range].clone_into(o),
-            (Lanes::I32(k), Lanes::I32(o)) => k[range].clone_into(o),
-            (Lanes::U32(k), Lanes::U32(o)) => k[range].clone_into(o),
-            _ => {}
-        }
+        alike!((known, &mut self.lanes[v]), Lanes, Lanes, (k, o) => k[range].clone_into(o); _ => {});
     }
 }
 
@@ -387,8 +357,8 @@ impl<'a> Env<'a, '_> {
                 continue;
             }
             let mut out = std::mem::replace(&mut regs.lanes[v], Lanes::U32(Vec::new()));
-            if len_of(&out) != n {
-                resize(&mut out, n);
+            if out.len() != n {
+                out.resize(n);
             }
             let row_value = rows.and_then(|r| r.values[v].as_ref().map(|x| (r.first, x)));
             match (&self.program.insts[v], row_value, self.row_map) {
@@ -434,8 +404,11 @@ impl<'a> Env<'a, '_> {
         match self.sources[*arg]? {
             Source::F64(s) => s.get(range).map(Lane::F64),
             Source::F32(s) => s.get(range).map(Lane::F32),
+            Source::I64(s) => s.get(range).map(Lane::I64),
             Source::I32(s) => s.get(range).map(Lane::I32),
             Source::U32(s) => s.get(range).map(Lane::U32),
+            Source::I8(s) => s.get(range).map(Lane::I8),
+            Source::U8(s) => s.get(range).map(Lane::U8),
             Source::F16(_) | Source::BF16(_) => None,
         }
     }
@@ -456,7 +429,7 @@ fn sink<'s, 'a>(sinks: &'s [(usize, Sink<'a>)], arg: usize) -> Result<&'s Sink<'
 
 fn constant(out: &mut Lanes, value: f64, splatted: &mut usize, n: usize) {
     if *splatted != n {
-        splat(out, value);
+        out.splat(value);
         *splatted = n;
     }
 }
@@ -478,62 +451,45 @@ fn place(layout: &Layout, start: usize, out: &mut Lanes) {
 fn spread(values: &Lanes, first: usize, map: &Layout, start: usize, out: &mut Lanes) {
     let mut map = map.clone();
     map.offset -= first as isize;
-    match (values, out) {
-        (Lanes::F64(s), Lanes::F64(o)) => gather(&map, start, s, o, 0.0, |x| x),
-        (Lanes::F32(s), Lanes::F32(o)) => gather(&map, start, s, o, 0.0, |x| x),
-        (Lanes::I32(s), Lanes::I32(o)) => gather(&map, start, s, o, 0, |x| x),
-        (Lanes::U32(s), Lanes::U32(o)) => gather(&map, start, s, o, 0, |x| x),
-        _ => {}
-    }
+    alike!((values, out), Lanes, Lanes, (s, o) => gather(&map, start, s, o, from_number(0.0), |x| x); _ => {});
 }
 
 fn fill<T>(out: &mut [T], values: impl Iterator<Item = T>) {
     out.iter_mut().zip(values).for_each(|(o, v)| *o = v);
 }
 
+/// Conversion as Rust's `as`: floats to integers truncate and saturate, integers to integers wrap; anything to `Bool`
+/// is `!= 0`.
 fn convert(x: Lane<'_>, from: DType, to: DType, out: &mut Lanes) {
     macro_rules! from_to {
-        ($x:ident, $o:ident, $convert:expr) => {
-            fill($o, $x.iter().map($convert))
+        ($x:ident, $($variant:ident $ty:ty),*) => {
+            match out {
+                Lanes::U32(o) if to == DType::Bool => {
+                    fill(o, $x.iter().map(|&x| u32::from(x != Default::default())));
+                }
+                $(Lanes::$variant(o) => fill(o, $x.iter().map(|&x| x as $ty)),)*
+            }
+        };
+        ($x:ident) => {
+            from_to!($x, F64 f64, F32 f32, I64 i64, I32 i32, U32 u32, I8 i8, U8 u8)
         };
     }
-    let truth = from == DType::Bool;
-    match (x, out) {
-        (Lane::F32(x), Lanes::F32(o)) if to == DType::F16 => {
-            from_to!(x, o, |&x| f16::from_f32(x).to_f32());
+    match x {
+        Lane::F64(x) => from_to!(x),
+        Lane::F32(x) => from_to!(x),
+        Lane::I64(x) => from_to!(x),
+        Lane::I32(x) => from_to!(x),
+        Lane::U32(x) if from == DType::Bool => {
+            // Any word but 0 is true.
+            let truths: SmallVec<[u8; BLOCK]> = x.iter().map(|&x| u8::from(x != 0)).collect();
+            from_to!(truths);
         }
-        (Lane::F32(x), Lanes::F32(o)) if to == DType::BF16 => {
-            from_to!(x, o, |&x| bf16::from_f32(x).to_f32());
-        }
-        (Lane::F64(x), Lanes::F32(o)) => {
-            from_to!(x, o, |&x| x as f32);
-            round(o, to);
-        }
-        (Lane::I32(x), Lanes::F32(o)) => {
-            from_to!(x, o, |&x| x as f32);
-            round(o, to);
-        }
-        (Lane::U32(x), Lanes::F32(o)) => {
-            from_to!(x, o, |&x| if truth { f32::from(u8::from(x != 0)) } else { x as f32 });
-            round(o, to);
-        }
-        (Lane::F32(x), Lanes::F32(o)) => o.copy_from_slice(x),
-        (Lane::F64(x), Lanes::F64(o)) => o.copy_from_slice(x),
-        (Lane::F32(x), Lanes::F64(o)) => from_to!(x, o, |&x| f64::from(x)),
-        (Lane::I32(x), Lanes::F64(o)) => from_to!(x, o, |&x| f64::from(x)),
-        (Lane::U32(x), Lanes::F64(o)) => from_to!(x, o, |&x| f64::from(x)),
-        (Lane::F64(x), Lanes::I32(o)) => from_to!(x, o, |&x| x as i32),
-        (Lane::F32(x), Lanes::I32(o)) => from_to!(x, o, |&x| x as i32),
-        (Lane::I32(x), Lanes::I32(o)) => o.copy_from_slice(x),
-        (Lane::U32(x), Lanes::I32(o)) => from_to!(x, o, |&x| x as i32),
-        (Lane::F64(x), Lanes::U32(o)) if to == DType::Bool => from_to!(x, o, |&x| u32::from(x != 0.0)),
-        (Lane::F32(x), Lanes::U32(o)) if to == DType::Bool => from_to!(x, o, |&x| u32::from(x != 0.0)),
-        (Lane::I32(x), Lanes::U32(o)) if to == DType::Bool => from_to!(x, o, |&x| u32::from(x != 0)),
-        (Lane::U32(x), Lanes::U32(o)) if to == DType::Bool => from_to!(x, o, |&x| u32::from(x != 0)),
-        (Lane::F64(x), Lanes::U32(o)) => from_to!(x, o, |&x| x as u32),
-        (Lane::F32(x), Lanes::U32(o)) => from_to!(x, o, |&x| x as u32),
-        (Lane::I32(x), Lanes::U32(o)) => from_to!(x, o, |&x| x as u32),
-        (Lane::U32(x), Lanes::U32(o)) => o.copy_from_slice(x),
+        Lane::U32(x) => from_to!(x),
+        Lane::I8(x) => from_to!(x),
+        Lane::U8(x) => from_to!(x),
+    }
+    if let Lanes::F32(o) = out {
+        round(o, to);
     }
 }
 

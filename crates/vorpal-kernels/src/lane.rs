@@ -1,64 +1,168 @@
 //! Blocks of elements, as native bodies of scalar functions see them.
 
-/// A borrowed block. Truth values are `U32` holding 0 or 1.
-#[derive(Clone, Copy, Debug)]
-pub enum Lane<'a> {
-    /// f64 elements.
-    F64(&'a [f64]),
-    /// f32 elements (also 16-bit floats, widened).
-    F32(&'a [f32]),
-    /// i32 elements.
-    I32(&'a [i32]),
-    /// u32 or bool elements.
-    U32(&'a [u32]),
+use vorpal_tensor::DType;
+
+/// Calls an expression with the slices of two blocks of one type, whatever it is; further arms follow.
+macro_rules! alike {
+    ($pair:expr, $a:ident, $b:ident, ($x:ident, $y:ident) => $body:expr; $($rest:tt)*) => {
+        match $pair {
+            ($a::F64($x), $b::F64($y)) => $body,
+            ($a::F32($x), $b::F32($y)) => $body,
+            ($a::I64($x), $b::I64($y)) => $body,
+            ($a::I32($x), $b::I32($y)) => $body,
+            ($a::U32($x), $b::U32($y)) => $body,
+            ($a::I8($x), $b::I8($y)) => $body,
+            ($a::U8($x), $b::U8($y)) => $body,
+            $($rest)*
+        }
+    };
+}
+pub(crate) use alike;
+
+macro_rules! lanes {
+    ($($(#[$doc:meta])* $variant:ident $ty:ty, $low:expr, $high:expr, $nan:expr, $plus:expr;)*) => {
+        /// A borrowed block. Truth values are `U32` holding 0 or 1.
+        #[derive(Clone, Copy, Debug)]
+        pub enum Lane<'a> {$(
+            $(#[$doc])*
+            $variant(&'a [$ty]),
+        )*}
+
+        /// An owned block to fill. Its type and length are set before a body runs.
+        #[derive(Clone, Debug)]
+        pub enum Lanes {$(
+            $(#[$doc])*
+            $variant(Vec<$ty>),
+        )*}
+
+        impl Lanes {
+            /// The block, borrowed.
+            pub fn lane(&self) -> Lane<'_> {
+                match self {$(Lanes::$variant(v) => Lane::$variant(v),)*}
+            }
+
+            /// Number of elements.
+            pub fn len(&self) -> usize {
+                match self {$(Lanes::$variant(v) => v.len(),)*}
+            }
+
+            /// Whether there are none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Makes the block longer, with zeros, or shorter.
+            pub fn resize(&mut self, n: usize) {
+                match self {$(Lanes::$variant(v) => v.resize(n, <$ty>::default()),)*}
+            }
+
+            /// Sets every element to a number.
+            pub fn splat(&mut self, value: f64) {
+                match self {$(Lanes::$variant(v) => v.fill(value as $ty),)*}
+            }
+
+            /// Sets every element to the lowest or highest value of the type.
+            pub(crate) fn fill_extreme(&mut self, highest: bool) {
+                match self {$(Lanes::$variant(v) => {
+                    v.fill(if highest { <$ty>::HIGHEST } else { <$ty>::LOWEST });
+                })*}
+            }
+
+            /// Adds a block of the same type at the end.
+            pub fn append(&mut self, lane: Lane<'_>) {
+                alike!((self, lane), Lanes, Lane, (o, v) => o.extend_from_slice(v); _ => {})
+            }
+
+            /// The first element, where a float holds it exactly.
+            pub fn first(&self) -> Option<f64> {
+                match self {$(Lanes::$variant(v) => {
+                    let value = *v.first()?;
+                    let same = (value as f64) as $ty == value || value.nan();
+                    // Beyond 2⁵³ the nearest float may round back to the same integer only by saturation.
+                    (same && (value.nan() || <$ty>::EXACT || (value as f64).abs() < 9e15)).then_some(value as f64)
+                })*}
+            }
+        }
+
+        $(impl LaneElement for $ty {
+            const LOWEST: $ty = $low;
+            const HIGHEST: $ty = $high;
+            const EXACT: bool = size_of::<$ty>() < 8 || (0.5 as $ty) as f64 == 0.5;
+            fn of<'a>(lane: &Lane<'a>) -> &'a [$ty] {
+                if let Lane::$variant(v) = lane { v } else { &[] }
+            }
+            fn of_mut(lanes: &mut Lanes) -> &mut [$ty] {
+                if let Lanes::$variant(v) = lanes { v } else { &mut [] }
+            }
+            fn from_number(value: f64) -> $ty {
+                value as $ty
+            }
+            fn nan(self) -> bool {
+                $nan(self)
+            }
+            fn plus(self, other: $ty) -> $ty {
+                $plus(self, other)
+            }
+        })*
+    };
 }
 
-/// An owned block to fill. Its type and length are set before a body runs.
-#[derive(Clone, Debug)]
-pub enum Lanes {
+/// Integers are all numbers.
+fn never<T>(_: T) -> bool {
+    false
+}
+
+lanes! {
     /// f64 elements.
-    F64(Vec<f64>),
-    /// f32 elements.
-    F32(Vec<f32>),
+    F64 f64, f64::NEG_INFINITY, f64::INFINITY, f64::is_nan, std::ops::Add::add;
+    /// f32 elements (also 16-bit floats, widened).
+    F32 f32, f32::NEG_INFINITY, f32::INFINITY, f32::is_nan, std::ops::Add::add;
+    /// i64 elements.
+    I64 i64, i64::MIN, i64::MAX, never, i64::wrapping_add;
     /// i32 elements.
-    I32(Vec<i32>),
+    I32 i32, i32::MIN, i32::MAX, never, i32::wrapping_add;
     /// u32 or bool elements.
-    U32(Vec<u32>),
+    U32 u32, u32::MIN, u32::MAX, never, u32::wrapping_add;
+    /// i8 elements.
+    I8 i8, i8::MIN, i8::MAX, never, i8::wrapping_add;
+    /// u8 elements.
+    U8 u8, u8::MIN, u8::MAX, never, u8::wrapping_add;
 }
 
 impl Lanes {
-    /// The block, borrowed.
-    pub fn lane(&self) -> Lane<'_> {
-        match self {
-            Lanes::F64(v) => Lane::F64(v),
-            Lanes::F32(v) => Lane::F32(v),
-            Lanes::I32(v) => Lane::I32(v),
-            Lanes::U32(v) => Lane::U32(v),
+    /// `n` zeros of the type that a dtype is computed in.
+    pub fn of(dtype: DType, n: usize) -> Lanes {
+        match dtype.compute() {
+            DType::F64 => Lanes::F64(vec![0.0; n]),
+            DType::I64 => Lanes::I64(vec![0; n]),
+            DType::I32 => Lanes::I32(vec![0; n]),
+            DType::U32 | DType::Bool => Lanes::U32(vec![0; n]),
+            DType::I8 => Lanes::I8(vec![0; n]),
+            DType::U8 => Lanes::U8(vec![0; n]),
+            DType::F32 | DType::F16 | DType::BF16 => Lanes::F32(vec![0.0; n]),
         }
     }
 }
 
 /// A Rust type that blocks hold.
-pub trait LaneElement: Copy + 'static {
+pub trait LaneElement: Copy + Default + PartialOrd + Send + Sync + 'static {
+    /// −∞ or the lowest integer.
+    const LOWEST: Self;
+    /// +∞ or the highest integer.
+    const HIGHEST: Self;
+    /// Whether f64 holds every value.
+    const EXACT: bool;
     /// The elements of a block of this type; empty for a block of another type.
     fn of<'a>(lane: &Lane<'a>) -> &'a [Self];
     /// The elements of an owned block of this type; empty for a block of another type.
     fn of_mut(lanes: &mut Lanes) -> &mut [Self];
+    /// A number, truncated and saturated for integers.
+    fn from_number(value: f64) -> Self;
+    /// Whether it is not a number.
+    fn nan(self) -> bool;
+    /// Sum; integers wrap around.
+    fn plus(self, other: Self) -> Self;
 }
-
-macro_rules! lane_element {
-    ($($ty:ty => $variant:ident),*) => {$(
-        impl LaneElement for $ty {
-            fn of<'a>(lane: &Lane<'a>) -> &'a [Self] {
-                if let Lane::$variant(v) = lane { v } else { &[] }
-            }
-            fn of_mut(lanes: &mut Lanes) -> &mut [Self] {
-                if let Lanes::$variant(v) = lanes { v } else { &mut [] }
-            }
-        }
-    )*};
-}
-lane_element!(f64 => F64, f32 => F32, i32 => I32, u32 => U32);
 
 /// Fills `out` with `f` of each element.
 pub fn map1<A: LaneElement, R: LaneElement>(args: &[&Lane<'_>], out: &mut Lanes, f: impl Fn(A) -> R) {

@@ -15,7 +15,10 @@ fn to_file(dtype: DType) -> safetensors::Dtype {
         DType::F32 => safetensors::Dtype::F32,
         DType::F16 => safetensors::Dtype::F16,
         DType::BF16 => safetensors::Dtype::BF16,
+        DType::I64 => safetensors::Dtype::I64,
         DType::I32 => safetensors::Dtype::I32,
+        DType::I8 => safetensors::Dtype::I8,
+        DType::U8 => safetensors::Dtype::U8,
         DType::U32 | DType::Bool => safetensors::Dtype::U32,
     }
 }

@@ -190,9 +190,9 @@ impl Device {
         matches!(self.0.backend, Backend::Host(_))
     }
 
-    /// Whether tensors of a dtype can live here: f64 only on the native CPU.
+    /// Whether tensors of a dtype can live here: 64-bit and 8-bit ones only on the native CPU.
     pub fn supports(&self, dtype: DType) -> bool {
-        dtype != DType::F64 || self.is_cpu()
+        !matches!(dtype, DType::F64 | DType::I64 | DType::I8 | DType::U8) || self.is_cpu()
     }
 
     /// What the device has done so far and the memory it holds.

@@ -306,14 +306,9 @@ impl Builder {
         }
         let borrowed: SmallVec<[_; 3]> = blocks.iter().map(Lanes::lane).collect();
         let operands: SmallVec<[_; 3]> = borrowed.iter().collect();
-        let mut out = lanes_of(0.0, dtype);
+        let mut out = Lanes::of(dtype, 1);
         (f.cpu)(&operands, &mut out);
-        Some(match out {
-            Lanes::F64(v) => v[0],
-            Lanes::F32(v) => f64::from(v[0]),
-            Lanes::I32(v) => f64::from(v[0]),
-            Lanes::U32(v) => f64::from(v[0]),
-        })
+        out.first()
     }
 
     /// Conversion; nothing where the dtype is the same.
@@ -385,12 +380,9 @@ impl Builder {
 
 /// A block of one element.
 fn lanes_of(value: f64, dtype: DType) -> Lanes {
-    match dtype.compute() {
-        DType::F64 => Lanes::F64(vec![value]),
-        DType::I32 => Lanes::I32(vec![value as i32]),
-        DType::U32 | DType::Bool => Lanes::U32(vec![value as u32]),
-        DType::F32 | DType::F16 | DType::BF16 => Lanes::F32(vec![value as f32]),
-    }
+    let mut out = Lanes::of(dtype, 1);
+    out.splat(value);
+    out
 }
 
 #[cfg(test)]

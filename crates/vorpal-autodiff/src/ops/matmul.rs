@@ -112,7 +112,8 @@ fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
 
 impl Tensor {
     /// The matrix product of the last two axes, `[…, m, k] · […, k, n]`; batch axes broadcast. A vector on the
-    /// left is a row, one on the right a column, as in `torch.matmul`. Any strides are read in place.
+    /// left is a row, one on the right a column, as in `torch.matmul`. Any strides are read in place. Dtypes are promoted
+    /// ([`DType::promote`](vorpal_tensor::DType::promote)); the result is a float's.
     ///
     /// ```
     /// # use vorpal_autodiff::{Device, Tensor};
@@ -159,6 +160,7 @@ impl Tensor {
         };
         let full = |x: usize, y: usize| -> Shape { batch.iter().copied().chain([x, y]).collect() };
         let (left, right) = (self.broadcast_to(full(m, k)), other.broadcast_to(full(k, n)));
-        Tensor::apply(MatMul, &[&left, &right], at)
+        let both = super::promoted(&[&left, &right]);
+        Tensor::apply(MatMul, &[&both[0], &both[1]], at)
     }
 }

@@ -13,7 +13,7 @@ mod random;
 mod reduce;
 
 use smallvec::SmallVec;
-use vorpal_tensor::{At, Error, Result};
+use vorpal_tensor::{At, DType, Error, Result};
 
 use crate::{Misfit, Spec, Tensor};
 
@@ -95,6 +95,21 @@ pub(crate) fn shape_error(op: &'static str, message: impl Into<String>, xs: &[&T
 pub(crate) fn dtype_error(op: &'static str, message: impl Into<String>, xs: &[&Tensor], at: At) -> Error {
     let specs = xs.iter().map(|x| Spec::new(x.shape(), x.dtype()).to_string());
     Error::DType { op, message: message.into(), operands: specs.collect::<Vec<_>>().join(", "), at }
+}
+
+/// Operands brought to one dtype by [`DType::promote`], as far as their device has it.
+#[track_caller]
+pub(crate) fn promoted(operands: &[&Tensor]) -> SmallVec<[Tensor; 3]> {
+    let mut out: SmallVec<[Tensor; 3]> = operands.iter().map(|&x| x.clone()).collect();
+    let ready = || operands.iter().filter_map(|x| x.ready().ok());
+    let Some(mut dtype) = ready().map(|n| n.spec.dtype).reduce(DType::promote) else { return out };
+    if dtype == DType::I64 && !ready().all(|n| n.device.supports(dtype)) {
+        dtype = DType::I32;
+    }
+    for x in &mut out {
+        *x = x.cast(dtype);
+    }
+    out
 }
 
 /// Fails unless all operands have one dtype.

@@ -547,7 +547,7 @@ impl Tensor {
         }
     }
 
-    /// Tensors joined along an axis; all other axes must agree.
+    /// Tensors joined along an axis; all other axes must agree. Dtypes are promoted ([`DType::promote`]).
     #[track_caller]
     pub fn concat(parts: &[&Tensor], axis: isize) -> Tensor {
         let at = At::caller();
@@ -558,7 +558,10 @@ impl Tensor {
         match axis_of(first, "concat", axis, at) {
             Err(e) => Tensor::error(e),
             Ok(_) if parts.len() == 1 => (*first).clone(),
-            Ok(axis) => Tensor::apply(Concat { axis }, parts, at),
+            Ok(axis) => {
+                let parts = super::promoted(parts);
+                Tensor::apply(Concat { axis }, &parts.iter().collect::<Vec<_>>(), at)
+            }
         }
     }
 

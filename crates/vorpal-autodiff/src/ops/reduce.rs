@@ -124,13 +124,19 @@ impl Tensor {
             Ok(axes) => axes,
             Err(error) => return Tensor::error(error),
         };
+        // Bytes are added up in 32 bits.
+        let wide = match (kind, self.dtype()) {
+            (ReduceKind::Sum, DType::I8) => self.cast(DType::I32),
+            (ReduceKind::Sum, DType::U8) => self.cast(DType::U32),
+            _ => self.clone(),
+        };
         let mut flags: SmallVec<[bool; 6]> = smallvec::smallvec![false; self.rank()];
         axes.iter().for_each(|&a| flags[a] = true);
         let trivial = self.shape().iter().zip(&flags).all(|(&d, &r)| !r || d == 1);
         if trivial && self.dtype() != DType::Bool {
-            return self.clone();
+            return wide;
         }
-        Tensor::apply(Reduce { kind, axes: flags }, &[self], at)
+        Tensor::apply(Reduce { kind, axes: flags }, &[&wide], at)
     }
 
     #[track_caller]
@@ -141,7 +147,8 @@ impl Tensor {
         reduced.reshape(kept)
     }
 
-    /// Sum over axes, which disappear. 0 of nothing. Floats are accumulated in f32 or wider.
+    /// Sum over axes, which disappear. 0 of nothing. Floats are accumulated in f32 or wider; bytes give
+    /// 32-bit sums.
     ///
     /// ```
     /// # use vorpal_autodiff::{Device, Tensor};
@@ -266,7 +273,7 @@ impl Tensor {
             hit = hit.logical_or(self.is_nan());
         }
         let positions = Tensor::iota(self.shape(), k, DType::I32, &device);
-        hit.select(&positions, f64::from(i32::MAX)).min(axis)
+        hit.select(&positions, i32::MAX).min(axis)
     }
 }
 

@@ -13,6 +13,8 @@ pub const CASES: u32 = 50;
 pub const FLOATS: &[DType] = &[DType::F64, DType::F32, DType::F16, DType::BF16];
 /// Floats and integers.
 pub const NUMBERS: &[DType] = &[DType::F64, DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32];
+/// Integers.
+pub const INTEGERS: &[DType] = &[DType::I64, DType::I32, DType::U32, DType::I8, DType::U8];
 /// Floats that are computed as they are stored.
 pub const WIDE: &[DType] = &[DType::F64, DType::F32];
 
@@ -188,6 +190,9 @@ pub fn rounded(x: f64, dtype: DType) -> f64 {
         DType::BF16 => f64::from(half::bf16::from_f32(x as f32)),
         DType::Bool => f64::from(u8::from(x != 0.0)),
         DType::U32 => f64::from(x.round() as u32),
+        DType::I8 => f64::from(x.round() as i8),
+        DType::U8 => f64::from(x.round() as u8),
+        DType::I64 => x.round(),
         _ => f64::from(x.round() as i32),
     }
 }
@@ -197,6 +202,7 @@ fn tensor(x: &Array, dtype: DType, device: &Device, how: usize) -> Tensor {
     // Through a host dtype every device takes.
     let make = |shape: &[usize], data: &[f64]| match dtype {
         DType::F64 => Tensor::from_slice(data, shape, device),
+        DType::I64 | DType::I8 | DType::U8 => Tensor::from_slice(data, shape, device).cast(dtype),
         DType::U32 => Tensor::from_slice(&data.iter().map(|&v| v as u32).collect::<Vec<_>>(), shape, device),
         DType::I32 => Tensor::from_slice(&data.iter().map(|&v| v as i32).collect::<Vec<_>>(), shape, device),
         DType::Bool => Tensor::from_slice(&data.iter().map(|&v| v != 0.0).collect::<Vec<_>>(), shape, device),
@@ -261,6 +267,7 @@ fn operands(
 fn numbers(x: &Tensor) -> Vec<f64> {
     match x.dtype() {
         DType::F64 => x.to_vec::<f64>(),
+        DType::I64 => x.cast(DType::F64).to_vec::<f64>(),
         DType::I32 => x.to_vec::<i32>().map(|v| v.into_iter().map(f64::from).collect()),
         DType::U32 => x.to_vec::<u32>().map(|v| v.into_iter().map(f64::from).collect()),
         _ => x.cast(DType::F32).to_vec::<f32>().map(|v| v.into_iter().map(f64::from).collect()),

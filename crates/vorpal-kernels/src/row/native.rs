@@ -10,10 +10,10 @@ use vorpal_tensor::{DType, Layout, Result};
 
 use super::{Row, levels};
 use crate::interp::{
-    Around, BLOCK, Block, Env, Registers, RowValues, Sink, TASK, cut, for_each, register, splat, stretches,
-    take,
+    Around, BLOCK, Block, Env, Registers, RowValues, Sink, TASK, cut, for_each, stretches, take,
 };
-use crate::{CpuRun, Domain, Inst, Lane, Lanes, ReduceKind, ValueId};
+use crate::lane::alike;
+use crate::{CpuRun, Domain, Inst, Lane, LaneElement, Lanes, ReduceKind, ValueId};
 
 /// Most parts that sums over scattered rows are split into.
 const PARTS_MAX: usize = 16;
@@ -38,15 +38,9 @@ struct Accumulator {
 impl Accumulator {
     fn new(kind: ReduceKind, dtype: DType, rows: usize) -> Accumulator {
         let wide = kind == ReduceKind::Sum && dtype.is_float();
-        let mut lanes = register(if wide { DType::F64 } else { dtype }, rows);
-        match (kind, &mut lanes) {
-            (ReduceKind::Sum, _) => {}
-            (ReduceKind::Max, Lanes::I32(v)) => v.fill(i32::MIN),
-            (ReduceKind::Min, Lanes::I32(v)) => v.fill(i32::MAX),
-            (ReduceKind::Min, Lanes::U32(v)) => v.fill(u32::MAX),
-            (ReduceKind::Max, Lanes::U32(_)) => {}
-            (ReduceKind::Max, lanes) => splat(lanes, f64::NEG_INFINITY),
-            (ReduceKind::Min, lanes) => splat(lanes, f64::INFINITY),
+        let mut lanes = Lanes::of(if wide { DType::F64 } else { dtype }, rows);
+        if kind != ReduceKind::Sum {
+            lanes.fill_extreme(kind == ReduceKind::Min);
         }
         Accumulator { kind, dtype, lanes }
     }
@@ -60,24 +54,9 @@ impl Accumulator {
             let one = stride == 0;
             match (values, &mut self.lanes) {
                 (Lane::F32(v), Lanes::F64(acc)) => sum_f32(&v[range], &mut acc[row..], one),
-                (Lane::F64(v), Lanes::F64(acc)) if kind == ReduceKind::Sum => {
-                    join(&v[range], &mut acc[row..], one, |a, b| a + b);
-                }
-                (Lane::F64(v), Lanes::F64(acc)) => {
-                    extreme(kind, &v[range], &mut acc[row..], one, |x| x.is_nan())
-                }
-                (Lane::F32(v), Lanes::F32(acc)) => {
-                    extreme(kind, &v[range], &mut acc[row..], one, |x| x.is_nan())
-                }
-                (Lane::I32(v), Lanes::I32(acc)) if kind == ReduceKind::Sum => {
-                    join(&v[range], &mut acc[row..], one, i32::wrapping_add);
-                }
-                (Lane::U32(v), Lanes::U32(acc)) if kind == ReduceKind::Sum => {
-                    join(&v[range], &mut acc[row..], one, u32::wrapping_add);
-                }
-                (Lane::I32(v), Lanes::I32(acc)) => extreme(kind, &v[range], &mut acc[row..], one, |_| false),
-                (Lane::U32(v), Lanes::U32(acc)) => extreme(kind, &v[range], &mut acc[row..], one, |_| false),
-                _ => {}
+                pair => alike!(pair, Lane, Lanes, (v, acc) => fold(kind, &v[range], &mut acc[row..], one);
+                    _ => {}
+                ),
             }
         });
     }
@@ -85,20 +64,7 @@ impl Accumulator {
     /// Takes what another part of the elements gave for the same rows.
     fn merge(&mut self, other: &Accumulator) {
         let kind = self.kind;
-        match (&other.lanes, &mut self.lanes) {
-            (Lanes::F64(v), Lanes::F64(acc)) if kind == ReduceKind::Sum => join(v, acc, false, |a, b| a + b),
-            (Lanes::I32(v), Lanes::I32(acc)) if kind == ReduceKind::Sum => {
-                join(v, acc, false, i32::wrapping_add)
-            }
-            (Lanes::U32(v), Lanes::U32(acc)) if kind == ReduceKind::Sum => {
-                join(v, acc, false, u32::wrapping_add)
-            }
-            (Lanes::F64(v), Lanes::F64(acc)) => extreme(kind, v, acc, false, |x| x.is_nan()),
-            (Lanes::F32(v), Lanes::F32(acc)) => extreme(kind, v, acc, false, |x| x.is_nan()),
-            (Lanes::I32(v), Lanes::I32(acc)) => extreme(kind, v, acc, false, |_| false),
-            (Lanes::U32(v), Lanes::U32(acc)) => extreme(kind, v, acc, false, |_| false),
-            _ => {}
-        }
+        alike!((&other.lanes, &mut self.lanes), Lanes, Lanes, (v, acc) => fold(kind, v, acc, false); _ => {});
     }
 
     /// The results.
@@ -121,17 +87,11 @@ fn join<T: Copy>(values: &[T], acc: &mut [T], one: bool, f: impl Fn(T, T) -> T) 
     }
 }
 
-fn extreme<T: Copy + PartialOrd>(
-    kind: ReduceKind,
-    values: &[T],
-    acc: &mut [T],
-    one: bool,
-    nan: impl Fn(T) -> bool,
-) {
-    if kind == ReduceKind::Max {
-        join(values, acc, one, |a, v| if v > a || nan(v) { v } else { a });
-    } else {
-        join(values, acc, one, |a, v| if v < a || nan(v) { v } else { a });
+fn fold<T: LaneElement>(kind: ReduceKind, values: &[T], acc: &mut [T], one: bool) {
+    match kind {
+        ReduceKind::Sum => join(values, acc, one, T::plus),
+        ReduceKind::Max => join(values, acc, one, |a, v| if v > a || v.nan() { v } else { a }),
+        ReduceKind::Min => join(values, acc, one, |a, v| if v < a || v.nan() { v } else { a }),
     }
 }
 
@@ -205,7 +165,7 @@ impl Context<'_, '_> {
                 _ => Vec::new(),
             };
             let mut regs = Registers::new(self.env.types);
-            let mut out = register(self.env.types[v], 0);
+            let mut out = Lanes::of(self.env.types[v], 0);
             for start in (0..count).step_by(BLOCK) {
                 let n = BLOCK.min(count - start);
                 let block = Block { start: rows.first + start, n, domain: Domain::Row };
@@ -216,7 +176,7 @@ impl Context<'_, '_> {
                     }
                 }
                 self.env.run(&[v], block, &mut regs, Around::default())?;
-                append(&mut out, self.env.lane(v, block, &regs));
+                out.append(self.env.lane(v, block, &regs));
             }
             rows.values[v] = Some(out);
         }
@@ -272,16 +232,6 @@ impl Context<'_, '_> {
 
     fn top(&self) -> usize {
         self.levels.iter().copied().max().unwrap_or(0)
-    }
-}
-
-fn append(out: &mut Lanes, lane: Lane<'_>) {
-    match (out, lane) {
-        (Lanes::F64(o), Lane::F64(v)) => o.extend_from_slice(v),
-        (Lanes::F32(o), Lane::F32(v)) => o.extend_from_slice(v),
-        (Lanes::I32(o), Lane::I32(v)) => o.extend_from_slice(v),
-        (Lanes::U32(o), Lane::U32(v)) => o.extend_from_slice(v),
-        _ => {}
     }
 }
 

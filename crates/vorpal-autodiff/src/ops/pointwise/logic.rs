@@ -4,20 +4,12 @@ use vorpal_kernels::{Lane, Lanes, ResultType, ScalarFn, map1, map2, map3};
 
 use super::number::Number;
 use super::{Accepts, Operand, PointwiseFn};
+use vorpal_tensor::DType;
+
 use crate::{Tensor, Vjp};
 
 fn none(v: &Vjp<'_>) -> Vec<Option<Tensor>> {
     vec![None; v.inputs.len()]
-}
-
-fn compare(args: &[&Lane<'_>], out: &mut Lanes, f: [fn(&Lane<'_>, &Lane<'_>, &mut Lanes); 4]) {
-    let body = match args[0] {
-        Lane::F64(_) => f[0],
-        Lane::F32(_) => f[1],
-        Lane::I32(_) => f[2],
-        Lane::U32(_) => f[3],
-    };
-    body(args[0], args[1], out);
 }
 
 macro_rules! comparisons {
@@ -28,8 +20,8 @@ macro_rules! comparisons {
                 fn body<T: Number>($a: T, $b: T) -> bool {
                     $body
                 }
-                fn lanes<T: Number>(a: &Lane<'_>, b: &Lane<'_>, out: &mut Lanes) {
-                    map2(&[a, b], out, |a: T, b: T| u32::from(body(a, b)));
+                fn lanes<T: Number>(args: &[&Lane<'_>], out: &mut Lanes) {
+                    map2(args, out, |a: T, b: T| u32::from(body(a, b)));
                 }
                 PointwiseFn {
                     f: ScalarFn {
@@ -38,8 +30,14 @@ macro_rules! comparisons {
                         result: ResultType::Bool,
                         wgsl: $wgsl,
                         support: "",
-                        cpu: |args, out| {
-                            compare(args, out, [lanes::<f64>, lanes::<f32>, lanes::<i32>, lanes::<u32>]);
+                        cpu: |args, out| match args[0] {
+                            Lane::F64(_) => lanes::<f64>(args, out),
+                            Lane::F32(_) => lanes::<f32>(args, out),
+                            Lane::I64(_) => lanes::<i64>(args, out),
+                            Lane::I32(_) => lanes::<i32>(args, out),
+                            Lane::U32(_) => lanes::<u32>(args, out),
+                            Lane::I8(_) => lanes::<i8>(args, out),
+                            Lane::U8(_) => lanes::<u8>(args, out),
                         },
                         flops: 1,
                     },
@@ -125,6 +123,10 @@ pub static IS_NAN: PointwiseFn = PointwiseFn {
     domain: &[(-1.0, 1.0)],
 };
 
+fn choose<T>(a: u32, b: T, c: T) -> T {
+    if a != 0 { b } else { c }
+}
+
 /// b where a holds, else c.
 pub static SELECT: PointwiseFn = PointwiseFn {
     f: ScalarFn {
@@ -134,10 +136,13 @@ pub static SELECT: PointwiseFn = PointwiseFn {
         wgsl: "select(c, b, a)",
         support: "",
         cpu: |x, o| match o {
-            Lanes::F64(_) => map3(x, o, |a: u32, b: f64, c: f64| if a != 0 { b } else { c }),
-            Lanes::F32(_) => map3(x, o, |a: u32, b: f32, c: f32| if a != 0 { b } else { c }),
-            Lanes::I32(_) => map3(x, o, |a: u32, b: i32, c: i32| if a != 0 { b } else { c }),
-            Lanes::U32(_) => map3(x, o, |a: u32, b: u32, c: u32| if a != 0 { b } else { c }),
+            Lanes::F64(_) => map3(x, o, choose::<f64>),
+            Lanes::F32(_) => map3(x, o, choose::<f32>),
+            Lanes::I64(_) => map3(x, o, choose::<i64>),
+            Lanes::I32(_) => map3(x, o, choose::<i32>),
+            Lanes::U32(_) => map3(x, o, choose::<u32>),
+            Lanes::I8(_) => map3(x, o, choose::<i8>),
+            Lanes::U8(_) => map3(x, o, choose::<u8>),
         },
         flops: 1,
     },
@@ -209,7 +214,8 @@ impl Tensor {
             }
             (a, Operand::Tensor(b)) => (a.beside(&b), b),
             (a, b) => {
-                let like = self.cast(vorpal_tensor::DType::F32);
+                let whole = matches!((&a, &b), (Operand::Integer(_), Operand::Integer(_)));
+                let like = self.cast(if whole { DType::I32 } else { DType::F32 });
                 (a.beside(&like), b.beside(&like))
             }
         };

@@ -70,7 +70,7 @@ impl Op for Pointwise {
         let fits = match self.0.accepts {
             Accepts::Float => dtype.is_float(),
             Accepts::Number => dtype != DType::Bool,
-            Accepts::Integer => matches!(dtype, DType::I32 | DType::U32),
+            Accepts::Integer => dtype.is_integer(),
             Accepts::Bool => dtype == DType::Bool,
             Accepts::Select => inputs[0].dtype == DType::Bool,
             Accepts::Any => true,
@@ -83,7 +83,8 @@ impl Op for Pointwise {
                 Accepts::Bool => "truth values",
                 _ => "numbers",
             };
-            return Misfit::dtype(format!("needs {asked}, found {}", inputs[0].dtype));
+            let found = if self.0.accepts == Accepts::Select { inputs[0].dtype } else { dtype };
+            return Misfit::dtype(format!("needs {asked}, found {found}"));
         }
         super::same_dtype(values)?;
         let shape = inputs[0].shape.clone();
@@ -109,13 +110,18 @@ impl Op for Pointwise {
     }
 }
 
-/// The second operand of an arithmetic method: a tensor, or a number that takes the tensor's dtype.
+/// The second operand of an arithmetic method: a tensor, or a number that gives way to the tensor's dtype.
+///
+/// A number takes the dtype of a float tensor. Beside integers an integer takes theirs (wrapping around) and a float
+/// makes both `F32`; beside truth values an integer is an `I32`, a float an `F32`.
 #[derive(Clone, Debug)]
 pub enum Operand {
     /// A tensor.
     Tensor(Tensor),
     /// A number, handed to the device anew in every run.
     Number(f64),
+    /// A whole number, handed to the device anew in every run; exact up to 2⁵³.
+    Integer(i64),
 }
 
 impl From<&Tensor> for Operand {
@@ -129,31 +135,49 @@ impl From<Tensor> for Operand {
     }
 }
 macro_rules! number_operand {
-    ($($ty:ty),*) => {$(
+    ($($ty:ty => $variant:ident),*) => {$(
         impl From<$ty> for Operand {
             fn from(x: $ty) -> Operand {
-                Operand::Number(f64::from(x))
+                Operand::$variant(x.into())
             }
         }
     )*};
 }
-number_operand!(f64, f32, i32, u32);
+number_operand!(f64 => Number, f32 => Number, i64 => Integer, i32 => Integer, u32 => Integer);
 
 impl Operand {
     /// A tensor that fits beside `other`.
     #[track_caller]
     fn beside(self, other: &Tensor) -> Tensor {
-        match (self, other.ready()) {
-            (Operand::Tensor(x), _) => x,
-            (Operand::Number(value), Ok(node)) => Tensor::scalar(value, node.spec.dtype, &node.device),
-            (Operand::Number(_), Err(_)) => other.clone(),
-        }
+        let node = match (&self, other.ready()) {
+            (Operand::Tensor(x), _) => return x.clone(),
+            (_, Err(_)) => return other.clone(),
+            (_, Ok(node)) => node,
+        };
+        let dtype = match (&self, node.spec.dtype) {
+            (Operand::Number(_), own) if !own.is_float() => DType::F32,
+            (_, DType::Bool) => DType::I32,
+            (_, own) => own,
+        };
+        let value = match self {
+            Operand::Tensor(_) => f64::NAN,
+            Operand::Number(value) => value,
+            Operand::Integer(value) => match dtype {
+                DType::I32 => f64::from(value as i32),
+                DType::U32 => f64::from(value as u32),
+                DType::I8 => f64::from(value as i8),
+                DType::U8 => f64::from(value as u8),
+                _ => value as f64,
+            },
+        };
+        Tensor::scalar(value, dtype, &node.device)
     }
 }
 
 impl Tensor {
-    /// Applies a pointwise function to operands broadcast to one shape. The way to use a
-    /// [`PointwiseFn`] of one's own.
+    /// Applies a pointwise function to operands broadcast to one shape and brought to one dtype
+    /// ([`DType::promote`]; the condition of a choice stays what it is). The way to use a [`PointwiseFn`] of one's
+    /// own.
     ///
     /// Carries [`Error::Shape`] when the operands do not broadcast, [`Error::DType`] when the function
     /// does not take them.
@@ -177,9 +201,11 @@ impl Tensor {
                 }
             }
         }
-        let mut spread: SmallVec<[Tensor; 3]> = SmallVec::new();
-        for operand in operands {
-            spread.push(operand.broadcast_to(shape.clone()));
+        let first = usize::from(f.accepts == Accepts::Select);
+        let mut spread: SmallVec<[Tensor; 3]> = operands[..first].iter().map(|&x| x.clone()).collect();
+        spread.extend(super::promoted(&operands[first..]));
+        for operand in &mut spread {
+            *operand = operand.broadcast_to(shape.clone());
         }
         let spread: SmallVec<[&Tensor; 3]> = spread.iter().collect();
         Tensor::apply(Pointwise(f), &spread, at)
@@ -203,8 +229,9 @@ impl Tensor {
         }
     }
 
-    /// Conversion to another dtype. Float to integer truncates towards zero and saturates, NaN becomes
-    /// 0; anything to `Bool` is `!= 0`.
+    /// Conversion to another dtype, as Rust's `as`: float to integer truncates towards zero and saturates, NaN becomes
+    /// 0; integer to a shorter integer keeps the low bits; anything to `Bool` is `!= 0`. The cotangent goes back in
+    /// the dtype of `self`.
     #[track_caller]
     pub fn cast(&self, dtype: DType) -> Tensor {
         if self.dtype() == dtype {
@@ -254,6 +281,7 @@ macro_rules! operators {
         }
         operators!(@number $trait $method $f f64);
         operators!(@number $trait $method $f f32);
+        operators!(@number $trait $method $f i32);
     )*};
     (@number $trait:ident $method:ident $f:ident $ty:ty) => {
         impl std::ops::$trait<&Tensor> for $ty {

@@ -9,13 +9,11 @@ use crate::{Tensor, Vjp};
 
 /// Arithmetic that floats and integers share. Integers wrap around; integer division by zero gives
 /// the dividend, as in WGSL.
-pub trait Number: vorpal_kernels::LaneElement + PartialOrd {
+pub trait Number: vorpal_kernels::LaneElement {
     /// Zero.
     const ZERO: Self;
     /// One.
     const ONE: Self;
-    /// Sum.
-    fn plus(self, other: Self) -> Self;
     /// Difference.
     fn minus(self, other: Self) -> Self;
     /// Product.
@@ -24,8 +22,6 @@ pub trait Number: vorpal_kernels::LaneElement + PartialOrd {
     fn over(self, other: Self) -> Self;
     /// Negation.
     fn negated(self) -> Self;
-    /// Whether it is not a number.
-    fn nan(self) -> bool;
 }
 
 macro_rules! float_number {
@@ -33,12 +29,10 @@ macro_rules! float_number {
         impl Number for $ty {
             const ZERO: $ty = 0.0;
             const ONE: $ty = 1.0;
-            fn plus(self, other: $ty) -> $ty { self + other }
             fn minus(self, other: $ty) -> $ty { self - other }
             fn times(self, other: $ty) -> $ty { self * other }
             fn over(self, other: $ty) -> $ty { self / other }
             fn negated(self) -> $ty { -self }
-            fn nan(self) -> bool { self.is_nan() }
         }
     )*};
 }
@@ -49,32 +43,36 @@ macro_rules! integer_number {
         impl Number for $ty {
             const ZERO: $ty = 0;
             const ONE: $ty = 1;
-            fn plus(self, other: $ty) -> $ty { self.wrapping_add(other) }
             fn minus(self, other: $ty) -> $ty { self.wrapping_sub(other) }
             fn times(self, other: $ty) -> $ty { self.wrapping_mul(other) }
             fn over(self, other: $ty) -> $ty { if other == 0 { self } else { self.wrapping_div(other) } }
             fn negated(self) -> $ty { self.wrapping_neg() }
-            fn nan(self) -> bool { false }
         }
     )*};
 }
-integer_number!(i32, u32);
+integer_number!(i64, i32, u32, i8, u8);
 
 macro_rules! dispatch {
     ($args:ident, $out:ident, $body:ident, $a:ident) => {
         match $out {
             Lanes::F64(_) => map1($args, $out, $body::<f64>),
             Lanes::F32(_) => map1($args, $out, $body::<f32>),
+            Lanes::I64(_) => map1($args, $out, $body::<i64>),
             Lanes::I32(_) => map1($args, $out, $body::<i32>),
             Lanes::U32(_) => map1($args, $out, $body::<u32>),
+            Lanes::I8(_) => map1($args, $out, $body::<i8>),
+            Lanes::U8(_) => map1($args, $out, $body::<u8>),
         }
     };
     ($args:ident, $out:ident, $body:ident, $a:ident, $b:ident) => {
         match $out {
             Lanes::F64(_) => map2($args, $out, $body::<f64>),
             Lanes::F32(_) => map2($args, $out, $body::<f32>),
+            Lanes::I64(_) => map2($args, $out, $body::<i64>),
             Lanes::I32(_) => map2($args, $out, $body::<i32>),
             Lanes::U32(_) => map2($args, $out, $body::<u32>),
+            Lanes::I8(_) => map2($args, $out, $body::<i8>),
+            Lanes::U8(_) => map2($args, $out, $body::<u8>),
         }
     };
 }
