@@ -14,8 +14,10 @@ pub use graph::Tensor;
 pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};
 pub use ops::Axes;
 pub use ops::pointwise::{Operand, PointwiseFn};
-pub use transform::{grad, value_and_grad, vjp};
-pub use tree::{Tensors, Tree};
+pub use transform::{
+    BatchAxes, grad, hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
+};
+pub use tree::{IntoTree, Tensors, Tree};
 pub use vorpal_kernels::philox_word;
 pub use vorpal_tensor::{
     At, Buffer, DType, Device, DeviceInfo, DeviceKind, Element, Error, Result, Shape, Stats,

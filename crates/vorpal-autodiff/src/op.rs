@@ -75,6 +75,11 @@ pub struct Vmap<'a> {
     pub at: At,
 }
 
+/// A shape with the axis of `size` examples in front.
+pub(crate) fn in_front(size: usize, shape: &[usize]) -> Shape {
+    std::iter::once(size).chain(shape.iter().copied()).collect()
+}
+
 impl Vmap<'_> {
     /// Operand `k` with the axis of the examples in front; one that all examples share is repeated without a copy.
     pub fn example(&self, k: usize) -> Tensor {
@@ -82,8 +87,35 @@ impl Vmap<'_> {
         if self.batched[k] {
             return x.clone();
         }
-        let shape: Shape = std::iter::once(self.size).chain(x.shape().iter().copied()).collect();
-        x.broadcast_to(shape)
+        x.broadcast_to(self.in_front(&x.shape()))
+    }
+
+    /// A shape with the axis of the examples in front.
+    pub fn in_front(&self, shape: &[usize]) -> Shape {
+        in_front(self.size, shape)
+    }
+
+    /// Operand `k` with its examples and its axis 0 merged; repeated first if all examples share it. The way of ops that
+    /// treat the elements of their axis 0 alike.
+    pub fn folded(&self, k: usize) -> Tensor {
+        let x = self.example(k);
+        let shape = x.shape();
+        if shape.rank() < 2 {
+            return x;
+        }
+        let folded: Shape = std::iter::once(shape[0] * shape[1]).chain(shape[2..].iter().copied()).collect();
+        x.reshape(folded)
+    }
+
+    /// Undoes [`folded`](Vmap::folded) on a result: axis 0 is split into the examples and `first` elements of each.
+    pub fn unfolded(&self, x: &Tensor, first: usize) -> Tensor {
+        let rest = &x.shape()[1..];
+        x.reshape([self.size, first].into_iter().chain(rest.iter().copied()).collect::<Shape>())
+    }
+
+    /// The rule of an op without operands, which never has any examples.
+    pub fn of_leaf(&self, op: &dyn Op) -> Tensor {
+        Tensor::error(Error::internal("vmap", format!("{} has no operands", op.name())))
     }
 
     /// `op` applied to all operands with the axis of the examples in front.

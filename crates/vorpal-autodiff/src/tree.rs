@@ -1,5 +1,7 @@
 //! Structures of tensors: what can be evaluated, and what can be differentiated.
 
+use vorpal_tensor::Result;
+
 use crate::Tensor;
 
 /// Anything that holds tensors: what [`eval`](crate::eval) takes.
@@ -14,6 +16,32 @@ pub trait Tree: Tensors {
     /// The same structure with `f` of every tensor.
     #[must_use]
     fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> Self;
+}
+
+/// What functions given to [`jvp`](crate::jvp), [`linearize`](crate::linearize) and [`vmap`](crate::vmap) may return: a
+/// structure of tensors, or a [`Result`] of one.
+pub trait IntoTree {
+    /// The structure.
+    type Tree: Tree;
+
+    /// The structure.
+    ///
+    /// # Errors
+    /// That of a result.
+    fn into_tree(self) -> Result<Self::Tree>;
+}
+
+impl<T: Tree> IntoTree for T {
+    type Tree = T;
+    fn into_tree(self) -> Result<T> {
+        Ok(self)
+    }
+}
+impl<T: Tree> IntoTree for Result<T> {
+    type Tree = T;
+    fn into_tree(self) -> Result<T> {
+        self
+    }
 }
 
 impl Tensors for Tensor {

@@ -9,7 +9,7 @@ use super::pointwise::ADD;
 use super::reduce::reduce;
 use super::shape_error;
 use crate::compile::ir::{Builder, NodeId, Target};
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Options of [`Tensor::conv2d`]. Pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +92,52 @@ impl Conv {
         Tensor::apply(Conv { pass, ..*self }, &[a, b], At::caller())
     }
 
+    /// Images that all examples share: the filters of the examples are more filters of each group.
+    fn more_filters(&self, v: &Vmap<'_>) -> Tensor {
+        let ConvShape { batch, groups, channels, filters, .. } = self.shape;
+        let all = Conv { shape: ConvShape { filters: filters * v.size, ..self.shape }, pass: self.pass };
+        let apply = |b: &Tensor| Tensor::apply(all, &[&v.inputs[0], b], v.at);
+        let (many, other) = (groups * v.size * filters, v.example(1));
+        match self.pass {
+            Pass::BackwardWeight => {
+                let results =
+                    regroup(&other, &[v.size, batch, groups, filters], &[1, 2, 0, 3], &[batch, many]);
+                let split = [groups, v.size, filters, channels];
+                regroup(&apply(&results), &split, &[1, 0, 2, 3], &[v.size, groups * filters, channels])
+            }
+            _ => {
+                let split = [v.size, groups, filters, channels];
+                let filters_of_all = regroup(&other, &split, &[1, 0, 2, 3], &[many, channels]);
+                let split = [batch, groups, v.size, filters];
+                let merged = [v.size, batch, groups * filters];
+                regroup(&apply(&filters_of_all), &split, &[2, 0, 1, 3], &merged)
+            }
+        }
+    }
+
+    /// Examples as groups of channels that see each other.
+    fn more_groups(&self, v: &Vmap<'_>) -> Tensor {
+        let ConvShape { batch, groups, channels, filters, .. } = self.shape;
+        let all = Conv { shape: ConvShape { groups: groups * v.size, ..self.shape }, pass: self.pass };
+        let (of_image, of_result) = (groups * channels, groups * filters);
+        let side_by_side = |k: usize, planes: usize| {
+            regroup(&v.example(k), &[v.size, batch, planes], &[1, 0, 2], &[batch, v.size * planes])
+        };
+        let (a, b) = match self.pass {
+            Pass::Forward => (side_by_side(0, of_image), v.folded(1)),
+            Pass::BackwardData => (side_by_side(0, of_result), v.folded(1)),
+            Pass::BackwardWeight => (side_by_side(0, of_image), side_by_side(1, of_result)),
+        };
+        let out = Tensor::apply(all, &[&a, &b], v.at);
+        let apart =
+            |planes: usize| regroup(&out, &[batch, v.size, planes], &[1, 0, 2], &[v.size, batch, planes]);
+        match self.pass {
+            Pass::Forward => apart(of_result),
+            Pass::BackwardData => apart(of_image),
+            Pass::BackwardWeight => v.unfolded(&out, of_result),
+        }
+    }
+
     /// The product of dense operands in the compute dtype.
     fn launch(&self, cx: &mut Builder, [a, b]: [NodeId; 2]) -> Result<NodeId> {
         let dtype = cx.dtype(a);
@@ -131,6 +177,16 @@ impl Conv {
     }
 }
 
+/// The axes in front of the pixels split, put into another order and merged.
+fn regroup(x: &Tensor, split: &[usize], order: &[isize], merged: &[usize]) -> Tensor {
+    let shape = x.shape();
+    let pixels = &shape[shape.rank() - 2..];
+    let with_pixels = |front: &[usize]| -> Shape { front.iter().chain(pixels).copied().collect() };
+    let rank = order.len() as isize;
+    let order: Vec<isize> = order.iter().copied().chain(rank..rank + pixels.len() as isize).collect();
+    x.reshape(with_pixels(split)).permute(&order[..]).reshape(with_pixels(merged))
+}
+
 impl Op for Conv {
     fn name(&self) -> &'static str {
         match self.pass {
@@ -165,6 +221,20 @@ impl Op for Conv {
             BackwardWeight => (self.of(BackwardData, b, grad), self.of(Forward, a, grad)),
         };
         vec![Some(to_a), Some(to_b)]
+    }
+
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        let s = &self.shape;
+        let (a, b) = (v.batched[0], v.batched[1]);
+        match self.pass {
+            Pass::Forward | Pass::BackwardData if !b => {
+                // Examples are images like any others.
+                let all = Conv { shape: ConvShape { batch: s.batch * v.size, ..*s }, pass: self.pass };
+                v.unfolded(&Tensor::apply(all, &[&v.folded(0), &v.inputs[1]], v.at), s.batch)
+            }
+            Pass::Forward | Pass::BackwardWeight if !a => self.more_filters(v),
+            _ => self.more_groups(v),
+        }
     }
 
     fn attributes(&self, key: &mut Key) {

@@ -7,7 +7,7 @@ use vorpal_tensor::{At, DType, Error, Result, Shape};
 
 use super::axis_of;
 use crate::compile::ir::{Builder, NodeId};
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// How numbers belong to elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,14 @@ pub(super) fn checked(op: &'static str, numbers: &Tensor, size: usize, at: At) -
     Tensor::apply(gather, &[&all, &list], at).reshape(numbers.shape())
 }
 
+/// Lists `[examples, len]` for axis `axis` of examples as one number for each element of `shape`, which has the examples
+/// in front.
+fn spread(lists: &Tensor, axis: usize, shape: &Shape) -> Tensor {
+    let mut aligned: Vec<usize> = vec![1; shape.rank()];
+    (aligned[0], aligned[axis + 1]) = (shape[0], shape[axis + 1]);
+    lists.reshape(aligned).broadcast_to(shape.clone())
+}
+
 impl Op for Gather {
     fn name(&self) -> &'static str {
         self.name
@@ -95,8 +103,42 @@ impl Op for Gather {
         vec![Some(Tensor::apply(op, &[&zeros, &v.inputs[1], v.grad], At::caller())), None]
     }
 
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        let Gather { axis, numbers, name } = *self;
+        if numbers == Numbers::Each {
+            return v.apply(Gather { axis: axis + 1, numbers, name });
+        }
+        if !v.batched[1] {
+            let op = Gather { axis: axis + 1, numbers, name };
+            return Tensor::apply(op, &[&v.inputs[0], &v.inputs[1]], v.at);
+        }
+        let (x, lists) = (&v.inputs[0], &v.inputs[1]);
+        let len = lists.shape()[1];
+        if v.batched[0] {
+            // A list for each example: a number for each element.
+            let out = x.shape().with_axis(axis + 1, len);
+            let op = Gather { axis: axis + 1, numbers: Numbers::Each, name };
+            return Tensor::apply(op, &[x, &spread(lists, axis, &out)], v.at);
+        }
+        // The lists one behind the other.
+        let all = lists.reshape([v.size * len]);
+        let picked = Tensor::apply(Gather { axis, numbers, name }, &[x, &all], v.at);
+        let shape = x.shape();
+        let split: Shape = shape[..axis]
+            .iter()
+            .copied()
+            .chain([v.size, len])
+            .chain(shape[axis + 1..].iter().copied())
+            .collect();
+        let mut order: Vec<isize> = (0..split.rank() as isize).collect();
+        order.remove(axis);
+        order.insert(0, axis as isize);
+        picked.reshape(split).permute(&order[..])
+    }
+
     fn attributes(&self, key: &mut Key) {
         key.push(self.axis);
+        key.push(u64::from(self.numbers == Numbers::List));
     }
 
     fn indexed_axis(&self, inputs: &[Spec]) -> Option<usize> {
@@ -162,8 +204,25 @@ impl Op for ScatterAdd {
         vec![Some(v.grad.clone()), None, Some(to_source)]
     }
 
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        let ScatterAdd { axis, numbers } = *self;
+        if numbers == Numbers::Each {
+            return v.apply(ScatterAdd { axis: axis + 1, numbers });
+        }
+        if !v.batched[1] {
+            let op = ScatterAdd { axis: axis + 1, numbers };
+            return Tensor::apply(op, &[&v.example(0), &v.inputs[1], &v.example(2)], v.at);
+        }
+        // A list for each example: a number for each element.
+        let source = v.example(2);
+        let index = spread(&v.inputs[1], axis, &source.shape());
+        let op = ScatterAdd { axis: axis + 1, numbers: Numbers::Each };
+        Tensor::apply(op, &[&v.example(0), &index, &source], v.at)
+    }
+
     fn attributes(&self, key: &mut Key) {
         key.push(self.axis);
+        key.push(u64::from(self.numbers == Numbers::List));
     }
 
     fn indexed_axis(&self, inputs: &[Spec]) -> Option<usize> {

@@ -5,7 +5,7 @@ use vorpal_tensor::{At, DType, Device, Element, Error, Layout, Result, Shape};
 
 use crate::compile::ir::{Builder, NodeId};
 use crate::graph::Value;
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// A value that is there already. Never lowered: the executor binds its buffer.
 #[derive(Debug)]
@@ -20,6 +20,9 @@ impl Op for Given {
     }
     fn vjp(&self, _: &Vjp<'_>) -> Vec<Option<Tensor>> {
         Vec::new()
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.of_leaf(self)
     }
     fn attributes(&self, _: &mut Key) {}
     fn lower(&self, _: &mut Builder, _: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
@@ -43,6 +46,9 @@ impl Op for Full {
     }
     fn vjp(&self, _: &Vjp<'_>) -> Vec<Option<Tensor>> {
         Vec::new()
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.of_leaf(self)
     }
     fn attributes(&self, key: &mut Key) {
         key.push_float(self.value);
@@ -68,6 +74,9 @@ impl Op for Scalar {
     }
     fn vjp(&self, _: &Vjp<'_>) -> Vec<Option<Tensor>> {
         Vec::new()
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.of_leaf(self)
     }
     fn attributes(&self, _: &mut Key) {}
     fn lower(&self, _: &mut Builder, _: &[NodeId], scalars: &[NodeId]) -> Result<NodeId> {
@@ -95,6 +104,9 @@ impl Op for Iota {
     fn vjp(&self, _: &Vjp<'_>) -> Vec<Option<Tensor>> {
         Vec::new()
     }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.of_leaf(self)
+    }
     fn attributes(&self, key: &mut Key) {
         key.push(self.axis);
     }
@@ -118,6 +130,9 @@ impl Op for Variable {
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         vec![Some(v.grad.clone())]
     }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Variable)
+    }
     fn attributes(&self, _: &mut Key) {}
     fn lower(&self, _: &mut Builder, inputs: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
         Ok(inputs[0])
@@ -137,6 +152,9 @@ impl Op for StopGradient {
     }
     fn vjp(&self, _: &Vjp<'_>) -> Vec<Option<Tensor>> {
         vec![None]
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(StopGradient)
     }
     fn attributes(&self, _: &mut Key) {}
     fn lower(&self, _: &mut Builder, inputs: &[NodeId], _: &[NodeId]) -> Result<NodeId> {

@@ -10,7 +10,7 @@ use super::pointwise::ADD;
 use super::reduce::reduce;
 use super::shape_error;
 use crate::compile::ir::{Builder, NodeId, Target};
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Elements of the larger operand from which tiles in workgroup memory pay.
 const TILES_MIN: usize = 64 * 64;
@@ -40,6 +40,11 @@ impl Op for MatMul {
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         let (a, b) = (&v.inputs[0], &v.inputs[1]);
         vec![Some(v.grad.matmul(&b.t())), Some(a.t().matmul(v.grad))]
+    }
+
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        // Broadcasts the batch axes, and takes one matrix on the right as a product of all rows.
+        v.inputs[0].matmul(&v.inputs[1])
     }
 
     fn attributes(&self, _: &mut Key) {}

@@ -8,7 +8,7 @@ use vorpal_tensor::{At, DType, Error, Result, Shape};
 use super::pointwise::{LESS, SELECT};
 use super::{Axes, axis_of, shape_error};
 use crate::compile::ir::{Builder, NodeId};
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// A half-open range of positions along an axis; negative positions count from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,9 @@ impl Op for Reshape {
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         vec![Some(v.grad.reshape(v.inputs[0].shape()))]
     }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Reshape { shape: v.in_front(&self.shape) })
+    }
     fn attributes(&self, key: &mut Key) {
         key.push_list(&self.shape);
     }
@@ -100,6 +103,9 @@ impl Op for Permute {
         }
         vec![Some(v.grad.permute(&back[..]))]
     }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Permute { axes: std::iter::once(0).chain(self.axes.iter().map(|&a| a + 1)).collect() })
+    }
     fn attributes(&self, key: &mut Key) {
         key.push_list(&self.axes);
     }
@@ -125,6 +131,17 @@ impl Op for Broadcast {
     }
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         vec![Some(v.grad.sum_to(&v.inputs[0].shape()))]
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        // Shapes are aligned at their ends: the examples go in front of the axes that are added.
+        let shape = v.inputs[0].shape();
+        let added = self.shape.rank() + 1 - shape.rank();
+        let aligned: Shape = std::iter::once(v.size)
+            .chain(std::iter::repeat_n(1, added))
+            .chain(shape[1..].iter().copied())
+            .collect();
+        let shape = v.in_front(&self.shape);
+        Tensor::apply(Broadcast { shape }, &[&v.inputs[0].reshape(aligned)], v.at)
     }
     fn attributes(&self, key: &mut Key) {
         key.push_list(&self.shape);
@@ -177,6 +194,9 @@ impl Op for Slice {
         }
         vec![Some(grad.pad_axes(&before, &after, 0.0))]
     }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Slice { axis: self.axis + 1, ..*self })
+    }
     fn attributes(&self, key: &mut Key) {
         key.push_list(&[self.axis, self.start, self.len, self.step]);
     }
@@ -200,6 +220,9 @@ impl Op for Flip {
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         let axes: SmallVec<[isize; 6]> = self.axes.iter().map(|&a| a as isize).collect();
         vec![Some(v.grad.flip(&axes[..]))]
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Flip { axes: self.axes.iter().map(|&a| a + 1).collect() })
     }
     fn attributes(&self, key: &mut Key) {
         key.push_list(&self.axes);
@@ -239,6 +262,10 @@ impl Op for Pad {
             grad = grad.narrow(axis as isize, self.before[axis], size);
         }
         vec![Some(grad)]
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        let none_first = |pads: &[usize]| std::iter::once(0).chain(pads.iter().copied()).collect();
+        v.apply(Pad { before: none_first(&self.before), after: none_first(&self.after), value: self.value })
     }
     fn attributes(&self, key: &mut Key) {
         key.push_list(&self.before);
@@ -286,6 +313,9 @@ impl Op for Concat {
             start += len;
         }
         out
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Concat { axis: self.axis + 1 })
     }
     fn attributes(&self, key: &mut Key) {
         key.push(self.axis);
@@ -595,6 +625,9 @@ impl Op for Copy {
     }
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         vec![Some(v.grad.clone())]
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Copy)
     }
     fn attributes(&self, _: &mut Key) {}
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {

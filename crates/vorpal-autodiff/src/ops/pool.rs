@@ -9,7 +9,7 @@ use super::conv::places;
 use super::pointwise::{ADD, MUL};
 use super::shape_error;
 use crate::compile::ir::{Builder, NodeId};
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Options of pooling. Pairs are (vertical, horizontal). Made from a window alone, it moves by its own size.
 ///
@@ -107,6 +107,15 @@ impl Op for Pool {
             Pass::Sum => vec![Some(self.of(Pass::SumBackward, &[v.grad]))],
             Pass::SumBackward => vec![Some(self.of(Pass::Sum, &[v.grad]))],
         }
+    }
+
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        // Examples are images like any others.
+        let operands: Vec<Tensor> = (0..v.inputs.len()).map(|k| v.folded(k)).collect();
+        let [images, channels] = self.images;
+        let shape = PoolShape { planes: self.shape.planes * v.size, ..self.shape };
+        let op = Pool { shape, images: [images * v.size, channels], pass: self.pass };
+        v.unfolded(&Tensor::apply(op, &operands.iter().collect::<Vec<_>>(), v.at), images)
     }
 
     fn attributes(&self, key: &mut Key) {

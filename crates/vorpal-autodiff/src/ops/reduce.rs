@@ -7,7 +7,7 @@ use vorpal_tensor::{At, DType, Result, Shape};
 use super::pointwise::{ADD, MAXIMUM, MINIMUM, MUL};
 use super::{Axes, axis_of};
 use crate::compile::ir::{Builder, NodeId};
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Columns that one launch reduces at most. Longer reductions take several launches, so that no invocation
 /// goes through more than a software adapter allows and a GPU has enough rows to work on.
@@ -50,6 +50,11 @@ impl Op for Reduce {
             (0..shape.rank()).filter(|&k| self.axes[k]).map(|k| k as isize).collect();
         let share = v.grad / ties.sum_keepdim(&axes[..]);
         vec![Some(ties * share)]
+    }
+
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        let axes = std::iter::once(false).chain(self.axes.iter().copied()).collect();
+        v.apply(Reduce { kind: self.kind, axes })
     }
 
     fn attributes(&self, key: &mut Key) {

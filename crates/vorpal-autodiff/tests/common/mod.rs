@@ -46,10 +46,12 @@ impl Random {
 }
 
 /// The weighted sum of all elements, so that every one has a derivative of its own.
-fn weigh(x: &Tensor) -> Tensor {
+pub fn weigh(x: &Tensor) -> Tensor {
     let n: usize = x.shape().iter().product();
-    let weights: Vec<f64> = (0..n).map(|k| 0.3 + ((k * 7 + 3) % 11) as f64 / 7.0).collect();
-    (x * Tensor::from_slice(&weights, x.shape(), &Device::cpu())).sum_all()
+    // Numbers that f32 holds, for devices without f64.
+    let weights: Vec<f32> = (0..n).map(|k| 0.3 + ((k * 7 + 3) % 11) as f32 / 7.0).collect();
+    let device = x.device().unwrap_or_else(|e| panic!("{e}"));
+    (x * Tensor::from_slice(&weights, x.shape(), &device).cast(x.dtype())).sum_all()
 }
 
 fn value(f: &dyn Fn(&Vec<Tensor>) -> Tensor, x: &[Tensor]) -> f64 {

@@ -1,10 +1,10 @@
 //! What every op owes, checked in one way: values on all devices and in all dtypes against a plain f64 reference,
-//! derivatives against central differences.
+//! derivatives against central differences, forward mode against reverse mode, batches against loops.
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use vorpal_autodiff::{DType, Device, Tensor};
+use vorpal_autodiff::{DType, Device, Tensor, grad, jvp, vjp, vmap};
 
-use crate::common::{Random, check_derivatives, check_first_derivative, devices};
+use crate::common::{Random, check_derivatives, check_first_derivative, devices, weigh};
 
 /// Random cases of each op on the native CPU, in f32; on an adapter and in other dtypes it is a fifth of them.
 pub const CASES: u32 = 50;
@@ -138,6 +138,8 @@ pub struct Sample {
     pub inputs: Vec<Array>,
     pub run: Run,
     pub reference: Reference,
+    /// Operands that the checks of batches leave as drawn, as others would not fit.
+    pub steady: Vec<usize>,
 }
 
 impl Sample {
@@ -146,7 +148,28 @@ impl Sample {
         run: impl Fn(&[Tensor]) -> Tensor + 'static,
         reference: impl Fn(&[Array]) -> Array + 'static,
     ) -> Sample {
-        Sample { inputs, run: Box::new(run), reference: Box::new(reference) }
+        Sample { inputs, run: Box::new(run), reference: Box::new(reference), steady: Vec::new() }
+    }
+
+    /// The same, with some operands the same in every example of a batch.
+    pub fn with_steady(self, operands: &[usize]) -> Sample {
+        Sample { steady: operands.to_vec(), ..self }
+    }
+
+    /// The operands that derivatives are taken of.
+    fn values(&self, tensors: &[Tensor]) -> Vec<Tensor> {
+        let places = 0..tensors.len();
+        places.filter(|&k| self.inputs[k].role == Role::Value).map(|k| tensors[k].clone()).collect()
+    }
+
+    /// The op with other values of those operands.
+    fn run_with(&self, tensors: &[Tensor], values: &[Tensor]) -> Tensor {
+        let mut next = values.iter();
+        let pick = |k: usize| if self.inputs[k].role == Role::Value { next.next().cloned() } else { None };
+        let all: Vec<Option<Tensor>> = (0..tensors.len()).map(pick).collect();
+        let all: Vec<Tensor> =
+            all.into_iter().zip(tensors).map(|(value, given)| value.unwrap_or(given.clone())).collect();
+        (self.run)(&all)
     }
 }
 
@@ -340,20 +363,109 @@ fn check_differences(case: &Case) {
         let mut draw = draw(seed, 3, 1);
         let sample = (case.draw)(&mut draw);
         let (tensors, _) = operands(&sample, DType::F64, &Device::cpu(), &mut draw.random);
-        let is_value = |k: usize| sample.inputs[k].role == Role::Value;
-        let values: Vec<Tensor> =
-            (0..tensors.len()).filter(|&k| is_value(k)).map(|k| tensors[k].clone()).collect();
-        let run = |x: &[Tensor]| {
-            let mut given = x.iter();
-            let all: Vec<Tensor> = (0..tensors.len())
-                .map(|k| if is_value(k) { given.next().cloned() } else { None }.unwrap_or(tensors[k].clone()))
-                .collect();
-            (sample.run)(&all)
-        };
+        let values = sample.values(&tensors);
+        let run = |x: &[Tensor]| sample.run_with(&tensors, x);
         if case.second.is_ok() {
             check_derivatives(case.name, &values, run);
         } else {
             check_first_derivative(case.name, &values, run);
+        }
+    }
+}
+
+/// Forward mode against reverse mode: ⟨u, J v⟩ = ⟨Jᵀ u, v⟩.
+fn check_transpose(case: &Case) {
+    if case.first.is_err() {
+        return;
+    }
+    for seed in 0..6 {
+        let mut draw = draw(100 + seed, 4, seed as usize % 2);
+        let sample = (case.draw)(&mut draw);
+        let (tensors, _) = operands(&sample, DType::F64, &Device::cpu(), &mut draw.random);
+        let values = sample.values(&tensors);
+        let mut like = |x: &Tensor| draw.random.tensor(x.shape().dims(), -1.0, 1.0);
+        let v: Vec<Tensor> = values.iter().map(&mut like).collect();
+        let dot = |a: &Tensor, b: &Tensor| numbers(&(a * b).sum_all())[0];
+        let sides = jvp(&values, &v, |x| sample.run_with(&tensors, x)).and_then(|(y, change)| {
+            let u = like(&y);
+            let (_, back) = vjp(&values, |x| sample.run_with(&tensors, x))?;
+            let right = back(&u)?.iter().zip(&v).map(|(g, v)| dot(g, v)).sum::<f64>();
+            Ok((dot(&u, &change), right))
+        });
+        let (left, right) = sides.unwrap_or_else(|e| panic!("{}, jvp: {e}", case.name));
+        let close = (left - right).abs() <= 1e-9 * (1.0 + left.abs());
+        assert!(close, "{}, jvp, seed {seed}: {left} against {right} of vjp", case.name);
+    }
+}
+
+/// Examples in a batch.
+const EXAMPLES: usize = 3;
+
+/// Operand `k` of example `b`: like the first one, but with other numbers.
+fn example(sample: &Sample, k: usize, b: usize) -> Array {
+    let x = &sample.inputs[k];
+    match x.role {
+        _ if sample.steady.contains(&k) => x.clone(),
+        Role::Fixed(_) => {
+            let mut turned = x.clone();
+            turned.data.rotate_left(b.min(x.data.len()));
+            turned
+        }
+        // Close enough to stay in the domain, in order, and positive definite.
+        _ => x.map(|v| v * (1.0 - 0.02 * b as f64)),
+    }
+}
+
+/// A random choice of batched operands against a loop over the examples; for f64 the derivatives, too.
+fn check_batches(case: &Case, dtype: DType, device: &Device, samples: u64) {
+    let tolerance = tolerance(case, dtype);
+    for seed in 0..samples {
+        let mut draw = draw(200 + seed, 4, seed as usize % 2);
+        let sample = (case.draw)(&mut draw);
+        let random = &mut draw.random;
+        let n = sample.inputs.len();
+        if n == 0 {
+            return;
+        }
+        let mut batched: Vec<bool> = (0..n).map(|_| random.below(2) == 0).collect();
+        batched[random.below(n)] = true;
+        let mut each: Vec<Vec<Tensor>> = vec![Vec::new(); EXAMPLES];
+        for (b, list) in each.iter_mut().enumerate() {
+            for k in 0..n {
+                let own = if let Role::Fixed(own) = sample.inputs[k].role { own } else { dtype };
+                let array = example(&sample, k, if batched[k] { b } else { 0 }).map(|v| rounded(v, own));
+                list.push(tensor(&array, own, device, random.below(4)));
+            }
+        }
+        let (mut all, mut axes) = (Vec::new(), Vec::new());
+        for k in 0..n {
+            let axis = random.below(sample.inputs[k].shape.len() + 1) as isize;
+            let parts: Vec<&Tensor> = each.iter().map(|list| &list[k]).collect();
+            all.push(if batched[k] { Tensor::stack(&parts, axis) } else { parts[0].clone() });
+            axes.push(batched[k].then_some(axis));
+        }
+        let what = format!("{} in {dtype} on {}, vmap {axes:?}, seed {seed}", case.name, device.name());
+        let compare = |found: &Tensor, expected: &[Tensor], what: &str| {
+            let mut array = Array { shape: vec![EXAMPLES], data: Vec::new(), role: Role::Constant };
+            array.shape.extend(expected[0].shape().iter());
+            array.data = expected.iter().flat_map(|x| numbers(x)).collect();
+            if let Some(message) = difference(found, &array, tolerance) {
+                panic!("{what}: {message}");
+            }
+        };
+        let found = vmap(&all, &axes[..], |x| (sample.run)(x)).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let expected: Vec<Tensor> = each.iter().map(|list| (sample.run)(list)).collect();
+        compare(&found, &expected, &what);
+        if dtype == DType::F64 && case.first.is_ok() {
+            let gradient = |x: &[Tensor]| grad(&sample.values(x), |v| weigh(&sample.run_with(x, v)));
+            let found =
+                vmap(&all, &axes[..], |x| gradient(x)).unwrap_or_else(|e| panic!("{what}, grad: {e}"));
+            let expected: Vec<Vec<Tensor>> =
+                each.iter().map(|x| gradient(x).unwrap_or_else(|e| panic!("{what}: {e}"))).collect();
+            for (k, found) in found.iter().enumerate() {
+                let expected: Vec<Tensor> = expected.iter().map(|list| list[k].clone()).collect();
+                compare(found, &expected, &format!("{what}, derivative {k}"));
+            }
         }
     }
 }
@@ -366,8 +478,12 @@ pub fn check(cases: &[Case]) {
             for &dtype in case.dtypes.iter().filter(|&&d| device.supports(d)) {
                 let main = device.is_cpu() && matches!(dtype, DType::F32 | DType::F64);
                 check_values(case, dtype, &device, if main { CASES } else { CASES / 5 });
+                if case.vmap.is_ok() && WIDE.contains(&dtype) {
+                    check_batches(case, dtype, &device, if main { 6 } else { 2 });
+                }
             }
         }
         check_differences(case);
+        check_transpose(case);
     }
 }

@@ -12,7 +12,7 @@ use vorpal_kernels::{ResultType, ScalarFn};
 use vorpal_tensor::{At, DType, Error, Result};
 
 use crate::compile::ir::{Builder, NodeId};
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 pub use float::*;
 pub use logic::*;
@@ -101,6 +101,10 @@ impl Op for Pointwise {
 
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         (self.0.vjp)(v)
+    }
+
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Pointwise(self.0))
     }
 
     fn attributes(&self, _: &mut Key) {}
@@ -256,6 +260,9 @@ impl Op for Cast {
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         let from = v.inputs[0].dtype();
         vec![(from.is_float() && self.dtype.is_float()).then(|| v.grad.cast(from))]
+    }
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(Cast { dtype: self.dtype })
     }
     fn attributes(&self, _: &mut Key) {}
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {

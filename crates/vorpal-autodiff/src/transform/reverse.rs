@@ -1,23 +1,13 @@
 //! Reverse-mode differentiation, from graph to graph.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use vorpal_tensor::{At, Error, Result};
 
+use super::{Trace, dependent};
 use crate::graph::Node;
-use crate::ops::{Variable, shape_error};
+use crate::ops::shape_error;
 use crate::{Spec, Tensor, Tree, Vjp};
-
-/// A differentiation that is open until dropped.
-struct Trace(Arc<AtomicBool>);
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-}
 
 /// The derivative of a scalar function at `at`, with the structure of `at`.
 ///
@@ -47,9 +37,17 @@ pub fn grad<T: Tree, R: Into<Tensor>>(at: &T, f: impl FnOnce(&T) -> R) -> Result
 /// An error that the function's result carries; [`Error::Shape`] when the result is not one float.
 #[track_caller]
 pub fn value_and_grad<T: Tree, R: Into<Tensor>>(at: &T, f: impl FnOnce(&T) -> R) -> Result<(Tensor, T)> {
-    let place = At::caller();
-    let trace = Trace(Arc::new(AtomicBool::new(true)));
-    let variables = at.map(&mut |t| t.variable(Variable, trace.0.clone()));
+    value_and_grad_from(At::caller(), at, f)
+}
+
+/// As [`value_and_grad`], called at `place`.
+pub(super) fn value_and_grad_from<T: Tree, R: Into<Tensor>>(
+    place: At,
+    at: &T,
+    f: impl FnOnce(&T) -> R,
+) -> Result<(Tensor, T)> {
+    let trace = Trace::open();
+    let variables = trace.variables(at);
     let value: Tensor = f(&variables).into();
     let node = value.ready()?;
     if node.spec.shape.numel() != 1 || !node.spec.dtype.is_float() {
@@ -71,8 +69,8 @@ pub fn vjp<T: Tree, R: Into<Tensor>>(
     f: impl FnOnce(&T) -> R,
 ) -> Result<(Tensor, impl Fn(&Tensor) -> Result<T>)> {
     let place = At::caller();
-    let trace = Trace(Arc::new(AtomicBool::new(true)));
-    let variables = at.map(&mut |t| t.variable(Variable, trace.0.clone()));
+    let trace = Trace::open();
+    let variables = trace.variables(at);
     let value: Tensor = f(&variables).into();
     value.check()?;
     let output = value.clone();
@@ -98,7 +96,7 @@ fn pull_back<T: Tree>(value: &Tensor, cotangent: Tensor, variables: &T) -> Resul
         }
         v.clone()
     });
-    let mut grads = backward(value, cotangent, &wanted)?;
+    let mut grads = backward(vec![(value.clone(), cotangent)], &wanted)?;
     let mut failed = None;
     let out = variables.map(&mut |v| match v.ready() {
         Ok(node) => grads.remove(&node.id).unwrap_or_else(|| v.full_like(0.0)),
@@ -110,12 +108,32 @@ fn pull_back<T: Tree>(value: &Tensor, cotangent: Tensor, variables: &T) -> Resul
     failed.map_or(Ok(out), Err)
 }
 
-/// Walks from the value to the variables and collects their cotangents.
-fn backward(value: &Tensor, cotangent: Tensor, wanted: &HashSet<u64>) -> Result<HashMap<u64, Tensor>> {
-    let root = value.ready()?;
-    let order = dependent(root, wanted);
-    let mut grads: HashMap<u64, Tensor> = HashMap::from([(root.id, cotangent)]);
+/// Cotangents of the operands of a node, by its rule.
+pub(super) fn cotangents(
+    node: &Node,
+    inputs: &[Tensor],
+    output: &Tensor,
+    grad: &Tensor,
+) -> Result<Vec<Option<Tensor>>> {
+    let found = node.op.vjp(&Vjp { inputs, output, grad });
+    if found.len() != inputs.len() {
+        let (op, given, operands) = (node.op.name(), found.len(), inputs.len());
+        return Err(Error::internal("vjp", format!("{op} gave {given} cotangents for {operands} operands")));
+    }
+    Ok(found)
+}
+
+/// Walks from values with their cotangents to the variables and collects the cotangents of those.
+pub(super) fn backward(values: Vec<(Tensor, Tensor)>, wanted: &HashSet<u64>) -> Result<HashMap<u64, Tensor>> {
+    let (mut roots, mut grads) = (Vec::new(), HashMap::new());
+    for (value, cotangent) in values {
+        let root = value.ready()?;
+        add(&mut grads, root.id, cotangent);
+        roots.push(root.clone());
+    }
+    let order = dependent(&roots, wanted);
     let depends: HashSet<u64> = order.iter().map(|n| n.id).collect();
+    grads.retain(|id, _| depends.contains(id));
     for node in order.iter().rev() {
         if wanted.contains(&node.id) {
             continue;
@@ -123,17 +141,7 @@ fn backward(value: &Tensor, cotangent: Tensor, wanted: &HashSet<u64>) -> Result<
         let Some(grad) = grads.remove(&node.id) else { continue };
         let inputs: Vec<Tensor> = node.inputs().into_iter().map(|n| Tensor(Ok(n))).collect();
         let output = Tensor(Ok(node.clone()));
-        let cotangents = node.op.vjp(&Vjp { inputs: &inputs, output: &output, grad: &grad });
-        if cotangents.len() != inputs.len() {
-            let message = format!(
-                "{} gave {} cotangents for {} operands",
-                node.op.name(),
-                cotangents.len(),
-                inputs.len()
-            );
-            return Err(Error::internal("vjp", message));
-        }
-        for (input, cotangent) in inputs.iter().zip(cotangents) {
+        for (input, cotangent) in inputs.iter().zip(cotangents(node, &inputs, &output, &grad)?) {
             let (Ok(target), Some(cotangent)) = (input.ready(), cotangent) else { continue };
             if !depends.contains(&target.id) {
                 continue;
@@ -144,37 +152,16 @@ fn backward(value: &Tensor, cotangent: Tensor, wanted: &HashSet<u64>) -> Result<
                 let message = format!("{} gave a cotangent {found} for {expected}", node.op.name());
                 return Err(Error::internal("vjp", message));
             }
-            let sum = match grads.remove(&target.id) {
-                Some(have) => have + cotangent,
-                None => cotangent,
-            };
-            grads.insert(target.id, sum);
+            add(&mut grads, target.id, cotangent);
         }
     }
     Ok(grads)
 }
 
-/// Nodes between the variables and the root, in topological order.
-fn dependent(root: &Arc<Node>, wanted: &HashSet<u64>) -> Vec<Arc<Node>> {
-    let oldest = wanted.iter().copied().min().unwrap_or(u64::MAX);
-    let (mut seen, mut order, mut pending) = (HashSet::new(), Vec::new(), vec![root.clone()]);
-    while let Some(node) = pending.pop() {
-        if node.id >= oldest && seen.insert(node.id) {
-            if !wanted.contains(&node.id) {
-                node.each_input(|input| pending.push(input.clone()));
-            }
-            order.push(node);
-        }
-    }
-    order.sort_unstable_by_key(|n| n.id);
-    let mut depends = HashSet::new();
-    order.retain(|node| {
-        let mut reaches = wanted.contains(&node.id);
-        node.each_input(|input| reaches |= depends.contains(&input.id));
-        if reaches {
-            depends.insert(node.id);
-        }
-        reaches
-    });
-    order
+fn add(grads: &mut HashMap<u64, Tensor>, id: u64, cotangent: Tensor) {
+    let sum = match grads.remove(&id) {
+        Some(have) => have + cotangent,
+        None => cotangent,
+    };
+    grads.insert(id, sum);
 }

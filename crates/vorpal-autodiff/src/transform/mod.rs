@@ -1,0 +1,74 @@
+//! Transforms: from graph to graph, by the rules that ops bring along. They know no op by name, and they compose.
+
+mod batch;
+mod forward;
+mod jacobian;
+mod reverse;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::graph::Node;
+use crate::ops::Variable;
+use crate::{Tensor, Tree};
+
+pub use batch::{BatchAxes, vmap};
+pub use forward::{jvp, linearize};
+pub use jacobian::{hessian, hvp, jacfwd, jacrev};
+pub use reverse::{grad, value_and_grad, vjp};
+
+/// A differentiation that is open until dropped.
+struct Trace(Arc<AtomicBool>);
+
+impl Trace {
+    fn open() -> Trace {
+        Trace(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// The same structure with variables in place of its tensors.
+    fn variables<T: Tree>(&self, at: &T) -> T {
+        at.map(&mut |t| t.variable(Variable, self.0.clone()))
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The tensors of a structure in order.
+fn leaves<T: Tree>(tree: &T) -> Vec<Tensor> {
+    let mut out = Vec::new();
+    let _ = tree.map(&mut |t| {
+        out.push(t.clone());
+        t.clone()
+    });
+    out
+}
+
+/// Nodes between some starting nodes and the roots, in topological order.
+fn dependent(roots: &[Arc<Node>], starts: &HashSet<u64>) -> Vec<Arc<Node>> {
+    let oldest = starts.iter().copied().min().unwrap_or(u64::MAX);
+    let (mut seen, mut order, mut pending) = (HashSet::new(), Vec::new(), roots.to_vec());
+    while let Some(node) = pending.pop() {
+        if node.id >= oldest && seen.insert(node.id) {
+            if !starts.contains(&node.id) {
+                node.each_input(|input| pending.push(input.clone()));
+            }
+            order.push(node);
+        }
+    }
+    order.sort_unstable_by_key(|n| n.id);
+    let mut depends = HashSet::new();
+    order.retain(|node| {
+        let mut reaches = starts.contains(&node.id);
+        node.each_input(|input| reaches |= depends.contains(&input.id));
+        if reaches {
+            depends.insert(node.id);
+        }
+        reaches
+    });
+    order
+}
