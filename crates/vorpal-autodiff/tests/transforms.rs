@@ -1,6 +1,6 @@
 //! Forward mode, batching, whole Jacobians, and compositions of transforms.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod common;
 

@@ -39,12 +39,15 @@ pub use vorpal_tensor as tensor;
 pub use vorpal_zoo as zoo;
 
 pub use vorpal_autodiff::{
-    DType, Device, DeviceInfo, DeviceKind, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp,
+    BatchAxes, DType, Device, DeviceInfo, DeviceKind, Error, Result, Shape, Tensor, eval, grad, hessian, hvp,
+    jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
 };
 
 /// What most programs need.
 pub mod prelude {
-    pub use vorpal_autodiff::{DType, Device, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp};
+    pub use vorpal_autodiff::{
+        DType, Device, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp, vmap,
+    };
     pub use vorpal_nn::{
         Adam, AttentionOptions, BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Embedding, LayerNorm, Linear,
         Module, MultiHeadAttention, Optimizer, Pool2dOptions, Role, Sgd, State, Training, clip_grad_norm,

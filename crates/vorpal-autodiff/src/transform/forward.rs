@@ -56,10 +56,10 @@ pub fn jvp<T: Tree, R: IntoTree>(
 /// # Errors
 /// An error that the function's result carries.
 #[track_caller]
-pub fn linearize<T: Tree, R: IntoTree>(
+pub fn linearize<T: Tree, U: Tree, R: IntoTree<Tree = U>>(
     at: &T,
     f: impl FnOnce(&T) -> R,
-) -> Result<(R::Tree, impl Fn(&T) -> Result<R::Tree>)> {
+) -> Result<(U, impl Fn(&T) -> Result<U>)> {
     let place = At::caller();
     let linear = Linear::new(at, f)?;
     let value = linear.value.map(&mut |t| t.clone());
