@@ -416,56 +416,62 @@ fn example(sample: &Sample, k: usize, b: usize) -> Array {
     }
 }
 
+/// The operands of every example, the same with those of a random choice joined, and along which axis each is.
+type Batch = (Vec<Vec<Tensor>>, Vec<Tensor>, Vec<Option<isize>>);
+
+fn batch(sample: &Sample, dtype: DType, device: &Device, random: &mut Random) -> Batch {
+    let n = sample.inputs.len();
+    let always = random.below(n);
+    let mut each: Vec<Vec<Tensor>> = vec![Vec::new(); EXAMPLES];
+    let (mut all, mut axes) = (Vec::new(), Vec::new());
+    for (k, input) in sample.inputs.iter().enumerate() {
+        let batched = k == always || random.below(2) == 0;
+        let axis = random.below(input.shape.len() + 1) as isize;
+        let own = if let Role::Fixed(own) = input.role { own } else { dtype };
+        for (b, list) in each.iter_mut().enumerate() {
+            let array = example(sample, k, if batched { b } else { 0 }).map(|v| rounded(v, own));
+            list.push(tensor(&array, own, device, random.below(4)));
+        }
+        let parts: Vec<&Tensor> = each.iter().map(|list| &list[k]).collect();
+        all.push(if batched { Tensor::stack(&parts, axis) } else { parts[0].clone() });
+        axes.push(batched.then_some(axis));
+    }
+    (each, all, axes)
+}
+
+/// Fails unless a batched result is that of every example.
+fn compare_batch(found: &Tensor, expected: &[Tensor], tolerance: f64, what: &str) {
+    let shape = std::iter::once(EXAMPLES).chain(expected[0].shape().iter().copied()).collect();
+    let data = expected.iter().flat_map(numbers).collect();
+    if let Some(message) = difference(found, &Array { shape, data, role: Role::Constant }, tolerance) {
+        panic!("{what}: {message}");
+    }
+}
+
 /// A random choice of batched operands against a loop over the examples; for f64 the derivatives, too.
 fn check_batches(case: &Case, dtype: DType, device: &Device, samples: u64) {
     let tolerance = tolerance(case, dtype);
     for seed in 0..samples {
         let mut draw = draw(200 + seed, 4, seed as usize % 2);
         let sample = (case.draw)(&mut draw);
-        let random = &mut draw.random;
-        let n = sample.inputs.len();
-        if n == 0 {
+        if sample.inputs.is_empty() {
             return;
         }
-        let mut batched: Vec<bool> = (0..n).map(|_| random.below(2) == 0).collect();
-        batched[random.below(n)] = true;
-        let mut each: Vec<Vec<Tensor>> = vec![Vec::new(); EXAMPLES];
-        for (b, list) in each.iter_mut().enumerate() {
-            for k in 0..n {
-                let own = if let Role::Fixed(own) = sample.inputs[k].role { own } else { dtype };
-                let array = example(&sample, k, if batched[k] { b } else { 0 }).map(|v| rounded(v, own));
-                list.push(tensor(&array, own, device, random.below(4)));
-            }
-        }
-        let (mut all, mut axes) = (Vec::new(), Vec::new());
-        for k in 0..n {
-            let axis = random.below(sample.inputs[k].shape.len() + 1) as isize;
-            let parts: Vec<&Tensor> = each.iter().map(|list| &list[k]).collect();
-            all.push(if batched[k] { Tensor::stack(&parts, axis) } else { parts[0].clone() });
-            axes.push(batched[k].then_some(axis));
-        }
+        let (each, all, axes) = batch(&sample, dtype, device, &mut draw.random);
         let what = format!("{} in {dtype} on {}, vmap {axes:?}, seed {seed}", case.name, device.name());
-        let compare = |found: &Tensor, expected: &[Tensor], what: &str| {
-            let mut array = Array { shape: vec![EXAMPLES], data: Vec::new(), role: Role::Constant };
-            array.shape.extend(expected[0].shape().iter());
-            array.data = expected.iter().flat_map(|x| numbers(x)).collect();
-            if let Some(message) = difference(found, &array, tolerance) {
-                panic!("{what}: {message}");
-            }
-        };
         let found = vmap(&all, &axes[..], |x| (sample.run)(x)).unwrap_or_else(|e| panic!("{what}: {e}"));
         let expected: Vec<Tensor> = each.iter().map(|list| (sample.run)(list)).collect();
-        compare(&found, &expected, &what);
-        if dtype == DType::F64 && case.first.is_ok() {
-            let gradient = |x: &[Tensor]| grad(&sample.values(x), |v| weigh(&sample.run_with(x, v)));
-            let found =
-                vmap(&all, &axes[..], |x| gradient(x)).unwrap_or_else(|e| panic!("{what}, grad: {e}"));
-            let expected: Vec<Vec<Tensor>> =
-                each.iter().map(|x| gradient(x).unwrap_or_else(|e| panic!("{what}: {e}"))).collect();
-            for (k, found) in found.iter().enumerate() {
-                let expected: Vec<Tensor> = expected.iter().map(|list| list[k].clone()).collect();
-                compare(found, &expected, &format!("{what}, derivative {k}"));
-            }
+        compare_batch(&found, &expected, tolerance, &what);
+        if dtype != DType::F64 || case.first.is_err() {
+            continue;
+        }
+        let gradient = |x: &[Tensor]| grad(&sample.values(x), |v| weigh(&sample.run_with(x, v)));
+        let found = vmap(&all, &axes[..], |x| gradient(x)).unwrap_or_else(|e| panic!("{what}, grad: {e}"));
+        let expected: Vec<Vec<Tensor>> =
+            each.iter().map(|x| gradient(x).unwrap_or_else(|e| panic!("{what}: {e}"))).collect();
+        for (k, found) in found.iter().enumerate() {
+            let expected: Vec<Tensor> = expected.iter().map(|list| list[k].clone()).collect();
+            compare_batch(found, &expected, tolerance, &format!("{what}, derivative {k}"));
         }
     }
 }
