@@ -35,6 +35,39 @@ const PLANS_MAX: usize = 256;
 /// An error that one of the tensors carries, [`Error::Device`] for tensors of two devices,
 /// [`Error::OutOfMemory`] before anything runs, or what went wrong on the device.
 pub fn eval<T: Tensors + ?Sized>(what: &T) -> Result<()> {
+    let roots = unevaluated(what)?;
+    let mut by_device: Vec<(Device, Vec<Arc<Node>>)> = Vec::new();
+    for root in roots {
+        match by_device.iter_mut().find(|(device, _)| *device == root.device) {
+            Some((_, list)) => list.push(root),
+            None => by_device.push((root.device.clone(), vec![root])),
+        }
+    }
+    by_device.into_iter().try_for_each(|(device, roots)| Job::collect(&roots).run(&device, &roots))
+}
+
+/// The plan that [`eval`] would make of `what` for a kind of device, without running it: which kernels, in which order,
+/// with which shaders, over how much memory. Printed, it is a line a launch.
+///
+/// ```
+/// # use vorpal_autodiff::{Device, Tensor, plan, compile::ir::Target};
+/// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], [1, 3], &Device::cpu());
+/// let softmax = plan(&x.softmax(-1), Target::Card)?;
+/// assert_eq!(softmax.launches.len(), 1);
+/// println!("{softmax}");
+/// # Ok::<(), vorpal_autodiff::Error>(())
+/// ```
+///
+/// # Errors
+/// An error that one of the tensors carries.
+pub fn plan<T: Tensors + ?Sized>(what: &T, target: Target) -> Result<Plan> {
+    let roots = unevaluated(what)?;
+    let job = Job::collect(&roots);
+    job.compile(&job.positions(&roots), target)
+}
+
+/// The nodes of `what` that have no value yet, each once.
+fn unevaluated<T: Tensors + ?Sized>(what: &T) -> Result<Vec<Arc<Node>>> {
     let mut roots: Vec<Arc<Node>> = Vec::new();
     let mut failed = None;
     what.visit(&mut |tensor| match tensor.ready() {
@@ -47,17 +80,16 @@ pub fn eval<T: Tensors + ?Sized>(what: &T) -> Result<()> {
             failed.get_or_insert(error);
         }
     });
-    if let Some(error) = failed {
-        return Err(error);
+    failed.map_or(Ok(roots), Err)
+}
+
+/// What kernels are chosen for on a device.
+fn target(device: &Device) -> Target {
+    match device.info().kind {
+        DeviceKind::NativeCpu => Target::Native,
+        DeviceKind::Software => Target::Software,
+        _ => Target::Card,
     }
-    let mut by_device: Vec<(Device, Vec<Arc<Node>>)> = Vec::new();
-    for root in roots {
-        match by_device.iter_mut().find(|(device, _)| *device == root.device) {
-            Some((_, list)) => list.push(root),
-            None => by_device.push((root.device.clone(), vec![root])),
-        }
-    }
-    by_device.into_iter().try_for_each(|(device, roots)| Job::collect(&roots).run(&device, &roots))
 }
 
 /// What one evaluation needs to know of the graph.
@@ -175,13 +207,15 @@ impl Job {
         key
     }
 
-    fn compile(&self, roots: &[usize]) -> Result<Plan> {
+    /// Where nodes stand in the order.
+    fn positions(&self, nodes: &[Arc<Node>]) -> Vec<usize> {
+        let place = |r: &Arc<Node>| self.order.iter().position(|n| Arc::ptr_eq(n, r)).unwrap_or(usize::MAX);
+        nodes.iter().map(place).collect()
+    }
+
+    fn compile(&self, roots: &[usize], target: Target) -> Result<Plan> {
         let mut builder = Builder::new();
-        builder.target = match self.order.first().map(|n| n.device.info().kind) {
-            Some(DeviceKind::NativeCpu) | None => Target::Native,
-            Some(DeviceKind::Software) => Target::Software,
-            Some(_) => Target::Card,
-        };
+        builder.target = target;
         let (mut ids, mut scalars) = (Vec::with_capacity(self.order.len()), 0);
         let mut declared: Vec<Option<usize>> = vec![None; self.buffers.len()];
         for (k, node) in self.order.iter().enumerate() {
@@ -223,9 +257,9 @@ impl Job {
     }
 
     fn run(self, device: &Device, roots: &[Arc<Node>]) -> Result<()> {
-        let place = |r: &Arc<Node>| self.order.iter().position(|n| Arc::ptr_eq(n, r)).unwrap_or(usize::MAX);
-        let positions: Vec<usize> = roots.iter().map(place).collect();
-        let prepared = prepared(device, self.key(&positions), || self.compile(&positions))?;
+        let positions = self.positions(roots);
+        let make = || self.compile(&positions, target(device));
+        let prepared = prepared(device, self.key(&positions), make)?;
         let plan = &prepared.plan;
         device.check_room(0)?;
         let mut slots = Vec::with_capacity(plan.slots.len());

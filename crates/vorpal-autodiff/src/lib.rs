@@ -9,7 +9,7 @@ pub mod ops;
 mod transform;
 mod tree;
 
-pub use exec::eval;
+pub use exec::{eval, plan};
 pub use graph::Tensor;
 pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};
 pub use ops::Axes;

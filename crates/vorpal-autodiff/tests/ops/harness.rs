@@ -2,8 +2,10 @@
 //! derivatives against central differences, forward mode against reverse mode, batches against loops.
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use vorpal_autodiff::{DType, Device, Tensor, grad, jvp, vjp, vmap};
+use vorpal_autodiff::compile::ir::Target;
+use vorpal_autodiff::{DType, Device, Tensor, grad, jvp, plan, vjp, vmap};
 
+use crate::check_shader::check_shader_once;
 use crate::common::{Random, check_derivatives, check_first_derivative, devices, weigh};
 
 /// Random cases of each op on the native CPU, in f32; on an adapter and in other dtypes it is a fifth of them.
@@ -17,6 +19,9 @@ pub const NUMBERS: &[DType] = &[DType::F64, DType::F32, DType::F16, DType::BF16,
 pub const INTEGERS: &[DType] = &[DType::I64, DType::I32, DType::U32, DType::I8, DType::U8];
 /// Floats that are computed as they are stored.
 pub const WIDE: &[DType] = &[DType::F64, DType::F32];
+
+/// What adapters hold.
+const ADAPTERS: &[DType] = &[DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::Bool];
 
 /// How an operand is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,6 +346,9 @@ fn check_values(case: &Case, dtype: DType, device: &Device, cases: u32) {
         let (tensors, arrays) = operands(&sample, dtype, device, &mut draw.random);
         let expected = (sample.reference)(&arrays);
         let found = (sample.run)(&tensors);
+        if device.is_cpu() && ADAPTERS.contains(&dtype) && seed.is_multiple_of(5) {
+            check_shaders(case, &found);
+        }
         match difference(&found, &expected, tolerance) {
             None => Ok(()),
             Some(message) => {
@@ -351,6 +359,17 @@ fn check_values(case: &Case, dtype: DType, device: &Device, cases: u32) {
     });
     if let Err(error) = outcome {
         panic!("{} in {dtype} on {}: {error}", case.name, device.name());
+    }
+}
+
+/// Every shader of the plans for a graphics card and for a software adapter, for all targets.
+fn check_shaders(case: &Case, what: &Tensor) {
+    for target in [Target::Card, Target::Software] {
+        let plan = plan(what, target).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        for launch in &plan.launches {
+            let shader = launch.kernel.shader().unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            check_shader_once(&shader);
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::expect_used, clippy::panic)]
 
+#[path = "../../../vorpal-kernels/tests/common/shader.rs"]
+mod check_shader;
 #[path = "../common/mod.rs"]
 mod common;
 mod harness;

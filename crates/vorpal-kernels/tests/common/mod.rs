@@ -3,60 +3,12 @@
 
 #![allow(dead_code, clippy::expect_used, clippy::panic)]
 
-use naga::back;
-use naga::valid::{Capabilities, ValidationFlags, Validator};
-use vorpal_kernels::shaders::Shader;
+mod shader;
+
+pub use shader::check_shader;
+
 use vorpal_kernels::{Access, CpuArg, CpuRun, Kernel};
 use vorpal_tensor::{Binding, Device, PARAMS_BYTES, PipelineDesc, Replay, Result, Step};
-
-/// Validates a shader within WebGPU's default limits and translates it for every target.
-pub fn check_shader(shader: &Shader) {
-    let text = &shader.source;
-    let module = naga::front::wgsl::parse_str(text)
-        .unwrap_or_else(|e| panic!("{}\n{}", e.emit_to_string(text), numbered(text)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::default())
-        .validate(&module)
-        .unwrap_or_else(|e| panic!("{}\n{}", e.emit_to_string(text), numbered(text)));
-    let constants = shader.constants.iter().map(|&(k, v)| (k.to_string(), v)).collect();
-    let (module, info) =
-        back::pipeline_constants::process_overrides(&module, &info, None, &constants).expect("overrides");
-    let storage = module
-        .global_variables
-        .iter()
-        .filter(|(_, v)| matches!(v.space, naga::AddressSpace::Storage { .. }))
-        .count();
-    assert!(storage <= 9, "{storage} storage buffers, the fault buffer included");
-    for entry in &module.entry_points {
-        assert!(entry.workgroup_size.iter().product::<u32>() <= 256);
-    }
-    let mut layouter = naga::proc::Layouter::default();
-    layouter.update(module.to_ctx()).expect("sizes");
-    let shared: u32 = module
-        .global_variables
-        .iter()
-        .filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup)
-        .map(|(_, v)| layouter[v.ty].size)
-        .sum();
-    assert!(shared <= 16 << 10, "{shared} bytes of workgroup memory");
-    back::spv::write_vec(&module, &info, &back::spv::Options::default(), None).expect("SPIR-V");
-    back::msl::write_string(
-        &module,
-        &info,
-        &back::msl::Options { fake_missing_bindings: true, ..Default::default() },
-        &back::msl::PipelineOptions::default(),
-    )
-    .expect("MSL");
-    let mut hlsl = String::new();
-    let options = back::hlsl::Options { fake_missing_bindings: true, ..Default::default() };
-    back::hlsl::Writer::new(&mut hlsl, &options, &back::hlsl::PipelineOptions::default())
-        .write(&module, &info, None)
-        .expect("HLSL");
-    back::wgsl::write_string(&module, &info, back::wgsl::WriterFlags::empty()).expect("WGSL");
-}
-
-fn numbered(text: &str) -> String {
-    text.lines().enumerate().map(|(k, l)| format!("{:4} {l}\n", k + 1)).collect()
-}
 
 /// Runs a kernel natively. `buffers` holds the content of every argument, in order; what is written changes.
 pub fn run_native(kernel: &dyn Kernel, buffers: &mut [Vec<u8>], scalars: &[f64]) -> Result<()> {
