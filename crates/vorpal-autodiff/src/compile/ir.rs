@@ -364,7 +364,9 @@ impl Builder {
             && layout.is_contiguous()
             && layout.offset >= 0
         {
-            return (*base, layout.offset as usize);
+            // An empty window may start behind the end.
+            let empty = layout.shape.contains(&0);
+            return (*base, if empty { 0 } else { layout.offset as usize });
         }
         (self.buffer(x), 0)
     }

@@ -7,9 +7,29 @@ mod check_shader;
 #[path = "../common/mod.rs"]
 mod common;
 mod harness;
+mod index;
+mod keyed;
+mod matmul;
 mod reduce;
 
 use harness::check;
+
+#[test]
+fn numbers_from_keys() {
+    check(&keyed::cases());
+}
+
+#[test]
+fn picking_and_adding() {
+    check(&index::cases());
+    index::misfits();
+}
+
+#[test]
+fn products() {
+    check(&matmul::cases());
+    matmul::misfits();
+}
 
 #[test]
 fn reductions() {
