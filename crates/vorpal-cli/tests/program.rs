@@ -1,6 +1,6 @@
 //! The program as its users run it.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -98,6 +98,44 @@ fn digits_train_alike_on_every_device_and_steadily() {
     }
     for curve in &curves {
         assert!(curve.iter().zip(&curves[0]).all(|(a, b)| (a - b).abs() < 1e-3), "{curves:?}");
+    }
+}
+
+/// Kibibytes of memory a process holds.
+#[cfg(target_os = "linux")]
+fn resident_kib(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a running process");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("resident memory");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow() {
+    let folder = Folder::new();
+    for device in devices() {
+        let out = folder.at(device);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vorpal"))
+            .args(["train", "gpt", "--device", device, "--steps", "1010", "--json", "--out", &out])
+            .args(["--save-every", "10000", "--batch", "2"])
+            .args(SMALL_GPT)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("output")));
+        let mut held = Vec::new();
+        for line in lines {
+            let event: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+            if event["event"] == "step" && [50, 1000].iter().any(|step| event["step"] == *step) {
+                held.push(resident_kib(child.id()));
+            }
+        }
+        assert!(child.wait().expect("it ends").success());
+        let [early, late] = held[..] else { panic!("two readings: {held:?}") };
+        assert!(
+            (late / early - 1.0).abs() < 0.05,
+            "{early} KiB after 50 steps, {late} after 1000 on {device}"
+        );
     }
 }
 
