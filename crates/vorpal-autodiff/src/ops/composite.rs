@@ -5,7 +5,7 @@ use vorpal_tensor::{At, DType, Error};
 
 use super::index::checked;
 use super::pointwise::{ADD, MUL};
-use super::{axis_of, shape_error};
+use super::{Axes, axis_of, shape_error};
 use crate::Tensor;
 
 impl Tensor {
@@ -24,11 +24,12 @@ impl Tensor {
         &shifted - shifted.exp().sum_keepdim(axis).log()
     }
 
-    /// log Σ eˣ along an axis, which disappears, without overflow.
+    /// log Σ eˣ over axes, which disappear, without overflow.
     #[track_caller]
-    pub fn logsumexp(&self, axis: isize) -> Tensor {
-        let top = self.max_keepdim(axis).stop_gradient();
-        ((self - &top).exp().sum_keepdim(axis).log() + &top).squeeze(axis)
+    pub fn logsumexp(&self, axes: impl Into<Axes>) -> Tensor {
+        let axes = axes.into();
+        let top = self.max_keepdim(axes.clone()).stop_gradient();
+        (self - &top).exp().sum(axes.clone()).log() + top.sum(axes)
     }
 
     /// Elements of the last axis shifted and scaled to mean 0 and variance 1 (Ba, Kiros, Hinton 2016).

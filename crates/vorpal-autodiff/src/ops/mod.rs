@@ -1,25 +1,38 @@
 //! The ops, one family a file: shape rule, derivative, lowering and `Tensor` methods together.
 
+mod aggregate;
+mod arrange;
 mod attention;
 mod composite;
 mod conv;
+mod create;
+mod distance;
+mod distribution;
+mod einsum;
 mod index;
+mod interpolate;
 mod leaf;
+mod mask;
 mod matmul;
 mod movement;
+mod norm;
 pub mod pointwise;
 mod pool;
 mod random;
 mod reduce;
+mod window;
 
 use smallvec::SmallVec;
 use vorpal_tensor::{At, DType, Error, Result};
 
 use crate::{Misfit, Spec, Tensor};
 
+pub use arrange::PadMode;
 pub use attention::AttentionOptions;
 pub use conv::Conv2dOptions;
+pub use interpolate::Interpolation;
 pub use pool::Pool2dOptions;
+pub use window::Unfold2dOptions;
 
 pub(crate) use leaf::Variable;
 pub(crate) use movement::Copy;

@@ -6,13 +6,53 @@
 mod check_shader;
 #[path = "../common/mod.rs"]
 mod common;
+mod composite;
+mod create;
+mod einsum;
 mod harness;
 mod index;
+mod interpolate;
 mod keyed;
 mod matmul;
+mod movement;
 mod reduce;
+mod window;
 
 use harness::check;
+
+#[test]
+fn composites() {
+    check(&composite::cases());
+    composite::edges();
+    composite::misfits();
+}
+
+#[test]
+fn contractions() {
+    check(&einsum::cases());
+    einsum::misfits();
+}
+
+#[test]
+fn creation() {
+    check(&create::cases());
+    create::ranges();
+    create::misfits();
+    create::numbers_that_are_no_class();
+}
+
+#[test]
+fn interpolations() {
+    check(&interpolate::cases());
+    interpolate::published();
+    interpolate::misfits();
+}
+
+#[test]
+fn movements() {
+    check(&movement::cases());
+    movement::misfits();
+}
 
 #[test]
 fn numbers_from_keys() {
@@ -34,4 +74,12 @@ fn products() {
 #[test]
 fn reductions() {
     check(&reduce::cases());
+    reduce::products_with_zeros();
+    reduce::misfits();
+}
+
+#[test]
+fn windows() {
+    check(&window::cases());
+    window::misfits();
 }
