@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used)]
 
+use vorpal_autodiff::{Tensors, grad, jvp, vmap};
 use vorpal_nn::{
     BatchNorm2d, DType, Device, Dropout, Embedding, Error, LayerNorm, Linear, Module, Role, State, Tensor,
     from_safetensors, load, save, to_safetensors,
@@ -25,6 +26,27 @@ fn block(device: &Device) -> Block {
         seen: State::new(Tensor::zeros([1], DType::F32, device)),
         label: "a block".into(),
     }
+}
+
+#[test]
+fn transforms_take_modules() {
+    let device = Device::cpu();
+    let net = vec![Linear::new(3, 4, &device), Linear::without_bias(4, 1, &device)];
+    let loss = |net: &Vec<Linear>, x: &Tensor| net[1].forward(&net[0].forward(x).tanh()).square().sum_all();
+    let xs = Tensor::rand([5, 3], DType::F32, &device);
+    let each = vmap(&xs, 0, |x| grad(&net, |net| loss(net, x))).expect("gradients of every example");
+    let whole = grad(&net, |net| loss(net, &xs)).expect("a gradient");
+    assert_eq!(each[0].weight.shape().dims(), &[5, 4, 3]);
+    let (each, whole) = (each[0].weight.sum(0), &whole[0].weight);
+    let apart = (each - whole).abs().max([0, 1]).item::<f32>().expect("a number");
+    assert!(apart < 1e-5, "{apart}");
+    // Along the gradient a function grows by the square of its length.
+    let slope = grad(&net, |net| loss(net, &xs)).expect("a gradient");
+    let (_, growth) = jvp(&net, &slope, |net| loss(net, &xs)).expect("a directional derivative");
+    let mut length = 0.0;
+    slope.visit(&mut |g| length += g.square().sum_all().item::<f32>().expect("a number"));
+    let growth = growth.item::<f32>().expect("a number");
+    assert!((growth - length).abs() < 1e-4 * length, "{growth} {length}");
 }
 
 #[test]
@@ -111,7 +133,7 @@ fn an_embedding_trains_only_what_it_picks() {
     let device = Device::cpu();
     let table = Embedding::new(4, 2, &device);
     let numbers = Tensor::from_slice(&[2i32, 0, 2], [3], &device);
-    let grads = vorpal_nn::grad(&table, |t| t.forward(&numbers).sum_all()).expect("a graph");
+    let grads = grad(&table, |t| t.forward(&numbers).sum_all()).expect("a graph");
     assert_eq!(grads.weight.to_vec::<f32>(), Ok(vec![1.0, 1.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0]));
 }
 

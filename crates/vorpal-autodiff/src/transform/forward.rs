@@ -18,7 +18,8 @@ use crate::tree::IntoTree;
 use crate::{Tensor, Tree};
 
 /// The value of a function at `at`, and its derivative there in the direction `tangents`, both with the structure of
-/// the value: `jax.jvp`, `torch.func.jvp`. Costs a few times the function itself, whatever the number of results.
+/// the value: `jax.jvp`, `torch.func.jvp`. Costs a few times the function itself, whatever the number of results; ops
+/// whose second derivative needs more memory than the first (attention) need that memory here.
 ///
 /// The function returns a tensor, any structure of tensors, or a [`Result`] of one.
 ///
@@ -52,6 +53,16 @@ pub fn jvp<T: Tree, R: IntoTree>(
 
 /// The value of a function at `at`, and the function that takes tangents of `at` to tangents of the value:
 /// `jax.linearize`. The user's function is called once.
+///
+/// ```
+/// # use vorpal_autodiff::{Device, Tensor, linearize};
+/// let x = Tensor::from_slice(&[1.0f32, 2.0], [2], &Device::cpu());
+/// let (y, push) = linearize(&x, |x| (x * x).sum_all())?;
+/// assert_eq!(y.item::<f32>()?, 5.0);
+/// assert_eq!(push(&x)?.item::<f32>()?, 10.0);
+/// assert_eq!(push(&x.flip(0))?.item::<f32>()?, 8.0);
+/// # Ok::<(), vorpal_autodiff::Error>(())
+/// ```
 ///
 /// # Errors
 /// An error that the function's result carries.

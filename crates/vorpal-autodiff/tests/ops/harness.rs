@@ -3,7 +3,7 @@
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use vorpal_autodiff::compile::ir::Target;
-use vorpal_autodiff::{DType, Device, Tensor, grad, jvp, plan, vjp, vmap};
+use vorpal_autodiff::{DType, Device, Tensor, grad, hvp, jvp, plan, vjp, vmap};
 
 use crate::check_shader::check_shader_once;
 use crate::common::{Random, check_derivatives, check_first_derivative, devices, weigh};
@@ -417,6 +417,36 @@ fn check_transpose(case: &Case) {
     }
 }
 
+/// Forward mode over reverse mode against reverse mode twice.
+fn check_products(case: &Case) {
+    if case.first.is_err() || case.second.is_err() {
+        return;
+    }
+    for seed in 0..2 {
+        let mut draw = draw(150 + seed, 3, 1);
+        let sample = (case.draw)(&mut draw);
+        let (tensors, _) = operands(&sample, DType::F64, &Device::cpu(), &mut draw.random);
+        let values = sample.values(&tensors);
+        let v: Vec<Tensor> = values.iter().map(|x| draw.random.tensor(x.shape().dims(), -1.0, 1.0)).collect();
+        let f = |x: &Vec<Tensor>| weigh(&sample.run_with(&tensors, x).sin());
+        let along = |x: &Vec<Tensor>| match grad(x, f) {
+            Err(error) => Tensor::error(error),
+            Ok(g) => {
+                g.iter().zip(&v).map(|(g, v)| (g * v).sum_all()).reduce(|a, b| a + b).expect("an operand")
+            }
+        };
+        let both = hvp(&values, &v, f).and_then(|ahead| Ok((ahead, grad(&values, along)?)));
+        let (ahead, back) = both.unwrap_or_else(|e| panic!("{}, hvp: {e}", case.name));
+        for (k, (ahead, back)) in ahead.iter().zip(&back).enumerate() {
+            let shape = back.shape().to_vec();
+            let expected = Array { shape, data: numbers(back), role: Role::Constant };
+            if let Some(message) = difference(ahead, &expected, 1e-9) {
+                panic!("{}, hvp, seed {seed}, operand {k}: {message}", case.name);
+            }
+        }
+    }
+}
+
 /// Examples in a batch.
 const EXAMPLES: usize = 3;
 
@@ -510,5 +540,6 @@ pub fn check(cases: &[Case]) {
         }
         check_differences(case);
         check_transpose(case);
+        check_products(case);
     }
 }
