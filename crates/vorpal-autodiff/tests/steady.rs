@@ -5,10 +5,42 @@
 mod common;
 
 use common::devices;
-use vorpal_autodiff::{DType, Tensor, eval, value_and_grad};
+use vorpal_autodiff::{DType, Device, Stats, Tensor, eval, grad, jvp, value_and_grad, vmap};
 
 #[test]
 fn a_steady_loop_makes_nothing_new() {
+    // One test, one thread: it counts.
+    a_training_loop();
+    a_loop_of_transforms();
+}
+
+/// Fails unless a step compiled and allocated nothing and submitted once.
+fn steady(change: Stats, device: &Device, step: i32) {
+    let found = (change.pipelines_created, change.plans_compiled, change.buffers_allocated, change.submits);
+    assert_eq!(found, (0, 0, 0, 1), "{device}, step {step}");
+}
+
+fn a_loop_of_transforms() {
+    for device in devices() {
+        let weight = Tensor::rand([32], DType::F32, &device);
+        eval(&weight).expect("room");
+        let mut earlier = device.stats();
+        for step in 0..6 {
+            let data: Vec<f32> = (0..64 * 32).map(|k| ((k + step) % 13) as f32).collect();
+            let xs = Tensor::from_slice(&data, [64, 32], &device);
+            let loss = |w: &Tensor, x: &Tensor| (w * x).softmax(-1).square().sum_all();
+            let each = vmap(&xs, 0, |x| grad(&weight, |w| loss(w, x))).expect("gradients");
+            let (_, change) = jvp(&weight, &weight, |w| loss(w, &xs)).expect("a tangent");
+            eval(&(each, change)).expect("a step");
+            if step >= 2 {
+                steady(device.stats() - earlier, &device, step);
+            }
+            earlier = device.stats();
+        }
+    }
+}
+
+fn a_training_loop() {
     for device in devices() {
         let mut weight = Tensor::rand([64, 32], DType::F32, &device);
         let mut moment = Tensor::zeros([64, 32], DType::F32, &device).contiguous();
@@ -24,17 +56,7 @@ fn a_steady_loop_makes_nothing_new() {
             eval(&(&loss, &weight, &moment)).expect("a step");
             assert!(loss.item::<f32>().expect("a value").is_finite());
             if step >= 2 {
-                let change = device.stats() - earlier;
-                assert_eq!(
-                    (
-                        change.pipelines_created,
-                        change.plans_compiled,
-                        change.buffers_allocated,
-                        change.submits
-                    ),
-                    (0, 0, 0, 1),
-                    "{device}, step {step}"
-                );
+                steady(device.stats() - earlier, &device, step);
             }
             earlier = device.stats();
         }

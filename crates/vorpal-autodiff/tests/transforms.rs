@@ -5,9 +5,10 @@
 mod common;
 
 use common::{Random, devices, weigh};
+use vorpal_autodiff::compile::ir::Target;
 use vorpal_autodiff::ops::{Conv2dOptions, Pool2dOptions};
 use vorpal_autodiff::{
-    DType, Device, Error, Result, Tensor, eval, grad, hessian, hvp, jacfwd, jacrev, jvp, linearize,
+    DType, Device, Error, Result, Tensor, eval, grad, hessian, hvp, jacfwd, jacrev, jvp, linearize, plan,
     value_and_grad, vjp, vmap,
 };
 
@@ -264,6 +265,19 @@ fn gradients_of_every_example_of_an_mlp() {
         let mean = grad(&net, |net| loss(net, &xs, &classes)).expect("a gradient");
         close(&each.0.mean(0), &mean.0, "their mean");
     }
+}
+
+/// Lengths of the gradients of every example, for training with noise: 128 gradients of 100 million bytes in all, of which the
+/// plan keeps none.
+#[test]
+fn lengths_of_gradients_do_not_need_the_gradients() {
+    let device = Device::cpu();
+    let weights = Tensor::zeros([784, 256], DType::F32, &device);
+    let xs = Tensor::rand([128, 784], DType::F32, &device);
+    let each = vmap(&xs, 0, |x| grad(&weights, |w| x.matmul(w).tanh().sum_all())).expect("gradients");
+    let plan = plan(&each.square().sum([1, 2]).sqrt(), Target::Native).expect("a plan");
+    let bytes: usize = plan.slots.iter().sum();
+    assert!(bytes < 2_000_000, "{bytes} bytes\n{plan}");
 }
 
 #[test]

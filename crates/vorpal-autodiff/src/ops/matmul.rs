@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use vorpal_kernels::{MATMUL_K_MAX, MatMul as Product, ReduceKind, Variant};
 use vorpal_tensor::{At, Error, Layout, Result, Shape};
 
-use super::pointwise::ADD;
+use super::pointwise::{ADD, MUL};
 use super::reduce::reduce;
 use super::shape_error;
 use crate::compile::ir::{Builder, NodeId, Target};
@@ -62,6 +62,13 @@ fn product(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
     let (shape_a, shape_b) = (cx.shape(a).clone(), cx.shape(b).clone());
     let rank = shape_a.rank();
     let k = shape_a[rank - 1];
+    if k == 1 {
+        // Columns times rows, as in the gradients of single examples: without sums this fuses with what comes after.
+        let out = shape_a.with_axis(rank - 1, shape_b[rank - 1]);
+        let column = cx.view(a, |l| Some(l.broadcast_to(&out)))?;
+        let row = cx.view(b, |l| Some(l.broadcast_to(&out)))?;
+        return Ok(cx.call(&MUL.f, &[column, row]));
+    }
     if k <= MATMUL_K_MAX {
         return launch(cx, a, b);
     }
