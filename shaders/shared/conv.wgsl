@@ -7,3 +7,8 @@ override GROUPS: u32 = 1u;
 // Per group.
 override CHANNELS: u32 = 1u;
 override FILTERS: u32 = 1u;
+// Whether images, results and windows are one pixel deep, without padding: the depth then costs nothing.
+override FLAT: u32 = 0u;
+
+// Filters (or channels) that an invocation makes.
+const ROWS: u32 = 8u;

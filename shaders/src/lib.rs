@@ -37,16 +37,16 @@ shaders! {
     CONV_BACKWARD_WEIGHT = "shared/window.wgsl" "shared/conv.wgsl" "conv_backward_weight.wgsl";
 
     /// Place of the maximum of every window.
-    POOL_MAX = "shared/window.wgsl" "pool_max.wgsl";
+    POOL_MAX = "shared/window.wgsl" "shared/pool.wgsl" "pool_max.wgsl";
 
     /// Adjoint of picking the maxima of windows.
-    POOL_MAX_BACKWARD = "shared/window.wgsl" "pool_max_backward.wgsl";
+    POOL_MAX_BACKWARD = "shared/window.wgsl" "shared/pool.wgsl" "pool_max_backward.wgsl";
 
     /// Sum of every window.
-    POOL_SUM = "shared/window.wgsl" "pool_sum.wgsl";
+    POOL_SUM = "shared/window.wgsl" "shared/pool.wgsl" "pool_sum.wgsl";
 
     /// Adjoint of the sums of windows.
-    POOL_SUM_BACKWARD = "shared/window.wgsl" "pool_sum_backward.wgsl";
+    POOL_SUM_BACKWARD = "shared/window.wgsl" "shared/pool.wgsl" "pool_sum_backward.wgsl";
 
     /// Picking elements along an axis by number.
     GATHER = "gather.wgsl";

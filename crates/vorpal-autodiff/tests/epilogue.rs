@@ -64,7 +64,7 @@ fn convolutions_go_on() {
             of(&[batch, filters, size, size]),
         ];
         check(&format!("{batch}×{channels}×{size}²"), &inputs, |x| {
-            let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+            let options = Conv2dOptions { padding: [1, 1].into(), ..Conv2dOptions::default() };
             let y = x[0].conv2d(&x[1], Some(&x[2]), options);
             vec![(&y + &x[3]).relu(), y.gt(0.0), y.exp().sum([0, 2, 3])]
         });

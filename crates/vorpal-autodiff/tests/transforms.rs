@@ -80,7 +80,8 @@ fn batches_of_products_convolutions_and_pools() {
         all_choices("matmul", &[x(1, &[3, 2, 4]), x(2, &[3, 4, 5])], |x| x[0].matmul(&x[1]));
         all_choices("batched matmul", &[x(1, &[3, 2, 2, 4]), x(2, &[3, 2, 4, 3])], |x| x[0].matmul(&x[1]));
         for groups in [1, 2] {
-            let o = Conv2dOptions { stride: [2, 1], padding: [1, 0], groups, ..Conv2dOptions::default() };
+            let o =
+                Conv2dOptions { stride: [2, 1], padding: [1, 0].into(), groups, ..Conv2dOptions::default() };
             let inputs = [x(3, &[3, 2, 2 * groups, 4, 3]), x(4, &[3, 4, 2, 2, 3])];
             all_choices("conv2d", &inputs, |x| x[0].conv2d(&x[1], None, o));
         }

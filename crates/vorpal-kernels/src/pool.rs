@@ -5,54 +5,101 @@ use std::ops::AddAssign;
 use vorpal_shaders::{Linker, POOL_MAX, POOL_MAX_BACKWARD, POOL_SUM, POOL_SUM_BACKWARD, Shader};
 use vorpal_tensor::{DType, Element, Result};
 
+use crate::conv::{by, of_window};
 use crate::interp::for_each;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
 /// Elements a window may have: software adapters end longer loops early.
 pub const POOL_WINDOW_MAX: usize = 60_000;
 
-/// Sizes of a pooling of planes. Pairs are (vertical, horizontal).
+/// Sizes of a pooling of planes. Lists are (depth, height, width); planes of fewer axes have depth (and height) 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolShape {
     /// Planes: images times channels.
     pub planes: usize,
     /// Pixels of a plane.
-    pub input: [usize; 2],
-    /// Elements of the window.
-    pub window: [usize; 2],
-    /// Pixels of a result.
-    pub output: [usize; 2],
+    pub input: [usize; 3],
+    /// Elements of the window; of the largest if it is adaptive.
+    pub window: [usize; 3],
+    /// Pixels of a result: as many places of the window as are wanted.
+    pub output: [usize; 3],
     /// Steps of the window.
-    pub stride: [usize; 2],
-    /// Pixels outside on each side.
-    pub padding: [usize; 2],
+    pub stride: [usize; 3],
+    /// Pixels outside in front of each axis. Behind it there are as many as the places of the window reach over.
+    pub padding: [usize; 3],
     /// Distance of the elements of the window.
-    pub dilation: [usize; 2],
+    pub dilation: [usize; 3],
+    /// Whether window i of n along an axis of s pixels reaches from ⌊i s ∕ n⌋ to ⌈(i + 1) s ∕ n⌉, instead of moving by
+    /// steps. Stride and dilation must then be 1 and padding 0, and s n below 2³¹.
+    pub adaptive: bool,
+}
+
+/// The pixels of a window along an axis.
+#[derive(Clone, Copy, Debug)]
+struct Pixels {
+    first: usize,
+    count: usize,
+    step: usize,
+}
+
+impl Pixels {
+    fn iter(self) -> impl Iterator<Item = usize> {
+        (0..self.count).map(move |k| self.first + k * self.step)
+    }
 }
 
 impl PoolShape {
+    /// A pooling into `output` windows that share out all pixels.
+    pub fn adaptive(planes: usize, input: [usize; 3], output: [usize; 3]) -> PoolShape {
+        let mut window = [1; 3];
+        for (axis, largest) in window.iter_mut().enumerate() {
+            let (size, parts) = (input[axis], output[axis].max(1));
+            // The part that starts deepest within a pixel reaches over one more.
+            *largest = if size % parts == 0 { size / parts } else { (size / parts + 2).min(size) };
+        }
+        let (stride, padding, dilation) = ([1; 3], [0; 3], [1; 3]);
+        PoolShape { planes, input, window, output, stride, padding, dilation, adaptive: true }
+    }
+
     /// Elements of all planes.
     pub fn input_len(&self) -> usize {
-        self.planes * self.input[0] * self.input[1]
+        self.planes * self.input.iter().product::<usize>()
     }
     /// Elements of all results.
     pub fn output_len(&self) -> usize {
-        self.planes * self.output[0] * self.output[1]
+        self.planes * self.output.iter().product::<usize>()
+    }
+
+    /// The pixels of window `o` along an axis.
+    fn pixels(&self, axis: usize, o: usize) -> Pixels {
+        let size = self.input[axis];
+        if self.adaptive {
+            let first = o * size / self.output[axis];
+            return Pixels { first, count: ((o + 1) * size).div_ceil(self.output[axis]) - first, step: 1 };
+        }
+        let (start, step) = (o * self.stride[axis], self.dilation[axis]);
+        let before = self.padding[axis].saturating_sub(start).div_ceil(step);
+        let until = (size + self.padding[axis]).saturating_sub(start).div_ceil(step).min(self.window[axis]);
+        let first = (start + before * step).saturating_sub(self.padding[axis]);
+        Pixels { first, count: until.saturating_sub(before), step }
+    }
+
+    /// The pixels of every window along every axis.
+    fn windows(&self) -> [Vec<Pixels>; 3] {
+        [0, 1, 2].map(|axis| (0..self.output[axis]).map(|o| self.pixels(axis, o)).collect())
     }
 
     /// Calls `f(output place, input place)` for every element of every window of a plane that is inside, windows in
     /// order.
-    fn each(&self, mut f: impl FnMut(usize, usize)) {
-        let under = |axis: usize, o: usize, k: usize| {
-            let at = (o * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.padding[axis])?;
-            (at < self.input[axis]).then_some(at)
-        };
-        for oy in 0..self.output[0] {
-            for ox in 0..self.output[1] {
-                for iy in (0..self.window[0]).filter_map(|ky| under(0, oy, ky)) {
-                    for ix in (0..self.window[1]).filter_map(|kx| under(1, ox, kx)) {
-                        f(oy * self.output[1] + ox, iy * self.input[1] + ix);
+    fn each(&self, windows: &[Vec<Pixels>; 3], mut f: impl FnMut(usize, usize)) {
+        let mut o = 0;
+        for z in &windows[0] {
+            for y in &windows[1] {
+                for x in &windows[2] {
+                    for line in z.iter().flat_map(|iz| y.iter().map(move |iy| iz * self.input[1] + iy)) {
+                        x.iter().for_each(|ix| f(o, line * self.input[2] + ix));
                     }
+                    o += 1;
                 }
             }
         }
@@ -104,7 +151,8 @@ impl Pool {
             return Ok(());
         }
         let shape = self.shape;
-        let (input, output) = (shape.input[0] * shape.input[1], shape.output[0] * shape.output[1]);
+        let (input, output): (usize, usize) = (shape.input.iter().product(), shape.output.iter().product());
+        let windows = shape.windows();
         let x = &run.read::<T>(0)?[self.offsets[0]..];
         match self.pass {
             PoolPass::MaxPlace => {
@@ -112,7 +160,7 @@ impl Pool {
                 for_each(tasks, |(out, x): (&mut [u32], &[T])| {
                     out.fill(u32::MAX);
                     let is_nan = |v: T| v.partial_cmp(&v).is_none();
-                    shape.each(|o, i| {
+                    shape.each(&windows, |o, i| {
                         let better = match x.get(out[o] as usize) {
                             None => true,
                             Some(&best) => !is_nan(best) && (x[i] > best || is_nan(x[i])),
@@ -128,7 +176,7 @@ impl Pool {
                 let tasks = run.write::<T>(1)?.chunks_mut(output).zip(x.chunks(input)).collect();
                 for_each(tasks, |(out, x): (&mut [T], &[T])| {
                     out.fill(T::default());
-                    shape.each(|o, i| out[o] += x[i]);
+                    shape.each(&windows, |o, i| out[o] += x[i]);
                     Ok(())
                 })
             }
@@ -137,7 +185,7 @@ impl Pool {
                 out.fill(T::default());
                 let tasks = out.chunks_mut(input).zip(x.chunks(output.max(1))).collect();
                 for_each(tasks, |(out, dy): (&mut [T], &[T])| {
-                    shape.each(|o, i| out[i] += dy[o]);
+                    shape.each(&windows, |o, i| out[i] += dy[o]);
                     Ok(())
                 })
             }
@@ -172,7 +220,8 @@ impl Kernel for Pool {
 
     fn describe(&self) -> String {
         let PoolShape { planes, input, window, .. } = self.shape;
-        format!("{} {planes}×{}×{} window {}×{}", self.name(), input[0], input[1], window[0], window[1])
+        let adaptive = if self.shape.adaptive { "adaptive " } else { "" };
+        format!("{} {planes}×{} {adaptive}window {}", self.name(), by(input), by(window))
     }
 
     fn args(&self) -> Vec<Arg> {
@@ -199,22 +248,13 @@ impl Kernel for Pool {
                 Linker::new(POOL_MAX_BACKWARD).constant("PLACES_OFFSET", self.offsets[1])
             }
         };
-        Ok(linker
+        let linker = linker
             .constant("X_OFFSET", self.offsets[0])
             .constant("PLANES", shape.planes)
-            .constant("HEIGHT", shape.input[0].max(1))
-            .constant("WIDTH", shape.input[1].max(1))
-            .constant("OUT_HEIGHT", shape.output[0].max(1))
-            .constant("OUT_WIDTH", shape.output[1].max(1))
-            .constant("WINDOW_Y", shape.window[0])
-            .constant("WINDOW_X", shape.window[1])
-            .constant("STRIDE_Y", shape.stride[0])
-            .constant("STRIDE_X", shape.stride[1])
-            .constant("PADDING_Y", shape.padding[0])
-            .constant("PADDING_X", shape.padding[1])
-            .constant("DILATION_Y", shape.dilation[0])
-            .constant("DILATION_X", shape.dilation[1])
-            .finish())
+            .constant("ADAPTIVE", usize::from(shape.adaptive));
+        let (input, output) = (shape.input.map(|n| n.max(1)), shape.output.map(|n| n.max(1)));
+        let lists = [input, output, shape.window, shape.stride, shape.padding, shape.dilation];
+        Ok(of_window(linker, lists).finish())
     }
 
     fn groups(&self) -> [u32; 3] {
@@ -226,7 +266,7 @@ impl Kernel for Pool {
     }
 
     fn cost(&self) -> Cost {
-        let looked_at = self.shape.output_len() * self.shape.window[0] * self.shape.window[1];
+        let looked_at = self.shape.output_len() * self.shape.window.iter().product::<usize>();
         let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
         Cost { flops: looked_at as u64, bytes: bytes as u64 }
     }

@@ -15,24 +15,33 @@ fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
             .checked_sub(s.padding[axis])
             .filter(|&i| i < s.input[axis])
     };
+    let (plane, window) = (s.input.iter().product::<usize>(), s.window.iter().product::<usize>());
     for (n, g, o, c) in (0..s.batch).flat_map(|n| {
         (0..s.groups)
             .flat_map(move |g| (0..s.filters).flat_map(move |o| (0..s.channels).map(move |c| (n, g, o, c))))
     }) {
         let (image, filter) = ((n * s.groups + g) * s.channels + c, (g * s.filters + o) * s.channels + c);
         let result = (n * s.groups + g) * s.filters + o;
-        for (oy, ox) in (0..s.output[0]).flat_map(|y| (0..s.output[1]).map(move |x| (y, x))) {
-            for (ky, kx) in (0..s.window[0]).flat_map(|y| (0..s.window[1]).map(move |x| (y, x))) {
-                if let (Some(iy), Some(ix)) = (under(0, oy, ky), under(1, ox, kx)) {
+        for (o, out) in places(s.output).enumerate() {
+            for (k, element) in places(s.window).enumerate() {
+                let at: Option<Vec<usize>> =
+                    (0..3).map(|axis| under(axis, out[axis], element[axis])).collect();
+                if let Some(at) = at {
+                    let pixel = (at[0] * s.input[1] + at[1]) * s.input[2] + at[2];
                     f(
-                        (image * s.input[0] + iy) * s.input[1] + ix,
-                        (filter * s.window[0] + ky) * s.window[1] + kx,
-                        (result * s.output[0] + oy) * s.output[1] + ox,
+                        image * plane + pixel,
+                        filter * window + k,
+                        result * s.output.iter().product::<usize>() + o,
                     );
                 }
             }
         }
     }
+}
+
+/// Coordinates in a box, in order.
+fn places([depth, height, width]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    (0..depth).flat_map(move |z| (0..height).flat_map(move |y| (0..width).map(move |x| [z, y, x])))
 }
 
 /// Runs a kernel natively and on the adapter and gives the f32 results.
@@ -92,16 +101,22 @@ fn out_size(input: usize, window: usize, stride: usize, padding: usize, dilation
     Some((input + 2 * padding).checked_sub(dilation * (window - 1) + 1)? / stride + 1)
 }
 
-/// A random convolution that fits.
+/// A random convolution that fits, over two axes or three.
 fn any_shape(random: &mut Random) -> ConvShape {
     loop {
-        let mut pair = |from: usize, many: usize| [from + random.below(many), from + random.below(many)];
-        let (input, window, stride) = (pair(1, 12), pair(1, 4), pair(1, 3));
-        let (padding, dilation, more) = (pair(0, 3), pair(1, 2), pair(1, 3));
-        let size = |k: usize| out_size(input[k], window[k], stride[k], padding[k], dilation[k]);
-        let (Some(height), Some(width)) = (size(0), size(1)) else { continue };
+        let flat = random.below(2) == 0;
+        let mut three = |from: usize, many: usize, alone: usize| {
+            let depth = from + random.below(many.min(4));
+            [if flat { alone } else { depth }, from + random.below(many), from + random.below(many)]
+        };
+        let (input, window, stride) = (three(1, 12, 1), three(1, 4, 1), three(1, 3, 1));
+        let (padding, dilation, more) = (three(0, 3, 0), three(1, 2, 1), three(1, 3, 1));
+        let sizes = [0, 1, 2].map(|k| out_size(input[k], window[k], stride[k], padding[k], dilation[k]));
+        let [Some(depth), Some(height), Some(width)] = sizes else { continue };
         let (channels, filters) = ([1, 3, 9][random.below(3)], [1, 4, 11][random.below(3)]);
-        let (batch, groups, output) = (more[0], more[1], [height, width]);
+        // As many places as fit, or fewer.
+        let output = [depth, height, (width - random.below(2)).max(1)];
+        let (batch, groups) = (more[1], more[2]);
         return ConvShape {
             batch,
             groups,
@@ -134,17 +149,22 @@ fn empty_single_and_wide_convolutions() {
         groups: 1,
         channels: 1,
         filters: 1,
-        input: [1, 1],
-        window: [1, 1],
-        output: [1, 1],
-        stride: [1, 1],
-        padding: [0, 0],
-        dilation: [1, 1],
+        input: [1; 3],
+        window: [1; 3],
+        output: [1; 3],
+        stride: [1; 3],
+        padding: [0; 3],
+        dilation: [1; 3],
     };
     let empty = ConvShape { batch: 0, ..one };
-    let wide = ConvShape { channels: 20, filters: 17, input: [19, 33], output: [19, 33], batch: 5, ..one };
-    let padded = ConvShape { window: [3, 3], padding: [1, 1], ..wide };
-    for shape in [one, empty, wide, padded] {
+    let wide =
+        ConvShape { channels: 20, filters: 17, input: [1, 19, 33], output: [1, 19, 33], batch: 5, ..one };
+    let padded = ConvShape { window: [1, 3, 3], padding: [0, 1, 1], ..wide };
+    // A filter for each channel.
+    let depthwise = ConvShape { groups: 20, channels: 1, filters: 1, batch: 2, ..padded };
+    let strided = ConvShape { output: [1, 10, 17], stride: [1, 2, 2], filters: 2, ..depthwise };
+    let unseen = ConvShape { channels: 0, ..one };
+    for shape in [one, empty, wide, padded, depthwise, strided, unseen] {
         check(&mut random, &shape);
     }
 }
@@ -157,18 +177,18 @@ fn long_sums_in_parts() {
         groups: 2,
         channels: 3,
         filters: 2,
-        input: [9, 8],
-        window: [5, 4],
-        output: [5, 5],
-        stride: [1, 1],
-        padding: [0, 0],
-        dilation: [1, 1],
+        input: [1, 9, 8],
+        window: [1, 5, 4],
+        output: [1, 5, 5],
+        stride: [1; 3],
+        padding: [0; 3],
+        dilation: [1; 3],
     };
     let (x, w) = (random.units(shape.input_len()), random.units(shape.filters_len()));
     let dy = random.units(shape.output_len());
     for (first, count) in [(0, 13), (13, 40), (25, 3)] {
         let (mut y, mut dx) = (vec![(0.0, 0.0); shape.output_len()], vec![(0.0, 0.0); shape.input_len()]);
-        let window = shape.window[0] * shape.window[1];
+        let window: usize = shape.window.iter().product();
         products(&shape, |i, f, o| {
             let (filter, column) = (f / (3 * window) % 2, f % (3 * window));
             if (first..first + count).contains(&column) {
@@ -188,10 +208,47 @@ fn long_sums_in_parts() {
     assert!(Conv::splits(&ConvShape { batch: 1 << 20, ..shape }, 1) >= (25 << 20) / CONV_TERMS_MAX);
 }
 
+/// All passes of a pooling of planes with values of which some are equal and one is NaN, against what `each` calls
+/// with every window and pixel in it.
+fn check_pooling(random: &mut Random, shape: &PoolShape, each: impl Fn(&mut dyn FnMut(usize, usize))) {
+    let (input, output) = (shape.input_len(), shape.output_len());
+    let mut x = random.units(1 + input);
+    if random.below(3) == 0 {
+        x.iter_mut().for_each(|v| *v = v.round());
+        x[1 + random.below(input)] = f32::NAN;
+    }
+    let dy = random.units(2 + output);
+    let mut places = vec![u32::MAX; output];
+    let (mut sums, mut spread) = (vec![(0.0, 0.0); output], vec![(0.0, 0.0); input]);
+    let (plane, finite) = (shape.input.iter().product::<usize>(), random.units(1 + input));
+    each(&mut |o, i| {
+        add(&mut sums, o, finite[1 + i], 1.0);
+        add(&mut spread, i, dy[2 + o], 1.0);
+        let (best, v) = (x.get(1 + i / plane * plane + places[o] as usize), x[1 + i]);
+        if places[o] == u32::MAX || best.is_some_and(|b| !b.is_nan() && (v > *b || v.is_nan())) {
+            places[o] = (i % plane) as u32;
+        }
+    });
+    let pool = |pass, offsets| Pool::new(*shape, pass, DType::F32, offsets);
+    compare(&pool(PoolPass::Sum, [1, 0]), &[bytes_of(&finite)], &sums, 1);
+    compare(&pool(PoolPass::SumBackward, [2, 0]), &[bytes_of(&dy)], &spread, 1);
+    for (where_, found) in results(&pool(PoolPass::MaxPlace, [1, 0]), &[bytes_of(&x)], output) {
+        let found: Vec<u32> = bytemuck::pod_collect_to_vec(&found);
+        assert_eq!(found, places, "{where_} {shape:?}");
+    }
+    let mut back = vec![(0.0, 0.0); input];
+    let outputs = shape.output.iter().product::<usize>();
+    for (o, &place) in places.iter().enumerate().filter(|(_, p)| **p != u32::MAX) {
+        add(&mut back, o / outputs * plane + place as usize, dy[2 + o], 1.0);
+    }
+    let buffers = [bytes_of(&dy), bytemuck::cast_slice(&places).to_vec()];
+    compare(&pool(PoolPass::MaxBackward, [2, 0]), &buffers, &back, 1);
+}
+
 #[test]
 fn random_poolings() {
     let mut random = Random(44);
-    for round in 0..30 {
+    for _ in 0..30 {
         let conv = any_shape(&mut random);
         let shape = PoolShape {
             planes: conv.batch * conv.groups,
@@ -201,40 +258,34 @@ fn random_poolings() {
             stride: conv.stride,
             padding: conv.padding,
             dilation: conv.dilation,
+            adaptive: false,
         };
-        let (input, output) = (shape.input_len(), shape.output_len());
-        let mut x = random.units(1 + input);
-        if round % 3 == 0 {
-            // Equal values and NaN.
-            x.iter_mut().for_each(|v| *v = v.round());
-            x[1 + random.below(input)] = f32::NAN;
-        }
-        let dy = random.units(2 + output);
         let plain = ConvShape { channels: 1, filters: 1, ..conv };
-        let mut places = vec![u32::MAX; output];
-        let (mut sums, mut spread) = (vec![(0.0, 0.0); output], vec![(0.0, 0.0); input]);
-        let (plane, finite) = (shape.input[0] * shape.input[1], random.units(1 + input));
-        products(&plain, |i, _, o| {
-            add(&mut sums, o, finite[1 + i], 1.0);
-            add(&mut spread, i, dy[2 + o], 1.0);
-            let (best, v) = (x.get(1 + i / plane * plane + places[o] as usize), x[1 + i]);
-            if places[o] == u32::MAX || best.is_some_and(|b| !b.is_nan() && (v > *b || v.is_nan())) {
-                places[o] = (i % plane) as u32;
+        check_pooling(&mut random, &shape, |f| products(&plain, |i, _, o| f(o, i)));
+    }
+}
+
+#[test]
+fn windows_that_share_out_all_pixels() {
+    let mut random = Random(45);
+    for _ in 0..20 {
+        let mut three = |many: usize| [0; 3].map(|_| 1 + random.below(many));
+        let (input, output) = (three(6), three(8));
+        let shape = PoolShape::adaptive(2, input, output);
+        let part = |axis: usize, o: usize| {
+            o * input[axis] / output[axis]..((o + 1) * input[axis]).div_ceil(output[axis])
+        };
+        check_pooling(&mut random, &shape, |f| {
+            for (o, out) in (0..2).flat_map(|_| places(output)).enumerate() {
+                let plane = o / output.iter().product::<usize>() * input[0];
+                for z in part(0, out[0]) {
+                    for y in part(1, out[1]) {
+                        part(2, out[2]).for_each(|x| f(o, ((plane + z) * input[1] + y) * input[2] + x));
+                    }
+                }
             }
         });
-        let pool = |pass, offsets| Pool::new(shape, pass, DType::F32, offsets);
-        compare(&pool(PoolPass::Sum, [1, 0]), &[bytes_of(&finite)], &sums, 1);
-        compare(&pool(PoolPass::SumBackward, [2, 0]), &[bytes_of(&dy)], &spread, 1);
-        for (where_, found) in results(&pool(PoolPass::MaxPlace, [1, 0]), &[bytes_of(&x)], output) {
-            let found: Vec<u32> = bytemuck::pod_collect_to_vec(&found);
-            assert_eq!(found, places, "{where_} {shape:?}");
-        }
-        let mut back = vec![(0.0, 0.0); input];
-        let outputs = shape.output[0] * shape.output[1];
-        for (o, &place) in places.iter().enumerate().filter(|(_, p)| **p != u32::MAX) {
-            add(&mut back, o / outputs * plane + place as usize, dy[2 + o], 1.0);
-        }
-        let buffers = [bytes_of(&dy), bytemuck::cast_slice(&places).to_vec()];
-        compare(&pool(PoolPass::MaxBackward, [2, 0]), &buffers, &back, 1);
+        let largest = |axis: usize| (0..output[axis]).map(|o| part(axis, o).len()).max().unwrap_or(0);
+        assert!((0..3).all(|axis| largest(axis) <= shape.window[axis]), "{shape:?}");
     }
 }

@@ -16,13 +16,17 @@ pub use checkpoint::{
     save_optimizer, to_safetensors, write_whole,
 };
 pub use layers::{
-    BatchNorm2d, Conv2d, Dropout, Embedding, LayerNorm, Linear, MultiHeadAttention, multi_head_attention,
+    BatchNorm2d, Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d,
+    ConvTranspose3d, Dropout, Embedding, LayerNorm, Linear, MultiHeadAttention, multi_head_attention,
 };
 pub use module::{Module, Role, State, Training, join};
 pub use optim::{Adam, Optimizer, OptimizerState, Sgd, clip_grad_norm, global_norm};
 pub use vorpal_autodiff::{
     DType, Device, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad,
-    ops::{AttentionOptions, Conv2dOptions, Pool2dOptions},
+    ops::{
+        AttentionOptions, Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvTranspose1dOptions,
+        ConvTranspose2dOptions, ConvTranspose3dOptions, Padding, Pool1dOptions, Pool2dOptions, Pool3dOptions,
+    },
     value_and_grad,
 };
 pub use vorpal_derive::Module;

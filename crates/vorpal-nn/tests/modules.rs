@@ -4,8 +4,9 @@
 
 use vorpal_autodiff::{Tensors, grad, jvp, vmap};
 use vorpal_nn::{
-    BatchNorm2d, DType, Device, Dropout, Embedding, Error, LayerNorm, Linear, Module, Role, State, Tensor,
-    from_safetensors, load, save, to_safetensors,
+    BatchNorm2d, Conv1d, Conv1dOptions, Conv3d, ConvTranspose2d, ConvTranspose2dOptions, DType, Device,
+    Dropout, Embedding, Error, LayerNorm, Linear, Module, Padding, Role, State, Tensor, from_safetensors,
+    load, save, to_safetensors,
 };
 
 #[derive(Clone, Debug, Module)]
@@ -158,4 +159,36 @@ fn batch_norm_keeps_running_statistics_and_uses_them() {
     let y = norm.forward(&x).to_vec::<f32>().expect("values");
     assert!((f64::from(y[0]) - 0.65 / (1.25f64 + 1e-5).sqrt()).abs() < 1e-5, "{y:?}");
     near(&norm.running_mean, [0.35, 0.7]);
+}
+
+/// Checks the shapes of a weight and a bias, and that they lie in ±1∕√(inputs of a unit).
+fn check_initial(module: &impl Module, shape: &[usize], filters: usize) {
+    let bound = 1.0 / (shape[1..].iter().product::<usize>() as f32).sqrt();
+    module.walk("", &mut |name, _, parameter| {
+        let expected = if name == "weight" { shape } else { &[filters] };
+        assert_eq!(parameter.shape().dims(), expected, "{name}");
+        let values = parameter.to_vec::<f32>().expect("values");
+        let largest = values.iter().fold(0.0, |a: f32, b| a.max(b.abs()));
+        assert!(largest <= bound && largest > 0.5 * bound, "{name}: {largest}, bound {bound}");
+    });
+}
+
+#[test]
+fn convolutions_are_laid_out_and_begin_as_in_pytorch() {
+    let device = Device::cpu();
+    let options = Conv1dOptions { groups: 2, padding: Padding::Causal, ..Conv1dOptions::default() };
+    let conv = Conv1d::with_options(4, 6, [3], options, &device);
+    check_initial(&conv, &[6, 2, 3], 6);
+    let x = Tensor::ones([2, 4, 9], DType::F32, &device);
+    assert_eq!(conv.forward(&x).shape(), [2, 6, 9].into());
+    let conv = Conv3d::new(2, 5, [1, 2, 3], &device).stride([1, 2, 1]).padding(Padding::Same);
+    check_initial(&conv, &[5, 2, 1, 2, 3], 5);
+    let x = Tensor::ones([1, 2, 3, 5, 4], DType::F32, &device);
+    assert_eq!(conv.forward(&x).shape(), [1, 5, 3, 3, 4].into());
+    let options = ConvTranspose2dOptions { groups: 2, ..ConvTranspose2dOptions::default() };
+    let twice = ConvTranspose2d::with_options(4, 6, [3, 3], options, &device);
+    check_initial(&twice, &[4, 3, 3, 3], 6);
+    let x = Tensor::ones([1, 4, 5, 5], DType::F32, &device);
+    let twice = twice.stride([2, 2]).padding([1, 1]).output_padding([1, 1]);
+    assert_eq!(twice.forward(&x).shape(), [1, 6, 10, 10].into());
 }

@@ -49,7 +49,8 @@ pub mod prelude {
         DType, Device, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp, vmap,
     };
     pub use vorpal_nn::{
-        Adam, AttentionOptions, BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Embedding, LayerNorm, Linear,
-        Module, MultiHeadAttention, Optimizer, Pool2dOptions, Role, Sgd, State, Training, clip_grad_norm,
+        Adam, AttentionOptions, BatchNorm2d, Conv1d, Conv2d, Conv2dOptions, ConvTranspose2d, Dropout,
+        Embedding, LayerNorm, Linear, Module, MultiHeadAttention, Optimizer, Pool2dOptions, Role, Sgd, State,
+        Training, clip_grad_norm,
     };
 }

@@ -20,6 +20,7 @@ pub mod pointwise;
 mod pool;
 mod random;
 mod reduce;
+mod sliding;
 mod window;
 
 use smallvec::SmallVec;
@@ -29,9 +30,12 @@ use crate::{Misfit, Spec, Tensor};
 
 pub use arrange::PadMode;
 pub use attention::AttentionOptions;
-pub use conv::Conv2dOptions;
+pub use conv::{
+    Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
+    ConvTranspose3dOptions, ConvTransposeOptions, Padding,
+};
 pub use interpolate::Interpolation;
-pub use pool::Pool2dOptions;
+pub use pool::{Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOptions};
 pub use window::Unfold2dOptions;
 
 pub(crate) use leaf::Variable;

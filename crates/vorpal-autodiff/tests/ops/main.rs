@@ -7,6 +7,7 @@ mod check_shader;
 #[path = "../common/mod.rs"]
 mod common;
 mod composite;
+mod conv;
 mod create;
 mod einsum;
 mod harness;
@@ -15,6 +16,7 @@ mod interpolate;
 mod keyed;
 mod matmul;
 mod movement;
+mod pool;
 mod reduce;
 mod window;
 
@@ -82,4 +84,14 @@ fn reductions() {
 fn windows() {
     check(&window::cases());
     window::misfits();
+}
+
+#[test]
+fn convolutions() {
+    check(&conv::cases());
+}
+
+#[test]
+fn poolings() {
+    check(&pool::cases());
 }

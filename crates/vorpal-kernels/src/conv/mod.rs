@@ -1,4 +1,4 @@
-//! Convolutions in two dimensions and their derivatives, as implicit matrix products.
+//! Convolutions over up to three axes and their derivatives, as implicit matrix products.
 
 mod native;
 
@@ -15,8 +15,12 @@ use crate::{Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
 /// a software adapter allows.
 pub const CONV_TERMS_MAX: usize = 16_384;
 
-/// Sizes of a convolution of images `[batch, groups · channels, h, w]` with filters
-/// `[groups · filters, channels, kh, kw]` to `[batch, groups · filters, oh, ow]`. Pairs are (vertical, horizontal).
+/// Filters or channels that an invocation makes at most.
+const ROWS_MAX: usize = 8;
+
+/// Sizes of a convolution of images `[batch, groups · channels, d, h, w]` with filters
+/// `[groups · filters, channels, kd, kh, kw]` to `[batch, groups · filters, od, oh, ow]`. Lists are (depth, height,
+/// width); images of fewer axes have depth (and height) 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     /// Images.
@@ -28,28 +32,32 @@ pub struct ConvShape {
     /// Filters of a group.
     pub filters: usize,
     /// Pixels of an image.
-    pub input: [usize; 2],
+    pub input: [usize; 3],
     /// Elements of the window.
-    pub window: [usize; 2],
-    /// Pixels of a result.
-    pub output: [usize; 2],
+    pub window: [usize; 3],
+    /// Pixels of a result: as many places of the window as are wanted.
+    pub output: [usize; 3],
     /// Steps of the window.
-    pub stride: [usize; 2],
-    /// Zeros on each side.
-    pub padding: [usize; 2],
+    pub stride: [usize; 3],
+    /// Zeros in front of each axis. Behind it there are as many as the places of the window reach over.
+    pub padding: [usize; 3],
     /// Distance of the elements of the window.
-    pub dilation: [usize; 2],
+    pub dilation: [usize; 3],
 }
 
 impl ConvShape {
     pub(crate) fn window_len(&self) -> usize {
-        self.window[0] * self.window[1]
+        self.window.iter().product()
     }
     pub(crate) fn input_plane(&self) -> usize {
-        self.input[0] * self.input[1]
+        self.input.iter().product()
     }
     pub(crate) fn output_plane(&self) -> usize {
-        self.output[0] * self.output[1]
+        self.output.iter().product()
+    }
+    /// Whether the depth plays no part.
+    fn is_flat(&self) -> bool {
+        [self.input[0], self.window[0], self.output[0]] == [1; 3] && self.padding[0] == 0
     }
     /// Elements of the images.
     pub fn input_len(&self) -> usize {
@@ -131,6 +139,16 @@ impl Conv {
         wanted.max(pixels.div_ceil(CONV_TERMS_MAX))
     }
 
+    /// Filters (for the derivative by the images channels) that an invocation makes: of a tile of eight as many as
+    /// there are, so that convolutions with a filter for each channel waste nothing.
+    fn rows(&self) -> usize {
+        let all = match self.pass {
+            ConvPass::BackwardData => self.shape.channels,
+            ConvPass::Forward | ConvPass::BackwardWeight { .. } => self.shape.filters,
+        };
+        all.div_ceil(all.div_ceil(ROWS_MAX).max(1)).max(1)
+    }
+
     fn operand_lens(&self) -> [usize; 2] {
         let shape = &self.shape;
         match self.pass {
@@ -162,6 +180,25 @@ impl Conv {
     }
 }
 
+/// Sizes as `h×w`, or `d×h×w` where there is a depth.
+pub(crate) fn by([depth, height, width]: [usize; 3]) -> String {
+    if depth == 1 { format!("{height}×{width}") } else { format!("{depth}×{height}×{width}") }
+}
+
+/// Sets the sizes of `shared/window.wgsl`: pixels of images and results, window, steps, padding, dilation.
+pub(crate) fn of_window(linker: Linker, lists: [[usize; 3]; 6]) -> Linker {
+    const NAMES: [[&str; 3]; 6] = [
+        ["DEPTH", "HEIGHT", "WIDTH"],
+        ["OUT_DEPTH", "OUT_HEIGHT", "OUT_WIDTH"],
+        ["WINDOW_Z", "WINDOW_Y", "WINDOW_X"],
+        ["STRIDE_Z", "STRIDE_Y", "STRIDE_X"],
+        ["PADDING_Z", "PADDING_Y", "PADDING_X"],
+        ["DILATION_Z", "DILATION_Y", "DILATION_X"],
+    ];
+    let all = NAMES.iter().flatten().zip(lists.iter().flatten());
+    all.fold(linker, |linker, (name, &size)| linker.constant(name, size))
+}
+
 impl Kernel for Conv {
     fn name(&self) -> &'static str {
         match self.pass {
@@ -174,13 +211,10 @@ impl Kernel for Conv {
     fn describe(&self) -> String {
         let ConvShape { batch, groups, channels, filters, input, window, .. } = self.shape;
         let fused = self.epilogue.program.insts.len() - 1;
+        let (images, windows) = (by(input), by(window));
         format!(
-            "{} {batch}×{groups}×[{channels}→{filters}] {}×{} window {}×{} then {fused} values",
-            self.name(),
-            input[0],
-            input[1],
-            window[0],
-            window[1]
+            "{} {batch}×{groups}×[{channels}→{filters}] {images} window {windows} then {fused} values",
+            self.name()
         )
     }
 
@@ -206,6 +240,7 @@ impl Kernel for Conv {
         };
         let linker = Linker::new(base)
             .replace("finish", &text.finish)
+            .and_then(|linker| linker.define("ROWS", self.rows()))
             .map_err(|message| Error::internal("conv", message))?
             .append(&text.declarations)
             .constant("A_OFFSET", self.offsets[0])
@@ -215,18 +250,9 @@ impl Kernel for Conv {
             .constant("GROUPS", shape.groups.max(1))
             .constant("CHANNELS", shape.channels.max(1))
             .constant("FILTERS", shape.filters.max(1))
-            .constant("HEIGHT", shape.input[0])
-            .constant("WIDTH", shape.input[1])
-            .constant("OUT_HEIGHT", shape.output[0])
-            .constant("OUT_WIDTH", shape.output[1])
-            .constant("WINDOW_Y", shape.window[0])
-            .constant("WINDOW_X", shape.window[1])
-            .constant("STRIDE_Y", shape.stride[0])
-            .constant("STRIDE_X", shape.stride[1])
-            .constant("PADDING_Y", shape.padding[0])
-            .constant("PADDING_X", shape.padding[1])
-            .constant("DILATION_Y", shape.dilation[0])
-            .constant("DILATION_X", shape.dilation[1]);
+            .constant("FLAT", usize::from(shape.is_flat()));
+        let lists = [shape.input, shape.output, shape.window, shape.stride, shape.padding, shape.dilation];
+        let linker = of_window(linker, lists);
         Ok(match self.pass {
             ConvPass::BackwardWeight { splits } => {
                 let pixels = shape.batch * shape.output_plane();
@@ -244,14 +270,14 @@ impl Kernel for Conv {
         let shape = &self.shape;
         let tiles = match self.pass {
             ConvPass::Forward => {
-                (shape.batch * shape.output_plane()).div_ceil(256) * shape.filters.div_ceil(8)
+                (shape.batch * shape.output_plane()).div_ceil(256) * shape.filters.div_ceil(self.rows())
             }
             ConvPass::BackwardData => {
-                (shape.batch * shape.input_plane()).div_ceil(256) * shape.channels.div_ceil(8)
+                (shape.batch * shape.input_plane()).div_ceil(256) * shape.channels.div_ceil(self.rows())
             }
             ConvPass::BackwardWeight { splits } => {
                 let quads = (shape.channels * shape.window_len()).div_ceil(4);
-                (splits * quads).div_ceil(64) * shape.filters.div_ceil(8)
+                (splits * quads).div_ceil(64) * shape.filters.div_ceil(self.rows())
             }
         };
         spread(shape.groups * tiles)

@@ -7,7 +7,9 @@ mod norm;
 use vorpal_autodiff::{Device, Tensor};
 
 pub use self::attention::{MultiHeadAttention, multi_head_attention};
-pub use self::conv::Conv2d;
+pub use self::conv::{
+    Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
+};
 pub use self::norm::{BatchNorm2d, LayerNorm};
 use crate::init::{normal, uniform};
 use crate::{Module, Training};
