@@ -105,31 +105,31 @@ impl Op for Gather {
 
     fn vmap(&self, v: &Vmap<'_>) -> Tensor {
         let Gather { axis, numbers, name } = *self;
-        if numbers == Numbers::Each {
-            return v.apply(Gather { axis: axis + 1, numbers, name });
-        }
-        if !v.batched[1] {
-            let op = Gather { axis: axis + 1, numbers, name };
-            return Tensor::apply(op, &[&v.inputs[0], &v.inputs[1]], v.at);
-        }
-        let (x, lists) = (&v.inputs[0], &v.inputs[1]);
-        let len = lists.shape()[1];
+        let (x, index) = (&v.inputs[0], &v.inputs[1]);
         if v.batched[0] {
-            // A list for each example: a number for each element.
-            let out = x.shape().with_axis(axis + 1, len);
-            let op = Gather { axis: axis + 1, numbers: Numbers::Each, name };
-            return Tensor::apply(op, &[x, &spread(lists, axis, &out)], v.at);
+            let (numbers, index) = match numbers {
+                Numbers::Each => (numbers, v.example(1)),
+                Numbers::List if !v.batched[1] => (numbers, index.clone()),
+                // A list for each example: a number for each element.
+                Numbers::List => {
+                    let out = x.shape().with_axis(axis + 1, index.shape()[1]);
+                    (Numbers::Each, spread(index, axis, &out))
+                }
+            };
+            return Tensor::apply(Gather { axis: axis + 1, numbers, name }, &[x, &index], v.at);
         }
-        // The lists one behind the other.
-        let all = lists.reshape([v.size * len]);
-        let picked = Tensor::apply(Gather { axis, numbers, name }, &[x, &all], v.at);
-        let shape = x.shape();
-        let split: Shape = shape[..axis]
-            .iter()
-            .copied()
-            .chain([v.size, len])
-            .chain(shape[axis + 1..].iter().copied())
-            .collect();
+        // All pick from the same: their numbers one behind the other.
+        let lists = if numbers == Numbers::List { 0 } else { axis };
+        let mut order: Vec<isize> = (1..index.rank() as isize).collect();
+        order.insert(lists, 0);
+        let index = index.permute(&order[..]);
+        let shape = index.shape();
+        let len = shape[lists + 1];
+        let joined = shape.without_axis(lists).with_axis(lists, v.size * len);
+        let picked = Tensor::apply(Gather { axis, numbers, name }, &[x, &index.reshape(joined)], v.at);
+        let shape = picked.shape();
+        let (before, after) = (&shape[..axis], &shape[axis + 1..]);
+        let split: Shape = before.iter().copied().chain([v.size, len]).chain(after.iter().copied()).collect();
         let mut order: Vec<isize> = (0..split.rank() as isize).collect();
         order.remove(axis);
         order.insert(0, axis as isize);

@@ -525,6 +525,53 @@ fn check_batches(case: &Case, dtype: DType, device: &Device, samples: u64) {
     }
 }
 
+/// Batches inside batches: the examples of two batches in another order are the examples of a third.
+fn check_nested(case: &Case) {
+    let dtype = DType::F64;
+    if case.vmap.is_err() || !case.dtypes.contains(&dtype) {
+        return;
+    }
+    let mut draw = draw(300, 3, 1);
+    let sample = (case.draw)(&mut draw);
+    let mut inner = Vec::new();
+    let mut outer = Vec::new();
+    let mut pair = [Vec::new(), Vec::new()];
+    for (k, input) in sample.inputs.iter().enumerate() {
+        // The first operand is in both batches, others in any.
+        let [in_inner, in_outer] = [k == 0 || draw.flip(), k == 0 || draw.flip()];
+        let own = if let Role::Fixed(own) = input.role { own } else { dtype };
+        let make = |b: usize| {
+            let array = example(&sample, k, b % EXAMPLES).map(|v| rounded(v, own));
+            tensor(&array, own, &Device::cpu(), b)
+        };
+        for (o, list) in pair.iter_mut().enumerate() {
+            let first = if in_outer { o } else { 0 };
+            let parts: Vec<Tensor> = (first..first + EXAMPLES).map(make).collect();
+            let parts: Vec<&Tensor> = parts.iter().collect();
+            list.push(if in_inner { Tensor::stack(&parts, -1) } else { parts[0].clone() });
+        }
+        inner.push(in_inner.then_some(-1isize));
+        outer.push(in_outer.then_some(0isize));
+    }
+    let both: Vec<Tensor> = (0..pair[0].len())
+        .map(|k| match outer[k] {
+            Some(_) => Tensor::stack(&[&pair[0][k], &pair[1][k]], 0),
+            None => pair[0][k].clone(),
+        })
+        .collect();
+    let one = |x: &Vec<Tensor>| vmap(x, &inner[..], |x| (sample.run)(x));
+    let checked = vmap(&both, &outer[..], one).and_then(|found| {
+        let expected = [one(&pair[0])?, one(&pair[1])?];
+        Ok((found, Tensor::stack(&[&expected[0], &expected[1]], 0)))
+    });
+    let (found, expected) = checked.unwrap_or_else(|e| panic!("{}, vmap of vmap: {e}", case.name));
+    let shape = expected.shape().to_vec();
+    let expected = Array { shape, data: numbers(&expected), role: Role::Constant };
+    if let Some(message) = difference(&found, &expected, tolerance(case, dtype)) {
+        panic!("{}, vmap of vmap: {message}", case.name);
+    }
+}
+
 /// Everything an op owes. `VORPAL_OPS=part of a name` looks at some ops only.
 pub fn check(cases: &[Case]) {
     let only = std::env::var("VORPAL_OPS").unwrap_or_default();
@@ -541,5 +588,6 @@ pub fn check(cases: &[Case]) {
         check_differences(case);
         check_transpose(case);
         check_products(case);
+        check_nested(case);
     }
 }
