@@ -533,6 +533,9 @@ fn check_nested(case: &Case) {
     }
     let mut draw = draw(300, 3, 1);
     let sample = (case.draw)(&mut draw);
+    if sample.inputs.is_empty() {
+        return;
+    }
     let mut inner = Vec::new();
     let mut outer = Vec::new();
     let mut pair = [Vec::new(), Vec::new()];
