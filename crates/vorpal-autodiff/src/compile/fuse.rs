@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use vorpal_kernels::Epilogue;
 use vorpal_tensor::{Layout, Shape};
 
-use super::ir::{Kind, Node, NodeId};
+use super::ir::{Barrier, Kind, Node, NodeId};
 
 /// Buffers one kernel may bind under WebGPU's default limits.
 const BUFFERS_MAX: usize = 8;
@@ -60,6 +60,8 @@ pub struct Read {
     pub layout: Layout,
     /// Value outside of a padded window.
     pub fill: f64,
+    /// What keeps the window apart and late.
+    pub barrier: Option<Barrier>,
 }
 
 /// The reads of a node, views resolved.
@@ -73,8 +75,15 @@ pub fn reads(nodes: &[Node], id: NodeId) -> SmallVec<[Read; 3]> {
     direct
         .into_iter()
         .map(|x| match &nodes[x].kind {
-            Kind::View { base, layout, fill } => Read { base: *base, layout: layout.clone(), fill: *fill },
-            _ => Read { base: x, layout: Layout::contiguous(nodes[x].shape.clone()), fill: 0.0 },
+            Kind::View { base, layout, fill, barrier } => {
+                Read { base: *base, layout: layout.clone(), fill: *fill, barrier: *barrier }
+            }
+            _ => Read {
+                base: x,
+                layout: Layout::contiguous(nodes[x].shape.clone()),
+                fill: 0.0,
+                barrier: None,
+            },
         })
         .collect()
 }
@@ -182,6 +191,9 @@ impl<'a> Fuser<'a> {
 
     /// Whether `read`, made by a node of `len` elements, is a value of the group and not a buffer.
     fn is_value(&self, read: &Read, len: usize, group: &Group, rows: Option<&Rows>) -> bool {
+        if read.barrier.is_some() {
+            return false;
+        }
         let base_len = self.nodes[read.base].shape.numel();
         if read.layout.is_identity() && base_len == len {
             return true;
@@ -240,8 +252,7 @@ impl<'a> Fuser<'a> {
         if !values.clone().all(|r| self.is_value(r, operand_len, group, rows.as_ref())) {
             return false;
         }
-        let outside: BTreeSet<usize> =
-            self.reads[id].iter().filter_map(|r| self.group_of[r.base]).filter(|&h| h != g).collect();
+        let outside: BTreeSet<usize> = self.earlier(id).filter(|&h| h != g).collect();
         outside.iter().all(|&h| !self.depends(h, g)) && self.buffers(&[g], Some(id)) <= BUFFERS_MAX
     }
 
@@ -324,8 +335,15 @@ impl<'a> Fuser<'a> {
     fn add(&mut self, id: NodeId, g: usize) {
         self.groups[g].members.push(id);
         self.group_of[id] = Some(g);
-        let deps = self.reads[id].iter().filter_map(|r| self.group_of[r.base]).filter(|&h| h != g);
+        let deps: SmallVec<[usize; 6]> = self.earlier(id).filter(|&h| h != g).collect();
         self.deps[g].extend(deps);
+    }
+
+    /// Groups that must run before a node, if they are not its own: those of its operands and of what their barriers
+    /// wait for.
+    fn earlier(&self, id: NodeId) -> impl Iterator<Item = usize> {
+        let sources = self.reads[id].iter().flat_map(|r| [Some(r.base), r.barrier.map(|b| b.after)]);
+        sources.flatten().filter_map(|node| self.group_of[node])
     }
 
     /// After `id` was placed: takes the groups of its other operands into its own where they fit.

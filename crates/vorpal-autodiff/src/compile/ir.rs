@@ -55,6 +55,8 @@ pub enum Kind {
         layout: Layout,
         /// Value outside the bounds of a padded layout.
         fill: f64,
+        /// What keeps the window apart from others like it.
+        barrier: Option<Barrier>,
     },
     /// A scalar function, element by element; operands have the node's shape.
     Call {
@@ -88,13 +90,23 @@ pub enum Kind {
     },
 }
 
+/// A mark on a window: what is computed from it is another value than what is computed from the window without it,
+/// and is not computed before `after`. The window is always read from a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Barrier {
+    /// Tells barriers apart.
+    pub tag: usize,
+    /// The node to wait for.
+    pub after: NodeId,
+}
+
 /// Identity of a node for common subexpressions.
 #[derive(PartialEq, Eq, Hash)]
 enum Identity {
     Const(u64, Shape, DType),
     Scalar(usize, Shape, DType),
     Place(Layout),
-    View(NodeId, Layout, u64),
+    View(NodeId, Layout, u64, Option<Barrier>),
     Call(&'static str, SmallVec<[NodeId; 3]>),
     Cast(NodeId, DType),
     Reduce(ReduceKind, NodeId, SmallVec<[bool; 6]>),
@@ -228,16 +240,16 @@ impl Builder {
         {
             return Ok(self.place(layout));
         }
-        let (base, layout, fill) = match node.kind {
-            Kind::View { base, layout, fill } => (base, layout, fill),
-            _ => (x, whole.clone(), 0.0),
+        let (base, layout, fill, barrier) = match node.kind {
+            Kind::View { base, layout, fill, barrier } => (base, layout, fill, barrier),
+            _ => (x, whole.clone(), 0.0, None),
         };
         match change(&layout) {
-            Some(layout) => Ok(self.window(base, layout, fill)),
+            Some(layout) => Ok(self.window(base, layout, fill, barrier)),
             None => {
                 let copy = self.copy(x);
                 let layout = self.changed(&change, &whole)?;
-                Ok(self.window(copy, layout, 0.0))
+                Ok(self.window(copy, layout, 0.0, None))
             }
         }
     }
@@ -246,32 +258,50 @@ impl Builder {
         change(whole).ok_or_else(|| Error::internal("lowering", "a contiguous layout refused a view"))
     }
 
-    fn window(&mut self, base: NodeId, mut layout: Layout, fill: f64) -> NodeId {
+    /// `x` behind a barrier of its own: the same values without a copy, but nothing computed from them is shared with
+    /// what is computed from `x`, nor runs before `after`. Constants and run-time scalars have no buffer to read and
+    /// stay what they are.
+    pub fn barrier(&mut self, x: NodeId, after: NodeId) -> NodeId {
+        let barrier = Some(Barrier { tag: self.origin, after: self.base(after) });
+        match self.nodes[x].kind.clone() {
+            Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. } => x,
+            Kind::View { base, layout, fill, .. } => self.window(base, layout, fill, barrier),
+            _ => self.window(x, Layout::contiguous(self.shape(x).clone()), 0.0, barrier),
+        }
+    }
+
+    fn window(
+        &mut self,
+        base: NodeId,
+        mut layout: Layout,
+        fill: f64,
+        barrier: Option<Barrier>,
+    ) -> NodeId {
         let whole = |(&(lo, hi), &size): (&(usize, usize), &usize)| lo == 0 && hi >= size;
         if layout.bounds.iter().zip(layout.shape.iter()).all(whole) {
             layout.bounds.clear();
         }
-        if layout.is_identity() && layout.shape == self.nodes[base].shape {
+        if barrier.is_none() && layout.is_identity() && layout.shape == self.nodes[base].shape {
             return base;
         }
         let (shape, dtype) = (layout.shape.clone(), self.nodes[base].dtype);
-        let identity = Identity::View(base, layout.clone(), fill.to_bits());
-        self.push(Some(identity), Kind::View { base, layout, fill }, shape, dtype)
+        let identity = Identity::View(base, layout.clone(), fill.to_bits(), barrier);
+        self.push(Some(identity), Kind::View { base, layout, fill, barrier }, shape, dtype)
     }
 
     /// Adds `before` and `after` elements of value `fill` around each axis.
     pub fn pad(&mut self, x: NodeId, before: &[usize], after: &[usize], fill: f64) -> Result<NodeId> {
         let padded = self.view(x, |l| l.pad(before, after))?;
-        if let Kind::View { base, layout, .. } = self.nodes[padded].kind.clone()
+        if let Kind::View { base, layout, barrier, .. } = self.nodes[padded].kind.clone()
             && !layout.bounds.is_empty()
         {
-            return Ok(self.window(base, layout, fill));
+            return Ok(self.window(base, layout, fill, barrier));
         }
         // Constants and scalars carry no bounds: materialise them, then pad the buffer.
         let copy = self.copy(x);
         let layout =
             self.changed(&|l: &Layout| l.pad(before, after), &Layout::contiguous(self.shape(x).clone()))?;
-        Ok(self.window(copy, layout, fill))
+        Ok(self.window(copy, layout, fill, None))
     }
 
     /// A node that is a buffer in its own right with the elements of `x` in order.
@@ -349,10 +379,10 @@ impl Builder {
 
     /// `x` as a window without fill on a buffer, for kernels that read through strides.
     pub fn strided(&mut self, x: NodeId) -> (NodeId, Layout) {
-        if let Kind::View { base, layout, .. } = &self.nodes[x].kind
+        if let Kind::View { base, layout, barrier, .. } = self.nodes[x].kind.clone()
             && layout.bounds.is_empty()
         {
-            return (*base, layout.clone());
+            return (self.marked(base, barrier), layout);
         }
         let buffer = self.buffer(x);
         (buffer, Layout::contiguous(self.shape(buffer).clone()))
@@ -360,20 +390,39 @@ impl Builder {
 
     /// `x` as a gapless run of elements from an offset of a buffer.
     pub fn dense(&mut self, x: NodeId) -> (NodeId, usize) {
-        if let Kind::View { base, layout, .. } = &self.nodes[x].kind
+        if let Kind::View { base, layout, barrier, .. } = self.nodes[x].kind.clone()
             && layout.is_contiguous()
             && layout.offset >= 0
         {
             // An empty window may start behind the end.
             let empty = layout.shape.contains(&0);
-            return (*base, if empty { 0 } else { layout.offset as usize });
+            return (self.marked(base, barrier), if empty { 0 } else { layout.offset as usize });
         }
         (self.buffer(x), 0)
     }
 
+    /// The node whose buffer `x` is read from: itself or the base of a window.
+    pub fn base(&self, x: NodeId) -> NodeId {
+        match self.nodes[x].kind {
+            Kind::View { base, .. } => base,
+            _ => x,
+        }
+    }
+
+    /// The whole buffer `base`, behind a barrier if there is one.
+    fn marked(&mut self, base: NodeId, barrier: Option<Barrier>) -> NodeId {
+        let layout = Layout::contiguous(self.shape(base).clone());
+        self.window(base, layout, 0.0, barrier)
+    }
+
     /// `x` itself where it is a buffer of exactly its elements, else a copy of it.
     pub fn buffer(&mut self, x: NodeId) -> NodeId {
-        match self.nodes[x].kind {
+        match self.nodes[x].kind.clone() {
+            Kind::View { base, layout, barrier, .. }
+                if layout.is_identity() && layout.shape.numel() == self.nodes[base].shape.numel() =>
+            {
+                self.marked(base, barrier)
+            }
             Kind::View { .. } | Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. } => self.copy(x),
             _ => x,
         }

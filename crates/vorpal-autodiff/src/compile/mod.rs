@@ -5,3 +5,4 @@ pub mod ir;
 pub mod lower;
 pub mod memory;
 pub mod plan;
+pub mod schedule;

@@ -10,6 +10,7 @@ use super::fuse::{Group, Rows, fuse, reads};
 use super::ir::{Builder, Kind, Node, NodeId};
 use super::lower::lower;
 use super::memory::{self, Home, Use, Values};
+use super::schedule::schedule;
 
 /// Where a buffer of a launch comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,13 @@ struct Draft {
 /// # Errors
 /// [`Error::Internal`] when a pass breaks its promise to the next.
 pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: bool) -> Result<Plan> {
-    let windows: Vec<(NodeId, Layout)> = roots.iter().map(|&root| builder.strided(root)).collect();
+    let windows: Vec<(NodeId, Layout)> = roots
+        .iter()
+        .map(|&root| {
+            let (buffer, layout) = builder.strided(root);
+            (builder.base(buffer), layout)
+        })
+        .collect();
     let nodes = builder.nodes();
     let is_input = |id: NodeId| matches!(nodes[id].kind, Kind::Input { .. });
     let targets: Vec<NodeId> = windows
@@ -91,7 +98,7 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
-    let groups = fuse(nodes, &targets, fused);
+    let groups = schedule(nodes, fuse(nodes, &targets, fused), &targets, donated);
     let wanted = outside_readers(nodes, &groups, &targets);
     let mut drafts = Vec::new();
     for group in &groups {
@@ -145,9 +152,9 @@ fn outside_readers(nodes: &[Node], groups: &[Group], targets: &[NodeId]) -> BTre
 /// The launch of a group, or of each of its members where one launch cannot hold it.
 fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec<Draft>) -> Result<()> {
     if let [single] = group.members[..]
-        && let Kind::Kernel { kernel, inputs, origin } = &nodes[single].kind
+        && let Kind::Kernel { kernel, origin, .. } = &nodes[single].kind
     {
-        let mut bound = inputs.to_vec();
+        let mut bound: Vec<NodeId> = reads(nodes, single).iter().map(|r| r.base).collect();
         bound.push(single);
         let origin = kernel.checks_indices().then_some(*origin);
         out.push(Draft { kernel: kernel.clone(), nodes: bound, scalars: Vec::new(), origin });
@@ -165,7 +172,7 @@ fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec
         let (scalars, few) = (fused.scalar_indices.clone(), fused.scalars.len() <= SCALARS_MAX);
         let (epilogue, further) = fused.epilogue(inputs.len(), acc);
         if let Some(kernel) = kernel.with_epilogue(epilogue).filter(|_| few) {
-            let bound = inputs.iter().copied().chain(further).collect();
+            let bound = reads(nodes, head).iter().map(|r| r.base).chain(further).collect();
             out.push(Draft { kernel, nodes: bound, scalars, origin: None });
             return Ok(());
         }
