@@ -48,6 +48,11 @@ pub(crate) struct Value {
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
+/// What is made from now on has this number or a higher one.
+pub(crate) fn next_id() -> u64 {
+    NEXT_ID.load(Ordering::Relaxed)
+}
+
 impl Node {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic elsewhere cannot leave the two fields inconsistent: each is replaced whole.
@@ -131,6 +136,16 @@ impl Tensor {
             Ok(spec) => Tensor::node(Arc::new(op), spec, device, nodes, None, at),
             Err(misfit) => Tensor::error(located(misfit, op.name(), &specs, at)),
         }
+    }
+
+    /// A node once more, on other operands of the same shapes.
+    ///
+    /// # Errors
+    /// An error that an operand carries.
+    pub(crate) fn again(node: &Node, operands: &[Tensor]) -> Result<Tensor> {
+        let inputs = operands.iter().map(|x| x.ready().cloned()).collect::<Result<_>>()?;
+        let (spec, device) = (node.spec.clone(), node.device.clone());
+        Ok(Tensor::node(node.op.clone(), spec, device, inputs, None, node.at))
     }
 
     /// A leaf: an op without operands, or a value that is there already.

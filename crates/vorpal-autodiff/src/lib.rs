@@ -15,7 +15,8 @@ pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};
 pub use ops::Axes;
 pub use ops::pointwise::{Operand, PointwiseFn};
 pub use transform::{
-    BatchAxes, grad, hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
+    BatchAxes, Policy, checkpoint, checkpoint_with, grad, hessian, hvp, jacfwd, jacrev, jvp, linearize,
+    value_and_grad, vjp, vmap,
 };
 pub use tree::{IntoTree, Tensors, Tree};
 pub use vorpal_kernels::philox_word;

@@ -78,12 +78,9 @@ pub fn reads(nodes: &[Node], id: NodeId) -> SmallVec<[Read; 3]> {
             Kind::View { base, layout, fill, barrier } => {
                 Read { base: *base, layout: layout.clone(), fill: *fill, barrier: *barrier }
             }
-            _ => Read {
-                base: x,
-                layout: Layout::contiguous(nodes[x].shape.clone()),
-                fill: 0.0,
-                barrier: None,
-            },
+            _ => {
+                Read { base: x, layout: Layout::contiguous(nodes[x].shape.clone()), fill: 0.0, barrier: None }
+            }
         })
         .collect()
 }

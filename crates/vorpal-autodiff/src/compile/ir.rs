@@ -270,13 +270,7 @@ impl Builder {
         }
     }
 
-    fn window(
-        &mut self,
-        base: NodeId,
-        mut layout: Layout,
-        fill: f64,
-        barrier: Option<Barrier>,
-    ) -> NodeId {
+    fn window(&mut self, base: NodeId, mut layout: Layout, fill: f64, barrier: Option<Barrier>) -> NodeId {
         let whole = |(&(lo, hi), &size): (&(usize, usize), &usize)| lo == 0 && hi >= size;
         if layout.bounds.iter().zip(layout.shape.iter()).all(whole) {
             layout.bounds.clear();

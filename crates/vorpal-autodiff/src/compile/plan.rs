@@ -54,6 +54,13 @@ pub struct Plan {
     pub outputs: Vec<Output>,
 }
 
+impl Plan {
+    /// Bytes the plan takes from its device beyond its inputs, results included.
+    pub fn peak_bytes(&self) -> usize {
+        self.slots.iter().sum()
+    }
+}
+
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (k, launch) in self.launches.iter().enumerate() {

@@ -41,17 +41,13 @@ struct Scheduler<'a> {
 }
 
 impl<'a> Scheduler<'a> {
-    fn new(
-        nodes: &'a [Node],
-        groups: &[Group],
-        targets: &[NodeId],
-        donated: &'a [bool],
-    ) -> Scheduler<'a> {
+    fn new(nodes: &'a [Node], groups: &[Group], targets: &[NodeId], donated: &'a [bool]) -> Scheduler<'a> {
         let mut group_of: BTreeMap<NodeId, usize> = BTreeMap::new();
         for (g, group) in groups.iter().enumerate() {
             group_of.extend(group.members.iter().map(|&m| (m, g)));
         }
-        let in_buffer = |id: NodeId| group_of.contains_key(&id) || matches!(nodes[id].kind, Kind::Input { .. });
+        let in_buffer =
+            |id: NodeId| group_of.contains_key(&id) || matches!(nodes[id].kind, Kind::Input { .. });
         let (mut operands, mut followers) = (Vec::new(), vec![Vec::new(); groups.len()]);
         let (mut waits, mut readers) = (Vec::new(), BTreeMap::new());
         for (g, group) in groups.iter().enumerate() {

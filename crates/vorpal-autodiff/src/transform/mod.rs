@@ -1,6 +1,7 @@
 //! Transforms: from graph to graph, by the rules that ops bring along. They know no op by name, and they compose.
 
 mod batch;
+mod checkpoint;
 mod forward;
 mod jacobian;
 mod reverse;
@@ -14,6 +15,7 @@ use crate::ops::Variable;
 use crate::{Tensor, Tree};
 
 pub use batch::{BatchAxes, vmap};
+pub use checkpoint::{Policy, checkpoint, checkpoint_with};
 pub use forward::{jvp, linearize};
 pub use jacobian::{hessian, hvp, jacfwd, jacrev};
 pub use reverse::{grad, value_and_grad, vjp};
