@@ -21,8 +21,14 @@ shaders! {
     /// entry point.
     BITS = "shared/bits.wgsl";
 
-    /// `erf`, the error function. Shared function, no entry point.
+    /// `log1p`, `expm1`, hyperbolic functions, arcs and more. Shared functions, no entry point.
+    ELEMENTARY = "shared/elementary.wgsl";
+
+    /// `erf`, `erfc` and `erfinv`. Shared functions, no entry point.
     ERF = "shared/erf.wgsl";
+
+    /// `lgamma`, `digamma` and `polygamma`. Shared functions, no entry point.
+    GAMMA = "shared/gamma.wgsl";
 
     /// `power`: `pow` for bases of any sign. Shared function, no entry point.
     POWER = "shared/power.wgsl";

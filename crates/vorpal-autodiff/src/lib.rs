@@ -6,6 +6,7 @@ mod exec;
 mod graph;
 mod op;
 pub mod ops;
+mod precision;
 mod transform;
 mod tree;
 
@@ -14,6 +15,7 @@ pub use graph::Tensor;
 pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};
 pub use ops::Axes;
 pub use ops::pointwise::{Operand, PointwiseFn};
+pub use precision::Precision;
 pub use transform::{
     BatchAxes, Policy, checkpoint, checkpoint_with, grad, hessian, hvp, jacfwd, jacrev, jvp, linearize,
     value_and_grad, vjp, vmap,

@@ -246,7 +246,9 @@ impl<'a> Emitter<'a> {
         let name = format!("call_{}_{}", f.name, types.join("_"));
         let list: Vec<String> =
             ["a", "b", "c"].iter().zip(&types).map(|(name, ty)| format!("{name}: {ty}")).collect();
-        let text = format!("fn {name}({}) -> {result} {{ return {}; }}", list.join(", "), f.wgsl);
+        let last = types[types.len() - 1];
+        let named = format!("let zero = {last}(0); let one = {last}(1);");
+        let text = format!("fn {name}({}) -> {result} {{ {named} return {}; }}", list.join(", "), f.wgsl);
         self.declarations.insert(text);
         Ok(name)
     }

@@ -20,7 +20,7 @@ pub struct ScalarFn {
     pub arity: usize,
     /// Type of the result.
     pub result: ResultType,
-    /// WGSL expression in `a`, `b`, `c`.
+    /// WGSL expression in `a`, `b`, `c`, and `zero` and `one` of the last operand's type.
     pub wgsl: &'static str,
     /// WGSL functions the expression calls: a complete text that is valid by itself, or empty. Texts
     /// are linked once however many functions share them.

@@ -39,8 +39,8 @@ pub use vorpal_tensor as tensor;
 pub use vorpal_zoo as zoo;
 
 pub use vorpal_autodiff::{
-    BatchAxes, DType, Device, DeviceInfo, DeviceKind, Error, Result, Shape, Tensor, eval, grad, hessian, hvp,
-    jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
+    BatchAxes, DType, Device, DeviceInfo, DeviceKind, Error, Precision, Result, Shape, Tensor, eval, grad,
+    hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
 };
 
 /// What most programs need.

@@ -12,33 +12,35 @@ impl Tensor {
     /// eˣ ∕ Σ eˣ along an axis.
     #[track_caller]
     pub fn softmax(&self, axis: isize) -> Tensor {
-        let shifted = self - self.max_keepdim(axis).stop_gradient();
-        let exp = shifted.exp();
-        &exp / exp.sum_keepdim(axis)
+        let wide = self.wide();
+        let exp = (&wide - wide.max_keepdim(axis).stop_gradient()).exp();
+        (&exp / exp.sum_keepdim(axis)).cast(self.dtype())
     }
 
     /// log(eˣ ∕ Σ eˣ) along an axis, without overflow.
     #[track_caller]
     pub fn log_softmax(&self, axis: isize) -> Tensor {
-        let shifted = self - self.max_keepdim(axis).stop_gradient();
-        &shifted - shifted.exp().sum_keepdim(axis).log()
+        let wide = self.wide();
+        let shifted = &wide - wide.max_keepdim(axis).stop_gradient();
+        (&shifted - shifted.exp().sum_keepdim(axis).log()).cast(self.dtype())
     }
 
     /// log Σ eˣ over axes, which disappear, without overflow.
     #[track_caller]
     pub fn logsumexp(&self, axes: impl Into<Axes>) -> Tensor {
-        let axes = axes.into();
-        let top = self.max_keepdim(axes.clone()).stop_gradient();
-        (self - &top).exp().sum(axes.clone()).log() + top.sum(axes)
+        let (axes, wide) = (axes.into(), self.wide());
+        let top = wide.max_keepdim(axes.clone()).stop_gradient();
+        ((wide - &top).exp().sum(axes.clone()).log() + top.sum(axes)).cast(self.dtype())
     }
 
     /// Elements of the last axis shifted and scaled to mean 0 and variance 1 (Ba, Kiros, Hinton 2016).
     /// `eps` is added to the variance.
     #[track_caller]
     pub fn normalize(&self, eps: f64) -> Tensor {
-        let centred = self - self.mean_keepdim(-1);
+        let wide = self.wide();
+        let centred = &wide - wide.mean_keepdim(-1);
         let variance = (&centred * &centred).mean_keepdim(-1);
-        &centred * variance.with_constant(&ADD, eps).rsqrt()
+        (&centred * variance.with_constant(&ADD, eps).rsqrt()).cast(self.dtype())
     }
 
     /// [`normalize`](Tensor::normalize) times `weight` plus `bias`, both of the size of the last axis.

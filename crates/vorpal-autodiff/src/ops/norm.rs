@@ -12,8 +12,9 @@ impl Tensor {
     /// size of that axis. `eps` is added to the mean square.
     #[track_caller]
     pub fn rms_norm(&self, weight: Option<&Tensor>, eps: f64) -> Tensor {
-        let mean = self.square().mean_keepdim(-1);
-        let out = self * mean.with_constant(&ADD, eps).rsqrt();
+        let wide = self.wide();
+        let mean = wide.square().mean_keepdim(-1);
+        let out = (&wide * mean.with_constant(&ADD, eps).rsqrt()).cast(self.dtype());
         match weight {
             Some(weight) => out * weight,
             None => out,

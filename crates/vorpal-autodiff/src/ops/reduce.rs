@@ -196,13 +196,19 @@ impl Tensor {
 
     #[track_caller]
     fn mean_keepdim_of(&self, axes: &Axes) -> Tensor {
-        let sum = self.reduce_keepdim(ReduceKind::Sum, "mean", axes.clone());
+        let sum = self.wide().reduce_keepdim(ReduceKind::Sum, "mean", axes.clone());
         if self.check().is_ok() && !self.dtype().is_float() {
             let message = format!("needs floats, found {}", self.dtype());
             return Tensor::error(super::dtype_error("mean", message, &[self], At::caller()));
         }
         let count = self.shape().numel() as f64 / sum.shape().numel() as f64;
-        sum.with_constant(&MUL, 1.0 / count)
+        sum.with_constant(&MUL, 1.0 / count).cast(self.dtype())
+    }
+
+    /// The dtype that reductions work in: 16-bit floats as f32, so that only the result is rounded. Others as they are.
+    #[track_caller]
+    pub(crate) fn wide(&self) -> Tensor {
+        self.cast(self.dtype().compute())
     }
 
     /// Mean of all elements, as a scalar.
@@ -224,10 +230,11 @@ impl Tensor {
     #[track_caller]
     pub fn var_keepdim(&self, axes: impl Into<Axes>, correction: usize) -> Tensor {
         let axes = axes.into();
-        let centred = self - self.mean_keepdim_of(&axes);
+        let wide = self.wide();
+        let centred = &wide - wide.mean_keepdim_of(&axes);
         let sum = (&centred * &centred).reduce_keepdim(ReduceKind::Sum, "var", axes);
         let count = self.shape().numel() as f64 / sum.shape().numel() as f64;
-        sum.with_constant(&MUL, 1.0 / (count - correction as f64))
+        sum.with_constant(&MUL, 1.0 / (count - correction as f64)).cast(self.dtype())
     }
 
     /// Largest element over axes, which disappear; NaN wins. The derivative is shared by equals.

@@ -9,6 +9,7 @@ mod common;
 mod composite;
 mod conv;
 mod create;
+mod edges;
 mod einsum;
 mod harness;
 mod index;
@@ -16,6 +17,7 @@ mod interpolate;
 mod keyed;
 mod matmul;
 mod movement;
+mod pointwise;
 mod pool;
 mod reduce;
 mod window;
@@ -65,6 +67,21 @@ fn numbers_from_keys() {
 fn picking_and_adding() {
     check(&index::cases());
     index::misfits();
+}
+
+#[test]
+fn pointwise_composites() {
+    check(&pointwise::composites());
+}
+
+#[test]
+fn pointwise_functions_of_floats() {
+    check(&pointwise::entries(true));
+}
+
+#[test]
+fn pointwise_functions_of_others() {
+    check(&pointwise::entries(false));
 }
 
 #[test]

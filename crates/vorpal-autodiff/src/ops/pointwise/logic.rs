@@ -2,13 +2,15 @@
 
 use vorpal_kernels::{Lane, Lanes, ResultType, ScalarFn, map1, map2, map3};
 
-use super::number::Number;
-use super::{Accepts, Operand, PointwiseFn};
 use vorpal_tensor::DType;
+
+use super::number::Number;
+use super::{Accepts, Operand, PointwiseFn, binary_methods, unary_methods};
 
 use crate::{Tensor, Vjp};
 
-fn none(v: &Vjp<'_>) -> Vec<Option<Tensor>> {
+/// No derivative.
+pub(super) fn none(v: &Vjp<'_>) -> Vec<Option<Tensor>> {
     vec![None; v.inputs.len()]
 }
 
@@ -94,6 +96,15 @@ pub static OR: PointwiseFn = PointwiseFn {
     domain: &[TRUTH, TRUTH],
 };
 
+/// One, but not both.
+pub static XOR: PointwiseFn = PointwiseFn {
+    f: logic("xor", 2, "a != b", |x, o| map2(x, o, |a: u32, b: u32| a ^ b)),
+    accepts: Accepts::Bool,
+    vjp: none,
+    reference: |x| (x[0] - x[1]).abs(),
+    domain: &[TRUTH, TRUTH],
+};
+
 /// Not.
 pub static NOT: PointwiseFn = PointwiseFn {
     f: logic("not", 1, "!a", |x, o| map1(x, o, |a: u32| 1 - a)),
@@ -103,25 +114,41 @@ pub static NOT: PointwiseFn = PointwiseFn {
     domain: &[TRUTH],
 };
 
-/// Whether it is not a number, told by its bits.
-pub static IS_NAN: PointwiseFn = PointwiseFn {
-    f: ScalarFn {
-        name: "is_nan",
-        arity: 1,
-        result: ResultType::Bool,
-        wgsl: "is_nan(a)",
-        support: vorpal_kernels::shaders::BITS,
-        cpu: |x, o| match x[0] {
-            Lane::F64(_) => map1(x, o, |a: f64| u32::from(a.is_nan())),
-            _ => map1(x, o, |a: f32| u32::from(a.is_nan())),
-        },
-        flops: 1,
-    },
-    accepts: Accepts::Float,
-    vjp: none,
-    reference: |x| f64::from(u8::from(x[0].is_nan())),
-    domain: &[(-1.0, 1.0)],
-};
+/// Functions of floats that tell by the bits: shader compilers may assume that NaN and infinities do not occur.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident $text:literal $wgsl:literal |$a:ident| $body:expr;)*) => {$(
+        $(#[$doc])*
+        pub static $name: PointwiseFn = PointwiseFn {
+            f: ScalarFn {
+                name: $text,
+                arity: 1,
+                result: ResultType::Bool,
+                wgsl: $wgsl,
+                support: vorpal_kernels::shaders::BITS,
+                cpu: |x, o| match x[0] {
+                    Lane::F64(_) => map1(x, o, |$a: f64| u32::from($body)),
+                    _ => map1(x, o, |$a: f32| u32::from($body)),
+                },
+                flops: 1,
+            },
+            accepts: Accepts::Float,
+            vjp: none,
+            reference: |x| {
+                let $a = x[0];
+                f64::from(u8::from($body))
+            },
+            domain: &[(-1.0, 1.0)],
+        };
+    )*};
+}
+kinds! {
+    /// Whether it is not a number.
+    IS_NAN "is_nan" "is_nan(a)" |a| a.is_nan();
+    /// Whether it is ∞ or −∞.
+    IS_INF "is_inf" "(bitcast<u32>(a) & 0x7fffffffu) == 0x7f800000u" |a| a.is_infinite();
+    /// Whether it is neither infinite nor NaN.
+    IS_FINITE "is_finite" "(bitcast<u32>(a) & 0x7fffffffu) < 0x7f800000u" |a| a.is_finite();
+}
 
 fn choose<T>(a: u32, b: T, c: T) -> T {
     if a != 0 { b } else { c }
@@ -157,21 +184,24 @@ pub static SELECT: PointwiseFn = PointwiseFn {
 };
 
 /// The functions of this file.
-pub static LOGIC: &[&PointwiseFn] =
-    &[&LESS, &LESS_EQUAL, &GREATER, &GREATER_EQUAL, &EQUAL, &NOT_EQUAL, &AND, &OR, &NOT, &IS_NAN, &SELECT];
+pub static LOGIC: &[&PointwiseFn] = &[
+    &LESS,
+    &LESS_EQUAL,
+    &GREATER,
+    &GREATER_EQUAL,
+    &EQUAL,
+    &NOT_EQUAL,
+    &AND,
+    &OR,
+    &XOR,
+    &NOT,
+    &IS_NAN,
+    &IS_INF,
+    &IS_FINITE,
+    &SELECT,
+];
 
-macro_rules! methods {
-    ($($(#[$doc:meta])* $method:ident $f:ident;)*) => {
-        impl Tensor {$(
-            $(#[$doc])*
-            #[track_caller]
-            pub fn $method(&self, other: impl Into<Operand>) -> Tensor {
-                self.pointwise2(&$f, other)
-            }
-        )*}
-    };
-}
-methods! {
+binary_methods! {
     /// Whether elements are less; operands broadcast.
     lt LESS;
     /// Whether elements are less or equal; operands broadcast.
@@ -188,21 +218,22 @@ methods! {
     logical_and AND;
     /// Whether at least one holds; operands broadcast.
     logical_or OR;
+    /// Whether one holds, but not both; operands broadcast.
+    logical_xor XOR;
+}
+
+unary_methods! {
+    /// Whether a truth value does not hold.
+    logical_not NOT;
+    /// Whether elements are NaN.
+    is_nan IS_NAN;
+    /// Whether elements are ∞ or −∞.
+    is_inf IS_INF;
+    /// Whether elements are neither infinite nor NaN.
+    is_finite IS_FINITE;
 }
 
 impl Tensor {
-    /// Whether a truth value does not hold.
-    #[track_caller]
-    pub fn logical_not(&self) -> Tensor {
-        Tensor::pointwise(&NOT, &[self])
-    }
-
-    /// Whether elements are NaN.
-    #[track_caller]
-    pub fn is_nan(&self) -> Tensor {
-        Tensor::pointwise(&IS_NAN, &[self])
-    }
-
     /// `then` where `self` (truth values) holds, else `other`; operands broadcast. Called `where` in
     /// PyTorch and JAX.
     #[track_caller]

@@ -1,11 +1,16 @@
 //! Pointwise ops: one table entry each, from which graph, kernels, derivatives and tests are made.
 //!
-//! To add one, write its entry in the table of [`number`], [`float`] or [`logic`] and its method
-//! below the table.
+//! To add one, write its entry in the table of [`number`], [`float`], [`trig`], [`special`], [`bits`] or [`logic`] and
+//! its method below the table. The shader text of an entry sees its operands as `a`, `b` and `c`, and `zero` and `one`
+//! of the last operand's type.
 
+mod activation;
+pub mod bits;
 pub mod float;
 pub mod logic;
 pub mod number;
+pub mod special;
+pub mod trig;
 
 use smallvec::SmallVec;
 use vorpal_kernels::{ResultType, ScalarFn};
@@ -14,9 +19,12 @@ use vorpal_tensor::{At, DType, Error, Result};
 use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
+pub use bits::*;
 pub use float::*;
 pub use logic::*;
 pub use number::*;
+pub use special::*;
+pub use trig::*;
 
 /// Which element types a function takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +60,7 @@ pub struct PointwiseFn {
 
 /// Every pointwise function.
 pub fn all() -> impl Iterator<Item = &'static PointwiseFn> {
-    [NUMBERS, FLOATS, LOGIC].into_iter().flatten().copied()
+    [NUMBERS, FLOATS, TRIGONOMETRY, SPECIAL, WHOLE, LOGIC].into_iter().flatten().copied()
 }
 
 /// The graph op of a [`PointwiseFn`].
@@ -379,3 +387,31 @@ macro_rules! pointwise_table {
     (@count $a:ident $b:ident $c:ident) => { 3 };
 }
 pub(crate) use pointwise_table;
+
+/// Makes methods without further operands from `name FUNCTION;` lines.
+macro_rules! unary_methods {
+    ($($(#[$doc:meta])* $method:ident $f:ident;)*) => {
+        impl $crate::Tensor {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $method(&self) -> $crate::Tensor {
+                $crate::Tensor::pointwise(&$f, &[self])
+            }
+        )*}
+    };
+}
+pub(crate) use unary_methods;
+
+/// Makes methods with a second operand from `name FUNCTION;` lines.
+macro_rules! binary_methods {
+    ($($(#[$doc:meta])* $method:ident $f:ident;)*) => {
+        impl $crate::Tensor {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $method(&self, other: impl Into<$crate::Operand>) -> $crate::Tensor {
+                self.pointwise2(&$f, other)
+            }
+        )*}
+    };
+}
+pub(crate) use binary_methods;

@@ -4,7 +4,7 @@ use vorpal_kernels::{Lanes, map1, map2};
 
 use vorpal_kernels::shaders::BITS;
 
-use super::{GREATER, LESS, Operand, pointwise_table};
+use super::{GREATER, LESS, Operand, binary_methods, pointwise_table, unary_methods};
 use crate::{Tensor, Vjp};
 
 /// Arithmetic that floats and integers share. Integers wrap around; integer division by zero gives
@@ -20,6 +20,8 @@ pub trait Number: vorpal_kernels::LaneElement {
     fn times(self, other: Self) -> Self;
     /// Quotient.
     fn over(self, other: Self) -> Self;
+    /// What division that truncates leaves; 0 for integers divided by zero.
+    fn rest(self, other: Self) -> Self;
     /// Negation.
     fn negated(self) -> Self;
 }
@@ -32,6 +34,7 @@ macro_rules! float_number {
             fn minus(self, other: $ty) -> $ty { self - other }
             fn times(self, other: $ty) -> $ty { self * other }
             fn over(self, other: $ty) -> $ty { self / other }
+            fn rest(self, other: $ty) -> $ty { self % other }
             fn negated(self) -> $ty { -self }
         }
     )*};
@@ -46,6 +49,7 @@ macro_rules! integer_number {
             fn minus(self, other: $ty) -> $ty { self.wrapping_sub(other) }
             fn times(self, other: $ty) -> $ty { self.wrapping_mul(other) }
             fn over(self, other: $ty) -> $ty { if other == 0 { self } else { self.wrapping_div(other) } }
+            fn rest(self, other: $ty) -> $ty { if other == 0 { 0 } else { self.wrapping_rem(other) } }
             fn negated(self) -> $ty { self.wrapping_neg() }
         }
     )*};
@@ -118,6 +122,25 @@ pointwise_table! { NUMBERS, Number, Number, Last, dispatch;
     wgsl: "abs(a)", flops: 1, on: [(0.1, 2.0)],
     vjp: |v| vec![Some(v.grad * v.inputs[0].sign())];
 
+    /// −1, 0 or 1; NaN stays.
+    SIGN "sign" (a) = if a > T::ZERO { T::ONE } else if a < T::ZERO { T::ZERO.minus(T::ONE) } else { a };
+    wgsl: "select(select(a, zero - one, a < zero), one, a > zero)", flops: 1, on: [(0.1, 2.0)],
+    vjp: |_| vec![None];
+
+    /// What division rounded down leaves, with the sign of the divisor.
+    REMAINDER "remainder" (a, b) = {
+        let rest = a.rest(b);
+        if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { rest.plus(b) } else { rest }
+    };
+    wgsl: "(a % b) + select(zero, b, (a % b) != zero && ((a % b) < zero) != (b < zero))", flops: 6,
+    on: [(-0.9, -0.1), (1.0, 2.0)],
+    vjp: |v| vec![Some(v.grad.clone()), Some(-(v.grad * v.inputs[0].floor_divide(&v.inputs[1])))];
+
+    /// What division that truncates leaves, with the sign of the dividend.
+    FMOD "fmod" (a, b) = a.rest(b);
+    wgsl: "a % b", flops: 4, on: [(-2.9, -2.1), (1.0, 2.0)],
+    vjp: |v| vec![Some(v.grad.clone()), Some(-(v.grad * (&v.inputs[0] / &v.inputs[1]).trunc()))];
+
     /// Negation; wraps around for unsigned integers.
     NEG "neg" (a) = a.negated();
     wgsl: "(a - a) - a", flops: 1, on: [(-2.0, 2.0)],
@@ -136,42 +159,35 @@ fn winner(v: &Vjp<'_>, first_wins_when: &Tensor, over: &Tensor) -> Vec<Option<Te
     vec![Some(to_first), Some(to_second)]
 }
 
-impl Tensor {
+binary_methods! {
     /// Sum, element by element; operands broadcast.
-    #[track_caller]
-    pub fn add(&self, other: impl Into<Operand>) -> Tensor {
-        self.pointwise2(&ADD, other)
-    }
+    add ADD;
     /// Difference, element by element; operands broadcast.
-    #[track_caller]
-    pub fn sub(&self, other: impl Into<Operand>) -> Tensor {
-        self.pointwise2(&SUB, other)
-    }
+    sub SUB;
     /// Product, element by element; operands broadcast.
-    #[track_caller]
-    pub fn mul(&self, other: impl Into<Operand>) -> Tensor {
-        self.pointwise2(&MUL, other)
-    }
-    /// Quotient, element by element; operands broadcast. Integers divided by zero give the dividend.
-    #[track_caller]
-    pub fn div(&self, other: impl Into<Operand>) -> Tensor {
-        self.pointwise2(&DIV, other)
-    }
+    mul MUL;
+    /// Quotient, element by element; operands broadcast. Integers truncate; divided by zero they give the dividend.
+    div DIV;
     /// The larger of two elements; NaN wins.
-    #[track_caller]
-    pub fn maximum(&self, other: impl Into<Operand>) -> Tensor {
-        self.pointwise2(&MAXIMUM, other)
-    }
+    maximum MAXIMUM;
     /// The smaller of two elements; NaN wins.
-    #[track_caller]
-    pub fn minimum(&self, other: impl Into<Operand>) -> Tensor {
-        self.pointwise2(&MINIMUM, other)
-    }
+    minimum MINIMUM;
+    /// What division rounded down leaves, with the sign of the divisor, as `torch.remainder`; 0 for integers divided by
+    /// zero, NaN for floats. Operands broadcast. Shaders are as exact as the quotient is in f32.
+    remainder REMAINDER;
+    /// What division that truncates leaves, with the sign of the dividend, as `torch.fmod`; 0 for integers divided by
+    /// zero, NaN for floats. Operands broadcast. Shaders are as exact as the quotient is in f32.
+    fmod FMOD;
+}
+
+unary_methods! {
     /// Absolute value.
-    #[track_caller]
-    pub fn abs(&self) -> Tensor {
-        Tensor::pointwise(&ABS, &[self])
-    }
+    abs ABS;
+    /// −1, 0 or 1; NaN stays.
+    sign SIGN;
+}
+
+impl Tensor {
     /// Elements limited to `low..=high`; NaN stays.
     #[track_caller]
     pub fn clamp(&self, low: impl Into<Operand>, high: impl Into<Operand>) -> Tensor {
