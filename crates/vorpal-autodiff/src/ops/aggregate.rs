@@ -33,11 +33,16 @@ impl Tensor {
         let out: Shape = kept.iter().map(|&k| shape[k]).collect();
         let mut len = axes.iter().map(|&k| shape[k]).product::<usize>();
         let rows: Shape = out.iter().copied().chain([len]).collect();
-        // 16-bit floats are multiplied in f32.
-        let mut x = self.cast(self.dtype().compute()).permute(&order[..]).reshape(rows);
+        // 16-bit floats are multiplied in f32 and rounded once; bytes, as in sums, in 32 bits.
+        let dtype = match self.dtype() {
+            DType::I8 => DType::I32,
+            DType::U8 => DType::U32,
+            other => other,
+        };
+        let mut x = self.cast(dtype.compute()).permute(&order[..]).reshape(rows);
         if len == 0 {
             return match self.device() {
-                Ok(device) => Tensor::full(out, 1.0, self.dtype(), &device),
+                Ok(device) => Tensor::full(out, 1.0, dtype, &device),
                 Err(error) => Tensor::error(error),
             };
         }
@@ -48,7 +53,7 @@ impl Tensor {
             x = x.narrow(-1, 0, half) * rest;
             len = half;
         }
-        x.reshape(out).cast(self.dtype())
+        x.reshape(out).cast(dtype)
     }
 
     /// Whether any element over axes, which disappear, is true or not 0. False of nothing.

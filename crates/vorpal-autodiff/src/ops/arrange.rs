@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use vorpal_tensor::{At, DType, Error, Result, Shape};
 
-use super::pointwise::ADD;
+use super::pointwise::{ADD, GREATER_EQUAL, LESS_EQUAL, PointwiseFn};
 use super::{axis_of, shape_error};
 use crate::{Axes, Tensor};
 
@@ -191,18 +191,16 @@ impl Tensor {
         }
     }
 
+    /// The lower triangle of the last two axes: elements right of diagonal `k` become 0.
+    #[track_caller]
+    pub fn tril(&self, k: i32) -> Tensor {
+        triangle(self, "tril", k, &LESS_EQUAL)
+    }
+
     /// The upper triangle of the last two axes: elements left of diagonal `k` become 0.
     #[track_caller]
     pub fn triu(&self, k: i32) -> Tensor {
-        match axis_of(self, "triu", -2, At::caller()) {
-            Err(error) => Tensor::error(error),
-            Ok(row) => {
-                let Ok(device) = self.device() else { return self.clone() };
-                let rows = Tensor::iota(self.shape(), row, DType::I32, &device);
-                let columns = Tensor::iota(self.shape(), row + 1, DType::I32, &device);
-                columns.ge(rows.with_constant(&ADD, f64::from(k))).select(self, self.full_like(0.0))
-            }
-        }
+        triangle(self, "triu", k, &GREATER_EQUAL)
     }
 
     /// The plane of axes `a` and `b` turned by `quarters` quarter turns from `a` towards `b`, as `torch.rot90`.
@@ -264,4 +262,17 @@ impl Tensor {
         };
         Tensor::concat(&[&front, self, &back], axis)
     }
+}
+
+/// Elements whose column compares with their row plus `k`; the others become 0.
+#[track_caller]
+fn triangle(x: &Tensor, op: &'static str, k: i32, kept: &'static PointwiseFn) -> Tensor {
+    let row = match axis_of(x, op, -2, At::caller()) {
+        Ok(row) => row,
+        Err(error) => return Tensor::error(error),
+    };
+    let Ok(device) = x.device() else { return x.clone() };
+    let rows = Tensor::iota(x.shape(), row, DType::I32, &device);
+    let columns = Tensor::iota(x.shape(), row + 1, DType::I32, &device);
+    columns.pointwise2(kept, rows.with_constant(&ADD, f64::from(k))).select(x, x.full_like(0.0))
 }

@@ -5,7 +5,7 @@ use vorpal_tensor::{At, DType, Error};
 
 use super::index::checked;
 use super::pointwise::{ADD, MUL};
-use super::{Axes, axis_of, shape_error};
+use super::{Axes, shape_error};
 use crate::Tensor;
 
 impl Tensor {
@@ -108,21 +108,5 @@ impl Tensor {
         let uniform = Tensor::rand(node.spec.shape.clone(), DType::F32, &node.device);
         let keep = uniform.ge(uniform.full_like(p));
         keep.select(self.with_constant(&MUL, 1.0 / (1.0 - p)), self.full_like(0.0))
-    }
-
-    /// The lower triangle of the last two axes: elements right of diagonal `k` become 0.
-    #[track_caller]
-    pub fn tril(&self, k: i32) -> Tensor {
-        let at = At::caller();
-        match axis_of(self, "tril", -2, at) {
-            Err(error) => Tensor::error(error),
-            Ok(row) => {
-                let Ok(device) = self.device() else { return self.clone() };
-                let shape = self.shape();
-                let rows = Tensor::iota(shape.clone(), row, DType::I32, &device);
-                let columns = Tensor::iota(shape, row + 1, DType::I32, &device);
-                columns.le(rows.with_constant(&ADD, f64::from(k))).select(self, self.full_like(0.0))
-            }
-        }
     }
 }

@@ -100,6 +100,13 @@ impl OverlapAdd {
     fn joined(&self, shape: &Shape) -> Shape {
         shape.without_axis(shape.rank() - 1).with_axis(self.windows.axis, self.len)
     }
+
+    /// Elements of the padded windows that are summed, for one of the other axes.
+    fn padded(&self, size: usize, step: usize, dilation: usize) -> usize {
+        let (size, dilation) = if step > 1 { (size * dilation, 1) } else { (size, dilation) };
+        let per_step = size.div_ceil(step);
+        ((per_step - 1) * dilation + self.len.div_ceil(step)) * per_step * step
+    }
 }
 
 impl Op for OverlapAdd {
@@ -136,12 +143,21 @@ impl Op for OverlapAdd {
     /// A sum along a skewed view of the padded windows: every element of the result looks at the windows that hold
     /// it, in order, so that the bits do not depend on who runs when.
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
-        let Windows { axis, mut size, step, mut dilation } = self.windows;
+        let Windows { axis, mut size, mut step, mut dilation } = self.windows;
         let dtype = cx.dtype(x[0]);
         let mut x = cx.cast(x[0], dtype.compute());
         let out = self.joined(cx.shape(x));
         if out.contains(&0) || cx.shape(x).contains(&0) {
             return Ok(cx.constant(0.0, out, dtype));
+        }
+        let (rank, count) = (cx.shape(x).rank(), cx.shape(x)[axis]);
+        // Windows and their elements play the same part: element w·step + k·dilation belongs to window w, place k, and
+        // as well to window k, place w, with step and dilation exchanged. Whichever needs less padding.
+        if self.padded(count, dilation, step) < self.padded(size, step, dilation) {
+            let mut order: SmallVec<[usize; 8]> = (0..rank).collect();
+            order.swap(axis, rank - 1);
+            x = cx.view(x, |l| Some(l.permute(&order)))?;
+            (size, step, dilation) = (count, dilation, step);
         }
         if step > 1 && dilation > 1 {
             // Zeros between the elements of a window, so that they are neighbours.
@@ -150,13 +166,11 @@ impl Op for OverlapAdd {
         }
         // Element j = q·step + r lies in window q − m·dilation at place m·step + r, for every m.
         let per_step = size.div_ceil(step);
-        let count = cx.shape(x)[axis];
         let steps = self.len.div_ceil(step);
-        let rank = cx.shape(x).rank();
         let (mut before, mut after): (SmallVec<[usize; 8]>, SmallVec<[usize; 8]>) =
             (smallvec::smallvec![0; rank], smallvec::smallvec![0; rank]);
         before[axis] = (per_step - 1) * dilation;
-        after[axis] = steps.saturating_sub(count);
+        after[axis] = steps.saturating_sub(cx.shape(x)[axis]);
         after[rank - 1] = per_step * step - size;
         let padded = cx.pad(x, &before, &after, 0.0)?;
         let buffer = cx.buffer(padded);

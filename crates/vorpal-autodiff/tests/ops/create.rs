@@ -43,6 +43,9 @@ pub fn cases() -> Vec<Case> {
 
 pub fn ranges() {
     for device in devices() {
+        assert_eq!(Tensor::arange(4, DType::I32, &device).to_vec::<i32>(), Ok(vec![0, 1, 2, 3]));
+        let columns = Tensor::iota([2, 3], 1, DType::F32, &device);
+        assert_eq!(columns.to_vec::<f32>(), Ok(vec![0.0, 1.0, 2.0, 0.0, 1.0, 2.0]));
         let whole = Tensor::arange_step(7.0, -2.0, -3.0, DType::I32, &device);
         assert_eq!(whole.to_vec::<i32>(), Ok(vec![7, 4, 1]), "{device}");
         let up = Tensor::arange_step(1.0, 2.0, 0.3, DType::F32, &device).to_vec::<f32>().expect("values");

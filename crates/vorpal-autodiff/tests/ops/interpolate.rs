@@ -1,7 +1,7 @@
 //! Interpolation against PyTorch's formulas, position by position.
 
 use vorpal_autodiff::ops::Interpolation;
-use vorpal_autodiff::{DType, Device, Tensor};
+use vorpal_autodiff::{DType, Device, Tensor, grad};
 
 use crate::common::devices;
 use crate::harness::{Array, Case, Draw, Sample};
@@ -95,6 +95,24 @@ pub fn published() {
         let found = x.interpolate(&[4, 4], Interpolation::Linear, true).to_vec::<f32>().expect("values");
         let first = [1.0f32, 1.3333, 1.6667, 2.0];
         assert!(found.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?}");
+    }
+}
+
+/// A constant stays what it is at sizes far apart, and its derivative is shared out without loss.
+pub fn weights_add_up_to_one() {
+    for device in devices() {
+        for (from, to) in [(3, 20_000), (20_000, 7), (1000, 999)] {
+            for mode in [Interpolation::Nearest, Interpolation::Linear, Interpolation::Cubic] {
+                let x = Tensor::full([1, 1, from], 3.0, DType::F32, &device);
+                let out = x.interpolate(&[to], mode, false).to_vec::<f32>().expect("values");
+                let far = out.iter().map(|v| (v - 3.0).abs()).fold(0.0, f32::max);
+                assert!(out.len() == to && far < 2e-6, "{mode:?} from {from} to {to} on {device}: {far}");
+                let slope = grad(&x, |x| x.interpolate(&[to], mode, false).sum_all()).expect("a derivative");
+                let sum = slope.sum_all().item::<f32>().expect("a value");
+                let error = (sum / to as f32 - 1.0).abs();
+                assert!(error < 1e-5, "{mode:?} from {from} to {to} on {device}: {error}");
+            }
+        }
     }
 }
 

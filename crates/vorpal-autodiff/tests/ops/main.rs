@@ -49,6 +49,7 @@ fn creation() {
 fn interpolations() {
     check(&interpolate::cases());
     interpolate::published();
+    interpolate::weights_add_up_to_one();
     interpolate::misfits();
 }
 
@@ -94,12 +95,14 @@ fn products() {
 fn reductions() {
     check(&reduce::cases());
     reduce::products_with_zeros();
+    reduce::bytes_are_multiplied_in_32_bits();
     reduce::misfits();
 }
 
 #[test]
 fn windows() {
     check(&window::cases());
+    window::long_signals();
     window::misfits();
 }
 

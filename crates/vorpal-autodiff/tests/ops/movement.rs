@@ -6,8 +6,18 @@ use vorpal_autodiff::{DType, Device, Error, Tensor};
 use crate::harness::{Array, Case, Draw, Sample};
 
 /// Whatever is moved stays what it is, in any dtype.
-pub const ANY: &[DType] =
-    &[DType::F64, DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::Bool];
+pub const ANY: &[DType] = &[
+    DType::F64,
+    DType::F32,
+    DType::F16,
+    DType::BF16,
+    DType::I64,
+    DType::I32,
+    DType::U32,
+    DType::I8,
+    DType::U8,
+    DType::Bool,
+];
 
 /// Elements of `x` by where those of the result come from; 0 where they come from nowhere.
 pub fn moved(x: &Array, shape: &[usize], from: impl Fn(&[usize]) -> Option<Vec<usize>>) -> Array {

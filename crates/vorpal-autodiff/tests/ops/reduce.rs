@@ -130,6 +130,14 @@ fn position(draw: &mut Draw, run: fn(&Tensor, isize) -> Tensor, better: fn(f64, 
     )
 }
 
+/// Reductions of bytes do not wrap around at 8 bits.
+pub fn bytes_are_multiplied_in_32_bits() {
+    let x = Tensor::from_slice(&[100i32, 3, -2], [3], &Device::cpu());
+    assert_eq!(x.cast(DType::I8).prod(0).to_vec::<i32>(), Ok(vec![-600]));
+    let x = x.narrow(0, 0, 2).cast(DType::U8);
+    assert_eq!(x.prod(0).to_vec::<u32>(), Ok(vec![300]));
+}
+
 pub fn misfits() {
     let x = Tensor::zeros([2, 3], DType::F32, &Device::cpu());
     let truth = x.cast(DType::Bool);

@@ -3,6 +3,7 @@
 use vorpal_autodiff::ops::Unfold2dOptions;
 use vorpal_autodiff::{DType, Device, Tensor};
 
+use crate::common::devices;
 use crate::harness::{Array, Case, Draw, FLOATS, Sample};
 use crate::movement::{ANY, moved};
 
@@ -117,6 +118,26 @@ fn columns(d: &mut Draw, back: bool) -> Sample {
         });
         out
     })
+}
+
+/// Windows as of a spectrogram: cut and added again, every element comes back as often as windows hold it.
+pub fn long_signals() {
+    let (len, size) = (200_001, 400);
+    for device in devices() {
+        for (step, dilation) in [(160, 1), (1, 500), (80, 3)] {
+            let x = Tensor::iota([len], 0, DType::I32, &device).cast(DType::F32);
+            let windows = x.full_like(1.0).unfold(0, size, step, dilation);
+            let count = windows.shape()[0];
+            let found = windows.overlap_add(0, len, step, dilation).to_vec::<f32>().expect("values");
+            let mut held = vec![0.0f32; len];
+            for (k, j) in (0..count).flat_map(|k| (0..size).map(move |j| (k, j))) {
+                held[k * step + j * dilation] += 1.0;
+            }
+            assert!(found == held, "step {step}, dilation {dilation} on {device}");
+            let last = x.unfold(0, size, step, dilation).narrow(0, count - 1, 1).max([0, 1]).item::<f32>();
+            assert_eq!(last, Ok(((count - 1) * step + (size - 1) * dilation) as f32));
+        }
+    }
 }
 
 pub fn misfits() {
