@@ -37,7 +37,7 @@ fn check_index(index: &Spec) -> Result<(), Misfit> {
 
 /// Operands: x, numbers.
 #[derive(Debug)]
-struct Gather {
+pub(super) struct Gather {
     axis: usize,
     numbers: Numbers,
     /// What the user called.
@@ -49,7 +49,7 @@ impl Gather {
         Gather { axis, numbers: Numbers::Each, name: "gather" }
     }
 
-    fn list(axis: usize) -> Gather {
+    pub(super) fn list(axis: usize) -> Gather {
         Gather { axis, numbers: Numbers::List, name: "index_select" }
     }
 }
