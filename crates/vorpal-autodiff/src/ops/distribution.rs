@@ -116,7 +116,7 @@ impl Tensor {
         let (from, to) = (libm::erf(low / root), libm::erf(high / root));
         let unit = Tensor::rand(shape, dtype.compute(), device);
         let spread = unit.with_constant(&MUL, to - from).with_constant(&ADD, from);
-        let normal = inverse_erf(&spread).with_constant(&MUL, root);
+        let normal = spread.erfinv().with_constant(&MUL, root);
         normal.with_constant(&MAXIMUM, low).with_constant(&MINIMUM, high).cast(dtype)
     }
 
@@ -259,47 +259,4 @@ fn gamma_parts(alpha: &Tensor, op: &'static str, at: At) -> Result<(Tensor, Tens
     let valid = alpha.gt(alpha.full_like(0.0));
     let gamma = valid.select(d * cube, alpha.full_like(f64::NAN));
     Ok((gamma, log_boost))
-}
-
-/// The inverse of the error function, to about 7 digits (Giles 2010, "Approximating the erfinv function").
-#[track_caller]
-fn inverse_erf(x: &Tensor) -> Tensor {
-    const CENTRE: [f64; 9] = [
-        2.810_226_36e-8,
-        3.432_739_39e-7,
-        -3.523_387_7e-6,
-        -4.391_506_54e-6,
-        0.000_218_580_87,
-        -0.001_253_725_03,
-        -0.004_177_681_64,
-        0.246_640_727,
-        1.501_409_41,
-    ];
-    const TAIL: [f64; 9] = [
-        -0.000_200_214_257,
-        0.000_100_950_558,
-        0.001_349_343_22,
-        -0.003_673_428_44,
-        0.005_739_507_73,
-        -0.007_622_461_3,
-        0.009_438_870_47,
-        1.001_674_06,
-        2.832_976_82,
-    ];
-    let one = x.full_like(1.0);
-    let w = -((&one - x) * (&one + x)).with_constant(&MAXIMUM, TINY * TINY).log();
-    let near = w.lt(w.full_like(5.0));
-    let centre = polynomial(&w.with_constant(&SUB, 2.5), &CENTRE);
-    let tail = polynomial(&w.sqrt().with_constant(&SUB, 3.0), &TAIL);
-    near.select(centre, tail) * x
-}
-
-/// A polynomial, highest power first (Horner).
-#[track_caller]
-fn polynomial(x: &Tensor, coefficients: &[f64]) -> Tensor {
-    let mut out = x.full_like(coefficients[0]);
-    for &c in &coefficients[1..] {
-        out = (out * x).with_constant(&ADD, c);
-    }
-    out
 }
