@@ -89,6 +89,31 @@ fn long_and_short_integers_compute_in_their_own_type() {
 }
 
 #[test]
+fn integers_of_any_length_are_numbers_of_elements() {
+    let cpu = Device::cpu();
+    let x = Tensor::from_slice(&[1.0f32, 2.0, 4.0], [3], &cpu);
+    let logits = Tensor::from_slice(&[0.0f32, 1.0, 2.0, 0.0, 1.0, 2.0], [2, 3], &cpu);
+    for dtype in [DType::I64, DType::I32, DType::U32, DType::I8, DType::U8] {
+        let list = Tensor::from_slice(&[2i32, 0], [2], &cpu).cast(dtype);
+        assert_eq!(x.index_select(0, &list).to_vec::<f32>(), Ok(vec![4.0, 1.0]), "{dtype}");
+        assert_eq!(x.gather(0, &list).to_vec::<f32>(), Ok(vec![4.0, 1.0]), "{dtype}");
+        assert_eq!(
+            x.index_add(0, &list, &list.cast(DType::F32)).to_vec::<f32>(),
+            Ok(vec![1.0, 2.0, 6.0]),
+            "{dtype}"
+        );
+        let found = logits.cross_entropy(&list).item::<f32>().expect("a loss");
+        let plain = logits.cross_entropy(&list.cast(DType::I32)).item::<f32>().expect("a loss");
+        assert_eq!(found, plain, "{dtype}");
+        let mask = list.sequence_mask(2).to_vec::<bool>();
+        assert_eq!(mask, Ok(vec![true, true, false, false]), "{dtype}");
+    }
+    let far = Tensor::from_slice(&[1i64 << 32], [1], &cpu);
+    let error = x.index_select(0, &far).to_vec::<f32>().expect_err("out of range").to_string();
+    assert!(error.contains("index_select") && error.contains("dtypes.rs:"), "{error}");
+}
+
+#[test]
 fn what_an_adapter_does_not_hold_is_an_error() {
     let Ok(device) = Device::software() else { return };
     for dtype in [DType::F64, DType::I64, DType::I8, DType::U8] {

@@ -192,3 +192,23 @@ fn convolutions_are_laid_out_and_begin_as_in_pytorch() {
     let twice = twice.stride([2, 2]).padding([1, 1]).output_padding([1, 1]);
     assert_eq!(twice.forward(&x).shape(), [1, 6, 10, 10].into());
 }
+
+#[derive(Module)]
+struct Kept {
+    values: Vec<State>,
+}
+
+#[test]
+fn tensors_of_every_dtype_come_back_from_files() {
+    let device = Device::cpu();
+    let source = Tensor::from_slice(&[1.0f32, 0.0, 100.0, 3.0, 7.0], [5], &device);
+    let make = |x: &Tensor| Kept { values: DType::ALL.iter().map(|&d| State::new(x.cast(d))).collect() };
+    let bytes = to_safetensors(&make(&source)).expect("bytes");
+    let mut back = make(&source.full_like(9.0));
+    from_safetensors(&mut back, &bytes, "memory").expect("a file");
+    for (state, dtype) in back.values.iter().zip(DType::ALL) {
+        let (found, expected) = (state.get(), source.cast(dtype));
+        assert_eq!(found.dtype(), dtype);
+        assert_eq!(found.to_bytes().expect("bytes"), expected.to_bytes().expect("bytes"), "{dtype}");
+    }
+}

@@ -56,20 +56,21 @@ impl Tensor {
         }
     }
 
-    /// Mean cross-entropy of logits `[…, classes]` against class numbers `[…]` (`I32` or `U32`). A class number out of
+    /// Mean cross-entropy of logits `[…, classes]` against class numbers `[…]` (integers). A class number out of
     /// range is an error when the value is read.
     #[track_caller]
     pub fn cross_entropy(&self, classes: &Tensor) -> Tensor {
         self.cross_entropy_rows(classes).mean_all()
     }
 
-    /// Cross-entropy of every row of logits `[…, classes]` against class numbers `[…]` (`I32` or `U32`).
+    /// Cross-entropy of every row of logits `[…, classes]` against class numbers `[…]` (integers).
     #[track_caller]
     pub fn cross_entropy_rows(&self, classes: &Tensor) -> Tensor {
         let at = At::caller();
         let (Ok(node), Ok(_)) = (self.ready(), classes.ready()) else {
             return if self.check().is_err() { self.clone() } else { classes.clone() };
         };
+        let classes = &classes.as_numbers();
         let (shape, operands) = (node.spec.shape.clone(), [self, classes]);
         if !matches!(classes.dtype(), DType::I32 | DType::U32) {
             let message = format!("class numbers must be integers, found {}", classes.dtype());

@@ -31,7 +31,7 @@ fn sizes(x: &Shape, index: &Shape, axis: usize, numbers: Numbers) -> GatherShape
 fn check_index(index: &Spec) -> Result<(), Misfit> {
     match index.dtype {
         DType::I32 | DType::U32 => Ok(()),
-        other => Misfit::dtype(format!("numbers must be i32 or u32, found {other}")),
+        other => Misfit::dtype(format!("numbers must be integers, found {other}")),
     }
 }
 
@@ -258,13 +258,24 @@ impl Op for ScatterAdd {
 }
 
 impl Tensor {
+    /// Integers of any length as kernels take them, in 32 bits. What does not fit becomes the nearest number that does,
+    /// which is in no axis either.
+    #[track_caller]
+    pub(crate) fn as_numbers(&self) -> Tensor {
+        match self.dtype() {
+            DType::I64 => self.clamp(i32::MIN, i32::MAX).cast(DType::I32),
+            DType::I8 | DType::U8 => self.cast(DType::I32),
+            _ => self.clone(),
+        }
+    }
+
     /// `out[…, j, …] = self[…, index[…, j, …], …]` along an axis, as `torch.gather`. Numbers outside of the axis are
     /// an [`Error::Index`] when the value is read.
     #[track_caller]
     pub fn gather(&self, axis: isize, index: &Tensor) -> Tensor {
         let at = At::caller();
         match axis_of(self, "gather", axis, at) {
-            Ok(axis) => Tensor::apply(Gather::each(axis), &[self, index], at),
+            Ok(axis) => Tensor::apply(Gather::each(axis), &[self, &index.as_numbers()], at),
             Err(error) => Tensor::error(error),
         }
     }
@@ -282,7 +293,7 @@ impl Tensor {
     pub fn index_select(&self, axis: isize, index: &Tensor) -> Tensor {
         let at = At::caller();
         match axis_of(self, "index_select", axis, at) {
-            Ok(axis) => Tensor::apply(Gather::list(axis), &[self, index], at),
+            Ok(axis) => Tensor::apply(Gather::list(axis), &[self, &index.as_numbers()], at),
             Err(error) => Tensor::error(error),
         }
     }
@@ -303,7 +314,8 @@ impl Tensor {
         let at = At::caller();
         match axis_of(self, "scatter_add", axis, at) {
             Ok(axis) => {
-                Tensor::apply(ScatterAdd { axis, numbers: Numbers::Each }, &[self, index, source], at)
+                let index = index.as_numbers();
+                Tensor::apply(ScatterAdd { axis, numbers: Numbers::Each }, &[self, &index, source], at)
             }
             Err(error) => Tensor::error(error),
         }
@@ -315,7 +327,8 @@ impl Tensor {
         let at = At::caller();
         match axis_of(self, "index_add", axis, at) {
             Ok(axis) => {
-                Tensor::apply(ScatterAdd { axis, numbers: Numbers::List }, &[self, index, source], at)
+                let index = index.as_numbers();
+                Tensor::apply(ScatterAdd { axis, numbers: Numbers::List }, &[self, &index, source], at)
             }
             Err(error) => Tensor::error(error),
         }

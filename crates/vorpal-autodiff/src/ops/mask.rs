@@ -45,7 +45,7 @@ impl Tensor {
         exp / empty.select(sum.full_like(1.0), &sum)
     }
 
-    /// Truth values `[…, size]` that hold below each length (`I32` or `U32`): the places of sequences in a padded
+    /// Truth values `[…, size]` that hold below each length (integers): the places of sequences in a padded
     /// batch.
     ///
     /// ```
@@ -59,8 +59,8 @@ impl Tensor {
     pub fn sequence_mask(&self, size: usize) -> Tensor {
         let at = At::caller();
         let Ok(device) = self.device() else { return self.clone() };
-        if !matches!(self.dtype(), DType::I32 | DType::U32) {
-            let message = format!("lengths must be i32 or u32, found {}", self.dtype());
+        if !self.dtype().is_integer() {
+            let message = format!("lengths must be integers, found {}", self.dtype());
             return Tensor::error(dtype_error("sequence_mask", message, &[self], at));
         }
         if size > i32::MAX as usize {
@@ -68,6 +68,7 @@ impl Tensor {
             return Tensor::error(Error::Argument { op: "sequence_mask", message, at });
         }
         let shape: Shape = self.shape().iter().copied().chain([size]).collect();
-        Tensor::iota(shape, self.rank(), self.dtype(), &device).lt(self.unsqueeze(-1))
+        let lengths = self.as_numbers();
+        Tensor::iota(shape, self.rank(), lengths.dtype(), &device).lt(lengths.unsqueeze(-1))
     }
 }
