@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use smallvec::SmallVec;
 use vorpal_kernels::{Access, CpuArg, CpuRun};
 use vorpal_tensor::{
-    Binding, Buffer, DType, Device, DeviceKind, Element, Error, Layout, PARAMS_BYTES, PipelineDesc,
+    Binding, Buffer, DType, Device, DeviceKind, Element, Error, Fault, Layout, PARAMS_BYTES, PipelineDesc,
     ReadGuard, Replay, Result, Step, WriteGuard,
 };
 
@@ -314,8 +314,9 @@ impl Job {
             let code = launch.origin.map(|k| {
                 let specs: Vec<Spec> = self.inputs[k].iter().map(|&i| self.order[i].spec.clone()).collect();
                 let node = &self.order[k];
-                let size = node.op.indexed_axis(&specs).unwrap_or(0);
-                f64::from(device.fault_code(node.op.name(), node.at, size))
+                let index = || Fault::Index { size: node.op.indexed_axis(&specs).unwrap_or(0) };
+                let fault = launch.kernel.fault().unwrap_or_else(index);
+                f64::from(device.fault_code(node.op.name(), node.at, fault))
             });
             let values = launch.scalars.iter().map(|&k| scalars[k]).chain(code);
             for (k, (value, dtype)) in values.zip(dtypes).enumerate() {

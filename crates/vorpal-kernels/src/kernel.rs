@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use vorpal_shaders::Shader;
-use vorpal_tensor::{DType, Element, Error, Result};
+use vorpal_tensor::{DType, Element, Error, Fault, Result};
 
 use crate::Epilogue;
 
@@ -80,9 +80,15 @@ pub trait Kernel: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Whether the kernel reports indices out of range through the `fault` buffer.
+    /// Whether the kernel reports indices out of range, or what else [`fault`](Kernel::fault) names, through the
+    /// `fault` buffer.
     fn checks_indices(&self) -> bool {
         false
+    }
+
+    /// What a number reported through the `fault` buffer stands for, if not an index of the op's axis.
+    fn fault(&self) -> Option<Fault> {
+        None
     }
 
     /// The complete shader. `main` is the entry point.
@@ -97,7 +103,8 @@ pub trait Kernel: Debug + Send + Sync + 'static {
     /// Runs on host memory, with the same result as the shader within rounding.
     ///
     /// # Errors
-    /// [`Error::Index`] for an index out of range, [`Error::Internal`] for wrong arguments.
+    /// [`Error::Index`] for an index out of range, [`Error::Value`] for what else operands must not be,
+    /// [`Error::Internal`] for wrong arguments.
     fn run_cpu(&self, run: CpuRun<'_>) -> Result<()>;
 
     /// Work and traffic.
@@ -213,9 +220,14 @@ impl<'a> CpuRun<'a> {
 
     /// An out-of-range error for the op that launched this kernel.
     pub fn index_error(&self, index: i64, size: usize) -> Error {
+        self.fault_error(Fault::Index { size }, index)
+    }
+
+    /// The error for a fault of the op that launched this kernel.
+    pub fn fault_error(&self, fault: Fault, number: i64) -> Error {
         match self.op {
-            Some((op, at)) => Error::Index { op, index, size, at },
-            None => Error::internal("CpuRun", format!("index {index} outside an axis of {size}")),
+            Some((op, at)) => fault.error(op, number, at),
+            None => Error::internal("CpuRun", format!("number {number}: {fault:?}")),
         }
     }
 }

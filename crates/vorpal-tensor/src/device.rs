@@ -8,7 +8,7 @@ use crate::host::HostBlock;
 use crate::pool::Pool;
 use crate::rng::Rng;
 use crate::{
-    At, Buffer, DType, DeviceInfo, DeviceKind, Error, Limits, Result, RngState, Stats, memory_limit,
+    At, Buffer, DType, DeviceInfo, DeviceKind, Error, Fault, Limits, Result, RngState, Stats, memory_limit,
 };
 use crate::{Pipeline, PipelineDesc};
 
@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     pub submits: AtomicU64,
     pub readbacks: AtomicU64,
     /// Who is to blame for a fault code: code `k + 1` is entry `k`.
-    faults: Mutex<Vec<(&'static str, At, usize)>>,
+    faults: Mutex<Vec<(&'static str, At, Fault)>>,
     /// A memory limit in the environment that makes no sense.
     limit_error: Option<Error>,
 }
@@ -282,11 +282,11 @@ impl Device {
         }
     }
 
-    /// A number that kernels report to blame an op for an index out of range of an axis of `size`. The same
-    /// op, place and size always get the same number; none is 0.
-    pub fn fault_code(&self, op: &'static str, at: At, size: usize) -> u32 {
+    /// A number that kernels report to blame an op. The same op, place and kind of fault always get the same number;
+    /// none is 0.
+    pub fn fault_code(&self, op: &'static str, at: At, fault: Fault) -> u32 {
         let mut faults = lock(&self.0.faults);
-        let entry = (op, at, size);
+        let entry = (op, at, fault);
         let place = faults.iter().position(|have| *have == entry).unwrap_or_else(|| {
             faults.push(entry);
             faults.len() - 1
@@ -297,7 +297,7 @@ impl Device {
     /// The error behind a fault that a kernel reported.
     pub(crate) fn fault(&self, code: u32, index: i32) -> Error {
         match lock(&self.0.faults).get(code as usize - 1) {
-            Some(&(op, at, size)) => Error::Index { op, index: i64::from(index), size, at },
+            Some(&(op, at, fault)) => fault.error(op, i64::from(index), at),
             None => Error::internal("device", format!("a kernel reported the unknown fault {code}")),
         }
     }

@@ -82,6 +82,20 @@ pub enum Error {
         /// Where the op was called.
         at: At,
     },
+    /// A part of an operand is not what the op can compute with: a singular matrix, a list that is not sorted.
+    #[error("{op}: {what} {number} {problem} at {at}")]
+    Value {
+        /// Name of the op.
+        op: &'static str,
+        /// What kind of part, as "matrix".
+        what: &'static str,
+        /// Which one, in row-major order.
+        number: i64,
+        /// What it is, as "of the batch is singular".
+        problem: &'static str,
+        /// Where the op was called.
+        at: At,
+    },
     /// The device has no room.
     #[error(
         "out of memory on {device}: asked for {asked} bytes with {in_use} bytes in use of a limit of {limit} bytes"
@@ -158,6 +172,33 @@ pub enum Error {
         /// What it noticed.
         message: String,
     },
+}
+
+/// What the number stands for with which a kernel reports that an operand will not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// An index outside of an axis: [`Error::Index`].
+    Index {
+        /// Size of the axis.
+        size: usize,
+    },
+    /// A part of an operand: [`Error::Value`].
+    Value {
+        /// What kind of part.
+        what: &'static str,
+        /// What it is.
+        problem: &'static str,
+    },
+}
+
+impl Fault {
+    /// The error of an op about number `number`.
+    pub fn error(self, op: &'static str, number: i64, at: At) -> Error {
+        match self {
+            Fault::Index { size } => Error::Index { op, index: number, size, at },
+            Fault::Value { what, problem } => Error::Value { op, what, number, problem, at },
+        }
+    }
 }
 
 impl Error {

@@ -18,7 +18,7 @@ mod stats;
 pub use buffer::Buffer;
 pub use device::Device;
 pub use dtype::{DType, Element};
-pub use error::{At, Error, Result};
+pub use error::{At, Error, Fault, Result};
 pub use gpu::{Binding, Pipeline, PipelineDesc};
 pub use host::{ReadGuard, WriteGuard};
 pub use info::{DeviceInfo, DeviceKind, Limits};

@@ -1,6 +1,6 @@
 //! Faults of kernels, in a process of their own: whoever reads back next is told.
 
-use vorpal_tensor::{At, Binding, Device, Error, PipelineDesc, Replay, Step};
+use vorpal_tensor::{At, Binding, Device, Error, Fault, PipelineDesc, Replay, Step};
 
 #[test]
 fn a_fault_comes_back_with_the_next_download() {
@@ -23,9 +23,10 @@ fn a_fault_comes_back_with_the_next_download() {
         Step { pipeline, buffers: vec![0], writes: vec![true], groups: [1; 3], params: Some(0), fault: true };
     let mut replay = Replay::new(&device, vec![step], 256).expect("an adapter");
     let at = At::caller();
-    let code = device.fault_code("gather", at, 10);
-    assert_eq!(device.fault_code("gather", at, 10), code);
-    assert_ne!(device.fault_code("gather", at, 11), code);
+    let index = Fault::Index { size: 10 };
+    let code = device.fault_code("gather", at, index);
+    assert_eq!(device.fault_code("gather", at, index), code);
+    assert_ne!(device.fault_code("gather", at, Fault::Index { size: 11 }), code);
     let mut params = [0u8; 256];
     params[..4].copy_from_slice(&code.to_le_bytes());
     let table = [device.alloc(4).expect("there is room")];
@@ -33,4 +34,9 @@ fn a_fault_comes_back_with_the_next_download() {
     let expected = Error::Index { op: "gather", index: -3, size: 10, at };
     assert_eq!(table[0].download(), Err(expected));
     assert!(table[0].download().is_ok(), "a fault is told once");
+    let singular = Fault::Value { what: "matrix", problem: "is singular" };
+    params[..4].copy_from_slice(&device.fault_code("inv", at, singular).to_le_bytes());
+    replay.run(&table, &params).expect("it runs");
+    let error = table[0].download().expect_err("a fault");
+    assert_eq!(error.to_string(), format!("inv: matrix -3 is singular at {at}"));
 }

@@ -8,7 +8,7 @@ mod shader;
 pub use shader::check_shader;
 
 use vorpal_kernels::{Access, CpuArg, CpuRun, Kernel};
-use vorpal_tensor::{Binding, Device, PARAMS_BYTES, PipelineDesc, Replay, Result, Step};
+use vorpal_tensor::{Binding, Device, Fault, PARAMS_BYTES, PipelineDesc, Replay, Result, Step};
 
 /// Runs a kernel natively. `buffers` holds the content of every argument, in order; what is written changes.
 pub fn run_native(kernel: &dyn Kernel, buffers: &mut [Vec<u8>], scalars: &[f64]) -> Result<()> {
@@ -55,7 +55,8 @@ pub fn run_on(
         .collect();
     let dtypes = kernel.scalars();
     let mut params = vec![0u8; if dtypes.is_empty() { 0 } else { PARAMS_BYTES }];
-    let code = at.map_or(0, |(op, at, size)| device.fault_code(op, at, size));
+    let fault = |size: usize| kernel.fault().unwrap_or(Fault::Index { size });
+    let code = at.map_or(0, |(op, at, size)| device.fault_code(op, at, fault(size)));
     let all = scalars.iter().copied().chain(kernel.checks_indices().then_some(f64::from(code)));
     for (k, (value, dtype)) in all.zip(&dtypes).enumerate() {
         let word = match dtype.compute() {
