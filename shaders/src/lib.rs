@@ -54,11 +54,32 @@ shaders! {
     /// Adjoint of the sums of windows.
     POOL_SUM_BACKWARD = "shared/window.wgsl" "shared/pool.wgsl" "pool_sum_backward.wgsl";
 
+    /// Discrete Fourier transforms.
+    FFT = "shared/unit_root.wgsl" "fft.wgsl";
+
+    /// Tables of roots of unity.
+    UNIT_ROOTS = "shared/unit_root.wgsl" "unit_roots.wgsl";
+
     /// Picking elements along an axis by number.
     GATHER = "gather.wgsl";
 
     /// Adding elements at numbered places along an axis.
     SCATTER_ADD = "scatter_add.wgsl";
+
+    /// Cholesky factors.
+    CHOLESKY = "shared/matrices.wgsl" "cholesky.wgsl";
+
+    /// LU factors with partial pivoting.
+    LU = "shared/matrices.wgsl" "lu.wgsl";
+
+    /// QR factors as reflections.
+    QR_FACTOR = "shared/matrices.wgsl" "qr_factor.wgsl";
+
+    /// The orthogonal factor that reflections make.
+    QR_FORM = "shared/matrices.wgsl" "qr_form.wgsl";
+
+    /// Solutions of triangular systems.
+    TRIANGULAR_SOLVE = "shared/matrices.wgsl" "triangular_solve.wgsl";
 
     /// Matrix product with registers alone.
     MATMUL_DIRECT = "matmul_direct.wgsl";

@@ -193,7 +193,7 @@ impl Kernel for MatMul {
             .constant("N", n)
             .constant("K", k)
             .constant("BATCH0", self.batch[0])
-            .constant("BATCH1", self.batch[1])
+            .constant("BATCH1", self.batch[1].max(1))
             .constant("A_OFFSET", word(self.a.matrix.offset))
             .constant("A_BATCH0", word(self.a.batch[0]))
             .constant("A_BATCH1", word(self.a.batch[1]))

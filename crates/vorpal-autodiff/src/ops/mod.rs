@@ -9,9 +9,11 @@ mod create;
 mod distance;
 mod distribution;
 mod einsum;
+mod fft;
 mod index;
 mod interpolate;
 mod leaf;
+mod linalg;
 mod mask;
 mod matmul;
 mod movement;
@@ -34,7 +36,9 @@ pub use conv::{
     Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
     ConvTranspose3dOptions, ConvTransposeOptions, Padding,
 };
+pub use fft::{ConvolveMode, FftNorm};
 pub use interpolate::Interpolation;
+pub use linalg::{QrMode, Triangular};
 pub use pool::{Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOptions};
 pub use window::Unfold2dOptions;
 

@@ -11,10 +11,12 @@ mod conv;
 mod create;
 mod edges;
 mod einsum;
+mod fft;
 mod harness;
 mod index;
 mod interpolate;
 mod keyed;
+mod linalg;
 mod matmul;
 mod movement;
 mod pointwise;
@@ -23,6 +25,18 @@ mod reduce;
 mod window;
 
 use harness::check;
+
+#[test]
+fn fourier_transforms() {
+    check(&fft::cases());
+    fft::misfits();
+}
+
+#[test]
+fn linear_algebra() {
+    check(&linalg::cases());
+    linalg::misfits();
+}
 
 #[test]
 fn composites() {
