@@ -317,6 +317,8 @@ fn derivatives_of_edges_are_finite() {
         }
     }
     let zero = Tensor::from_slice(&[0.0f64], [1], &Device::cpu());
+    let origin = vorpal_autodiff::grad(&zero, |x| x.atan2(x).sum_all()).expect("a derivative");
+    assert_eq!(origin.to_vec::<f64>(), Ok(vec![0.0]), "the angle of the origin");
     let slope = |x: &Tensor| vorpal_autodiff::grad(x, |x| x.sinc().sum_all()).unwrap_or_else(Tensor::error);
     let curvature = vorpal_autodiff::grad(&zero, |x| slope(x).sum_all()).expect("a derivative");
     let expected = -std::f64::consts::PI.powi(2) / 3.0;

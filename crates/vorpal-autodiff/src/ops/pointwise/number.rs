@@ -188,11 +188,23 @@ unary_methods! {
 }
 
 impl Tensor {
-    /// Elements limited to `low..=high`; NaN stays.
+    /// Elements limited to `low..=high`; NaN stays. The derivative at the limits is 1.
     #[track_caller]
     pub fn clamp(&self, low: impl Into<Operand>, high: impl Into<Operand>) -> Tensor {
-        let (low, high) = (low.into().beside(self), high.into().beside(self));
-        let raised = Tensor::pointwise(&LESS, &[self, &low]).select(&low, self);
-        Tensor::pointwise(&LESS, &[&high, &raised]).select(&high, &raised)
+        self.clamp_min(low).clamp_max(high)
+    }
+
+    /// Elements not below `low`; NaN stays. The derivative at the limit is 1.
+    #[track_caller]
+    pub fn clamp_min(&self, low: impl Into<Operand>) -> Tensor {
+        let low = low.into().beside(self);
+        Tensor::pointwise(&LESS, &[self, &low]).select(&low, self)
+    }
+
+    /// Elements not above `high`; NaN stays. The derivative at the limit is 1.
+    #[track_caller]
+    pub fn clamp_max(&self, high: impl Into<Operand>) -> Tensor {
+        let high = high.into().beside(self);
+        Tensor::pointwise(&GREATER, &[self, &high]).select(&high, self)
     }
 }

@@ -42,7 +42,9 @@ pointwise_table! { TRIGONOMETRY, Real, Float, Last, dispatch;
     wgsl: "arc_tangent_2(a, b)", support: ELEMENTARY, flops: 26, on: [(-2.0, 2.0), (0.3, 2.0)],
     vjp: |v| {
         let (y, x) = (&v.inputs[0], &v.inputs[1]);
-        let over = v.grad / (x.square() + y.square());
+        let (square, zero) = (x.square() + y.square(), v.grad.full_like(0.0));
+        // At the origin there is no direction: 0, as in PyTorch.
+        let over = square.eq(&zero).select(&zero, v.grad / square);
         vec![Some(&over * x), Some(-(over * y))]
     };
 
