@@ -5,8 +5,8 @@
 use vorpal_autodiff::{Tensors, grad, jvp, vmap};
 use vorpal_nn::{
     BatchNorm2d, Conv1d, Conv1dOptions, Conv3d, ConvTranspose2d, ConvTranspose2dOptions, DType, Device,
-    Dropout, Embedding, Error, LayerNorm, Linear, Module, Padding, Role, State, Tensor, from_safetensors,
-    load, save, to_safetensors,
+    Dropout, Embedding, Error, GroupNorm, LayerNorm, Linear, Module, Padding, RmsNorm, Role, State, Tensor,
+    from_safetensors, load, save, to_safetensors,
 };
 
 #[derive(Clone, Debug, Module)]
@@ -159,6 +159,24 @@ fn batch_norm_keeps_running_statistics_and_uses_them() {
     let y = norm.forward(&x).to_vec::<f32>().expect("values");
     assert!((f64::from(y[0]) - 0.65 / (1.25f64 + 1e-5).sqrt()).abs() < 1e-5, "{y:?}");
     near(&norm.running_mean, [0.35, 0.7]);
+}
+
+#[test]
+fn norms_take_pytorch_files() {
+    let device = Device::cpu();
+    let norms = (RmsNorm::new(2, &device), GroupNorm::new(1, 2, &device));
+    let mut names = Vec::new();
+    norms.0.walk("rms", &mut |name, _, _| names.push(name.to_string()));
+    norms.1.walk("group", &mut |name, _, _| names.push(name.to_string()));
+    assert_eq!(names, ["rms.weight", "group.weight", "group.bias"]);
+    let x = Tensor::from_slice(&[1.0f32, 7.0], [1, 2], &device);
+    let close = |x: &Tensor, expected: [f32; 2]| {
+        let found = x.to_vec::<f32>().expect("values");
+        assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-5), "{found:?}");
+    };
+    // A root mean square of 5; a mean of 4 and a deviation of 3.
+    close(&norms.0.forward(&x), [0.2, 1.4]);
+    close(&norms.1.forward(&x), [-1.0, 1.0]);
 }
 
 /// Checks the shapes of a weight and a bias, and that they lie in ±1∕√(inputs of a unit).

@@ -170,6 +170,24 @@ fn norms() -> Vec<Case> {
                 },
             )
         }),
+        Case::smooth("batch_norm", |d| {
+            let channels = d.full_axis();
+            let shape = [d.axis(), channels, d.axis()];
+            let inputs = vec![
+                d.array(&shape, -2.0, 2.0),
+                d.array(&[channels], -1.0, 1.0),
+                d.array(&[channels], 0.5, 2.0),
+                d.array(&[channels], 0.5, 1.5),
+                d.array(&[channels], -1.0, 1.0),
+            ];
+            let run = |x: &[Tensor]| x[0].batch_norm(&x[1], &x[2], Some(&x[3]), Some(&x[4]), 0.1);
+            Sample::new(inputs, run, move |x| {
+                Array::from_fn(&shape, |at| {
+                    let of = |k: usize| x[k].data[at[1]];
+                    (x[0].at(at) - of(1)) / (of(2) + 0.1).sqrt() * of(3) + of(4)
+                })
+            })
+        }),
         Case::smooth("group_norm, instance_norm", |d| {
             let (groups, each) = (d.whole(1, 2), d.whole(1, 3));
             let channels = groups * each;
@@ -213,6 +231,18 @@ fn losses() -> Vec<Case> {
                         sum -= row[x[1].at(&at[..last]) as usize].ln();
                     });
                     Array::from_fn(&[], |_| sum / x[1].data.len() as f64)
+                },
+            )
+        }),
+        Case::smooth("cross_entropy_rows", |d| {
+            let (n, classes) = (d.axis(), d.full_axis());
+            let inputs = vec![d.array(&[n, classes], -2.0, 2.0), d.numbers(&[n], classes)];
+            Sample::new(
+                inputs,
+                |x| x[0].cross_entropy_rows(&x[1]),
+                move |x| {
+                    let soft = rows(&x[0], 1, |_, row| softmax(row));
+                    Array::from_fn(&[n], |at| -soft.at(&[at[0], x[1].data[at[0]] as usize]).ln())
                 },
             )
         }),

@@ -53,6 +53,7 @@ fn order(d: &mut Draw, rank: usize) -> Vec<usize> {
 
 pub fn cases() -> Vec<Case> {
     let mut all = views();
+    all.extend(spread_or_turned());
     all.extend(ranges());
     all.extend(joined());
     all.extend(rearranged());
@@ -132,6 +133,11 @@ fn views() -> Vec<Case> {
             };
             Sample::new(vec![x], move |x| x[0].movedim(named, -1), move |x| moved(&x[0], &to, &from))
         }),
+    ]
+}
+
+fn spread_or_turned() -> Vec<Case> {
+    vec![
         case("broadcast_to", |d| {
             let to = d.shape(1, 4);
             let front = d.whole(0, to.len() - 1);
@@ -143,6 +149,24 @@ fn views() -> Vec<Case> {
             };
             Sample::new(vec![x], move |x| x[0].broadcast_to(&target[..]), move |x| moved(&x[0], &to, &from))
         }),
+        Case::smooth("sum_to", |d| {
+            let shape = d.shape(1, 4);
+            let front = d.whole(0, shape.len() - 1);
+            let to: Vec<usize> = shape[front..].iter().map(|&n| if d.flip() { 1 } else { n }).collect();
+            let x = d.array(&shape, -2.0, 2.0);
+            let target = to.clone();
+            let run = move |x: &[Tensor]| x[0].sum_to(&target[..].into());
+            Sample::new(vec![x], run, move |x| {
+                let mut out = Array::from_fn(&to, |_| 0.0);
+                Array::from_fn(&x[0].shape, |at| {
+                    let place = at[front..].iter().zip(&to).map(|(&k, &n)| if n == 1 { 0 } else { k });
+                    let index = place.zip(&to).fold(0, |sum, (k, &n)| sum * n + k);
+                    out.data[index] += x[0].at(at);
+                    0.0
+                });
+                out
+            })
+        }),
         case("flip", |d| {
             let (x, axis, named) = operand(d, 1, 3);
             let to = x.shape.clone();
@@ -150,6 +174,13 @@ fn views() -> Vec<Case> {
             let from = move |at: &[usize]| Some(with(at, axis, size - 1 - at[axis]));
             Sample::new(vec![x], move |x| x[0].flip(named), move |x| moved(&x[0], &to, from))
         }),
+        Case {
+            dtypes: ANY,
+            ..Case::flat("stop_gradient", "constant to derivatives", |d| {
+                let shape = d.shape(0, 3);
+                Sample::new(vec![d.array(&shape, -2.0, 2.0)], |x| x[0].stop_gradient(), |x| x[0].clone())
+            })
+        },
         case("contiguous", |d| {
             let shape = d.shape(0, 3);
             Sample::new(vec![d.array(&shape, -2.0, 2.0)], |x| x[0].contiguous(), |x| x[0].clone())
@@ -205,6 +236,22 @@ fn ranges() -> Vec<Case> {
                 None
             };
             Sample::new(vec![x], run, move |x| moved(&x[0], &shape, from))
+        }),
+        Case::smooth("pad_axes", |d| {
+            let shape = d.shape(1, 3);
+            let mut sides = || -> Vec<usize> { shape.iter().map(|_| d.whole(0, 2)).collect() };
+            let (before, after) = (sides(), sides());
+            let x = d.array(&shape, -2.0, 2.0);
+            let to: Vec<usize> = (0..shape.len()).map(|k| before[k] + shape[k] + after[k]).collect();
+            let front = before.clone();
+            let run = move |x: &[Tensor]| x[0].pad_axes(&before, &after, 0.75);
+            Sample::new(vec![x], run, move |x| {
+                Array::from_fn(&to, |at| {
+                    let place: Vec<usize> = at.iter().zip(&front).map(|(k, b)| k.wrapping_sub(*b)).collect();
+                    let inside = place.iter().zip(&x[0].shape).all(|(k, n)| k < n);
+                    if inside { x[0].at(&place) } else { 0.75 }
+                })
+            })
         }),
         case("pad", |d| {
             let (x, axis, named) = operand(d, 1, 3);

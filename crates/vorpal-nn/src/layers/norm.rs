@@ -33,6 +33,69 @@ impl LayerNorm {
     }
 }
 
+/// Root mean square normalisation over the last axis (Zhang, Sennrich 2019).
+#[derive(Clone, Debug, Module)]
+pub struct RmsNorm {
+    /// `[features]`, ones at first.
+    pub weight: Tensor,
+    /// Added to the mean square.
+    pub eps: f64,
+}
+
+impl RmsNorm {
+    /// For a last axis of `features`, with PyTorch's `eps`, the distance of `f32` numbers at 1.
+    pub fn new(features: usize, device: &Device) -> RmsNorm {
+        RmsNorm { weight: constant([features], 1.0, device), eps: f64::from(f32::EPSILON) }
+    }
+
+    /// The layer applied to the last axis.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.rms_norm(Some(&self.weight), self.eps)
+    }
+}
+
+/// Normalisation of groups of channels of `[batch, channels, …]` (Wu, He 2018); with one channel a group it is instance
+/// normalisation.
+///
+/// ```
+/// use vorpal_nn::{DType, Device, GroupNorm, Tensor};
+/// let norm = GroupNorm::new(2, 4, &Device::cpu());
+/// let x = Tensor::randn([3, 4, 5], DType::F32, &Device::cpu());
+/// let mean = norm.forward(&x).reshape([3, 2, 10]).mean(-1);
+/// assert!(mean.to_vec::<f32>()?.iter().all(|m| m.abs() < 1e-6));
+/// # Ok::<(), vorpal_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct GroupNorm {
+    /// `[channels]`, ones at first.
+    pub weight: Tensor,
+    /// `[channels]`, zeros at first.
+    pub bias: Tensor,
+    /// Number of groups, which divides the channels.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl GroupNorm {
+    /// For `channels` in `groups`, with PyTorch's `eps` of 1e-5.
+    pub fn new(groups: usize, channels: usize, device: &Device) -> GroupNorm {
+        GroupNorm {
+            weight: constant([channels], 1.0, device),
+            bias: constant([channels], 0.0, device),
+            groups,
+            eps: 1e-5,
+        }
+    }
+
+    /// The layer applied to a batch.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps)
+    }
+}
+
 /// Batch normalisation of images `[batch, channels, height, width]` (Ioffe & Szegedy 2015). While training, with
 /// mean and variance of the batch, of which running means are kept; in evaluation with the running ones.
 ///
