@@ -352,7 +352,7 @@ fn part(x: &Tensor, op: &'static str, which: isize, at: At) -> Tensor {
 
 /// Transforms.
 impl Tensor {
-    /// Discrete Fourier transforms Σ x[j] e^(−2πi jk ∕ n) along an axis of complex numbers `[…, 2]` of f32 or f64
+    /// Discrete Fourier transforms `Σ x[j] e^(−2πi jk ∕ n)` along an axis of complex numbers `[…, 2]` of f32 or f64
     /// (`torch.fft.fft` through `view_as_real`). `axis` does not count the pairs: −1 is the axis before them. Any length;
     /// powers of two are the fastest on adapters.
     ///

@@ -202,7 +202,7 @@ impl Tensor {
     /// X with `self` X = `b` for triangular matrices `[…, n, n]` and right-hand sides `[…, n, k]` of f32 or f64
     /// (`torch.linalg.solve_triangular`, `jax.scipy.linalg.solve_triangular`); batch axes broadcast.
     ///
-    /// A zero on the diagonal is an [`Error::Value`] with the number of the matrix when the value is read.
+    /// A zero on the diagonal is a [`Value`](crate::Error::Value) error with the number of the matrix when the value is read.
     ///
     /// ```
     /// # use vorpal_autodiff::{Device, Tensor};
@@ -225,7 +225,7 @@ impl Tensor {
     /// (`torch.linalg.solve`); b is `[…, n, k]`, or vectors `[…, n]` where it has one axis, or just the axes of `self`
     /// without the last one. Batch axes of matrices broadcast.
     ///
-    /// A singular matrix is an [`Error::Value`] with its number when the value is read.
+    /// A singular matrix is a [`Value`](crate::Error::Value) error with its number when the value is read.
     ///
     /// ```
     /// # use vorpal_autodiff::{Device, Tensor};
@@ -255,7 +255,7 @@ impl Tensor {
     /// The inverses of square matrices of f32 or f64 (`torch.linalg.inv`). To multiply with an inverse,
     /// [`solve`](Tensor::solve) is faster and more accurate.
     ///
-    /// A singular matrix is an [`Error::Value`] with its number when the value is read.
+    /// A singular matrix is a [`Value`](crate::Error::Value) error with its number when the value is read.
     #[track_caller]
     pub fn inv(&self) -> Tensor {
         let at = At::caller();
@@ -269,7 +269,7 @@ impl Tensor {
     }
 
     /// The determinants of square matrices of f32 or f64 (`torch.linalg.det`), 0 for singular ones, of which the derivative
-    /// is an [`Error::Value`].
+    /// is a [`Value`](crate::Error::Value) error.
     #[track_caller]
     pub fn det(&self) -> Tensor {
         let at = At::caller();
@@ -284,7 +284,7 @@ impl Tensor {
     }
 
     /// Sign and logarithm of the absolute value of the determinants of square matrices of f32 or f64
-    /// (`torch.linalg.slogdet`): 0 and −∞ for singular ones, of which the derivative is an [`Error::Value`].
+    /// (`torch.linalg.slogdet`): 0 and −∞ for singular ones, of which the derivative is a [`Value`](crate::Error::Value) error.
     #[track_caller]
     pub fn slogdet(&self) -> (Tensor, Tensor) {
         let at = At::caller();
@@ -307,7 +307,7 @@ impl Tensor {
     /// `[…, m, k]` of f32 or f64 (the solution of `torch.linalg.lstsq`); for m < n the shortest X that solves exactly.
     /// Through QR factors, which its derivatives go through, too.
     ///
-    /// A matrix without full rank is an [`Error::Value`] with its number when the value is read, where rounding does not
+    /// A matrix without full rank is a [`Value`](crate::Error::Value) error with its number when the value is read, where rounding does not
     /// hide it.
     #[track_caller]
     pub fn lstsq(&self, b: &Tensor) -> Tensor {
