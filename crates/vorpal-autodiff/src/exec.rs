@@ -522,6 +522,17 @@ impl Tensor {
         Ok(bytes)
     }
 
+    /// The same value without the graph behind it.
+    ///
+    /// # Errors
+    /// As [`eval`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn detached(&self) -> Result<Tensor> {
+        self.eval()?;
+        let (node, value) = (self.ready()?, self.value()?);
+        Ok(Tensor::leaf(crate::ops::Given, node.spec.clone(), &node.device, Some(value), node.at))
+    }
+
     fn value(&self) -> Result<Value> {
         self.ready()?.value().ok_or_else(|| Error::internal("executor", "an evaluated tensor has no value"))
     }

@@ -13,13 +13,15 @@ mod tree;
 pub use exec::{eval, plan};
 pub use graph::Tensor;
 pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};
-pub use ops::Axes;
 pub use ops::pointwise::{Operand, PointwiseFn};
+pub use ops::{Axes, CustomKernel};
 pub use precision::Precision;
 pub use transform::{
-    BatchAxes, Policy, checkpoint, checkpoint_with, grad, hessian, hvp, jacfwd, jacrev, jvp, linearize,
-    value_and_grad, vjp, vmap,
+    BatchAxes, Policy, checkpoint, checkpoint_with, custom_jvp, custom_vjp, grad, hessian, hvp, jacfwd,
+    jacrev, jvp, linearize, scan, scan_checkpointed, value_and_grad, vjp, vmap,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use transform::{FixedPointOptions, fixed_point};
 pub use tree::{IntoTree, Tensors, Tree};
 pub use vorpal_kernels::philox_word;
 pub use vorpal_tensor::{

@@ -117,4 +117,4 @@ macro_rules! plain {
         }
     )*};
 }
-plain!(bool, usize, u32, i32, f32, f64);
+plain!((), bool, usize, u32, i32, f32, f64);

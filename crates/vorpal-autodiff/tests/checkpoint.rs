@@ -183,5 +183,5 @@ fn what_needs_no_checkpoint_has_none() {
     assert_eq!(values(&fixed), [1.0]);
     let broken = checkpoint(&x, |x| x.reshape([3]));
     let message = broken.check().expect_err("two elements").to_string();
-    assert!(message.contains("reshape") && message.contains("checkpoint.rs:"), "{message}");
+    assert!(message.contains("reshape") && message.contains("tests/checkpoint.rs:"), "{message}");
 }

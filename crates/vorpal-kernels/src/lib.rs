@@ -17,6 +17,7 @@ mod pool;
 mod program;
 mod row;
 mod scatter_add;
+mod wgsl;
 
 pub use attention::{ATTENTION_COLUMNS_MAX, Attention, AttentionPass, AttentionShape};
 pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};
@@ -34,3 +35,4 @@ pub use program::{Domain, Epilogue, Inst, Program, ReduceKind, ResultType, Scala
 pub use row::Row;
 pub use scatter_add::{SCATTER_LEN_MAX, ScatterAdd};
 pub use vorpal_shaders as shaders;
+pub use wgsl::Wgsl;

@@ -164,6 +164,23 @@ pub enum Error {
         /// Where the function was called.
         at: At,
     },
+    /// An iteration did not settle.
+    #[error(
+        "{op}: not settled after {iterations} iterations: the last step changed the value by {residual:e}, allowed \
+         is {tolerance:e} at {at}"
+    )]
+    Convergence {
+        /// Name of the function.
+        op: &'static str,
+        /// Steps that were made.
+        iterations: usize,
+        /// Relative change of the last step.
+        residual: f64,
+        /// Largest change that would have done.
+        tolerance: f64,
+        /// Where the function was called.
+        at: At,
+    },
     /// An invariant of Vorpal itself does not hold: a bug, reported instead of a wrong answer.
     #[error("internal error in {place}: {message}")]
     Internal {

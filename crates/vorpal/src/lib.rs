@@ -39,9 +39,12 @@ pub use vorpal_tensor as tensor;
 pub use vorpal_zoo as zoo;
 
 pub use vorpal_autodiff::{
-    BatchAxes, DType, Device, DeviceInfo, DeviceKind, Error, Precision, Result, Shape, Tensor, eval, grad,
-    hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
+    BatchAxes, CustomKernel, DType, Device, DeviceInfo, DeviceKind, Error, Policy, Precision, Result, Shape,
+    Tensor, checkpoint, checkpoint_with, custom_jvp, custom_vjp, eval, grad, hessian, hvp, jacfwd, jacrev,
+    jvp, linearize, scan, scan_checkpointed, value_and_grad, vjp, vmap,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use vorpal_autodiff::{FixedPointOptions, fixed_point};
 
 /// What most programs need.
 pub mod prelude {

@@ -23,6 +23,7 @@ mod pool;
 mod random;
 mod reduce;
 mod sliding;
+mod user;
 mod window;
 
 use smallvec::SmallVec;
@@ -40,8 +41,11 @@ pub use fft::{ConvolveMode, FftNorm};
 pub use interpolate::Interpolation;
 pub use linalg::{QrMode, Triangular};
 pub use pool::{Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOptions};
+pub use user::CustomKernel;
 pub use window::Unfold2dOptions;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use leaf::Given;
 pub(crate) use leaf::Variable;
 pub(crate) use movement::Copy;
 

@@ -2,9 +2,13 @@
 
 mod batch;
 mod checkpoint;
+mod custom;
 mod forward;
+#[cfg(not(target_arch = "wasm32"))]
+mod implicit;
 mod jacobian;
 mod reverse;
+mod scan;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,9 +20,13 @@ use crate::{Tensor, Tree};
 
 pub use batch::{BatchAxes, vmap};
 pub use checkpoint::{Policy, checkpoint, checkpoint_with};
+pub use custom::{custom_jvp, custom_vjp};
 pub use forward::{jvp, linearize};
+#[cfg(not(target_arch = "wasm32"))]
+pub use implicit::{FixedPointOptions, fixed_point};
 pub use jacobian::{hessian, hvp, jacfwd, jacrev};
 pub use reverse::{grad, value_and_grad, vjp};
+pub use scan::{scan, scan_checkpointed};
 
 /// A differentiation that is open until dropped.
 struct Trace(Arc<AtomicBool>);
