@@ -474,6 +474,24 @@ mod tests {
     }
 
     #[test]
+    fn a_barrier_keeps_values_apart_without_a_copy() {
+        let mut b = Builder::new();
+        let x = b.input(0, 6, DType::F32);
+        let one = b.constant(1.0, [6], DType::F32);
+        let sum = b.call(&ADD, &[x, one]);
+        b.origin = 7;
+        let marked = b.barrier(x, sum);
+        assert_ne!(b.call(&ADD, &[marked, one]), sum);
+        // Views keep the mark, and kernels read the buffer itself.
+        let matrix = b.view(marked, |l| l.reshape(&Shape::from([2, 3]))).expect("a view");
+        assert_eq!(b.view(matrix, |l| l.reshape(&Shape::from([6]))).expect("a view"), marked);
+        assert_eq!((b.strided(matrix).0, b.dense(matrix).0, b.buffer(matrix)), (marked, marked, marked));
+        assert_eq!(b.base(marked), x);
+        // A constant has nothing to be kept apart from.
+        assert_eq!(b.barrier(one, sum), one);
+    }
+
+    #[test]
     fn slicing_a_pad_away_is_the_original() {
         let mut b = Builder::new();
         let x = b.input(0, 4, DType::F32);

@@ -125,3 +125,64 @@ impl<'a> Scheduler<'a> {
         node.dtype.bytes(node.shape.numel()) as isize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fuse::fuse;
+    use super::super::ir::Builder;
+    use super::*;
+    use vorpal_kernels::{ReduceKind, ResultType, ScalarFn};
+    use vorpal_tensor::DType;
+
+    static ADD: ScalarFn = ScalarFn {
+        name: "add",
+        arity: 2,
+        result: ResultType::Last,
+        wgsl: "a + b",
+        support: "",
+        cpu: |_, _| (),
+        flops: 1,
+    };
+
+    /// The first members of the groups of a graph, one node each, in the order in which they run.
+    fn order(b: &Builder, targets: &[NodeId], donated: &[bool]) -> Vec<NodeId> {
+        let groups = fuse(b.nodes(), targets, false);
+        schedule(b.nodes(), groups, targets, donated).iter().map(|g| g.members[0]).collect()
+    }
+
+    #[test]
+    fn what_frees_memory_runs_first() {
+        let mut b = Builder::new();
+        let (x, y) = (b.input(0, 1000, DType::F32), b.input(1, 1000, DType::F32));
+        let (twice_x, twice_y) = (b.call(&ADD, &[x, x]), b.call(&ADD, &[y, y]));
+        let (sum_x, sum_y) =
+            (b.reduce(ReduceKind::Sum, twice_x, &[true]), b.reduce(ReduceKind::Sum, twice_y, &[true]));
+        let total = b.call(&ADD, &[sum_x, sum_y]);
+        assert_eq!(order(&b, &[total], &[false, false]), [twice_x, sum_x, twice_y, sum_y, total]);
+    }
+
+    #[test]
+    fn nothing_is_read_through_a_barrier_too_early() {
+        let mut b = Builder::new();
+        let (x, y) = (b.input(0, 1000, DType::F32), b.input(1, 1000, DType::F32));
+        let twice = b.call(&ADD, &[y, y]);
+        let more = b.call(&ADD, &[twice, y]);
+        let marked = b.barrier(x, more);
+        let sum = b.reduce(ReduceKind::Sum, marked, &[true]);
+        assert_eq!(order(&b, &[sum, more], &[false, false]), [twice, more, sum]);
+        let at_once = b.reduce(ReduceKind::Sum, x, &[true]);
+        assert_eq!(order(&b, &[at_once, more], &[false, false]), [at_once, twice, more]);
+    }
+
+    #[test]
+    fn a_donated_input_is_overwritten_last() {
+        let mut b = Builder::new();
+        let (w, g) = (b.input(0, 1000, DType::F32), b.input(1, 1000, DType::F32));
+        let new = b.call(&ADD, &[w, g]);
+        let large = b.call(&ADD, &[w, w]);
+        assert_eq!(order(&b, &[new, large], &[true, false]), [new, large], "both write a successor");
+        let sum = b.reduce(ReduceKind::Sum, large, &[true]);
+        let other = b.call(&ADD, &[g, w]);
+        assert_eq!(order(&b, &[other, sum], &[true, false]), [large, sum, other]);
+    }
+}
