@@ -81,6 +81,9 @@ shaders! {
     /// Solutions of triangular systems.
     TRIANGULAR_SOLVE = "shared/matrices.wgsl" "triangular_solve.wgsl";
 
+    /// Numbers found to be in range and in order.
+    CHECKED = "checked.wgsl";
+
     /// Matrix product with registers alone.
     MATMUL_DIRECT = "matmul_direct.wgsl";
 
@@ -104,6 +107,21 @@ shaders! {
 
     /// Fused reductions, one row per workgroup.
     ROW_GROUP = "row_group.wgsl";
+
+    /// Prefixes along an axis.
+    SCAN = "scan.wgsl";
+
+    /// Where values belong in sorted rows.
+    SEARCH_SORTED = "search_sorted.wgsl";
+
+    /// Elements combined over segments.
+    SEGMENT = "segment.wgsl";
+
+    /// Sorting by strides that no tile holds.
+    SORT_STRIDE = "sort_stride.wgsl";
+
+    /// Sorting of tiles.
+    SORT_TILE = "sort_tile.wgsl";
 }
 
 /// Copies of the body of a loop that are written out.

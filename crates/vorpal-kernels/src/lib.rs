@@ -1,6 +1,7 @@
 //! Kernels of Vorpal: WGSL, launch geometry and a native CPU body for each.
 
 mod attention;
+mod checked;
 mod conv;
 mod emit;
 mod fft;
@@ -16,10 +17,15 @@ mod pointwise;
 mod pool;
 mod program;
 mod row;
+mod scan;
 mod scatter_add;
+mod search_sorted;
+mod segment;
+mod sort;
 mod wgsl;
 
 pub use attention::{ATTENTION_COLUMNS_MAX, Attention, AttentionPass, AttentionShape};
+pub use checked::Checked;
 pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use fft::{FFT_LEN_MAX, Fft, UnitRoots};
@@ -33,6 +39,10 @@ pub use pointwise::Pointwise;
 pub use pool::{POOL_WINDOW_MAX, Pool, PoolPass, PoolShape};
 pub use program::{Domain, Epilogue, Inst, Program, ReduceKind, ResultType, ScalarFn, Store, ValueId};
 pub use row::Row;
+pub use scan::{Scan, ScanPass, ScanRule};
 pub use scatter_add::{SCATTER_LEN_MAX, ScatterAdd};
+pub use search_sorted::SearchSorted;
+pub use segment::{Segment, SegmentPass};
+pub use sort::{SORT_TILE_LEN, Sort, SortPass};
 pub use vorpal_shaders as shaders;
 pub use wgsl::Wgsl;
