@@ -14,6 +14,7 @@ fn everything_in_turn() {
     long_lists_take_several_launches();
     numbers_out_of_range_are_errors();
     a_class_that_is_none_is_found();
+    wrong_segments_are_errors();
 }
 
 fn values_match_a_plain_loop() {
@@ -85,5 +86,22 @@ fn a_class_that_is_none_is_found() {
         let error = logits.cross_entropy(&classes).item::<f32>().expect_err("no such class");
         assert!(matches!(error, Error::Index { op: "cross_entropy", size: 3, .. }), "{error}");
         assert!(error.to_string().contains("tests/index.rs"), "{error}");
+    }
+}
+
+fn wrong_segments_are_errors() {
+    for device in devices() {
+        let x = Tensor::from_slice(&[1.0f32, 2.0, 2.0], [3], &device);
+        let list = |ids: &[i32]| Tensor::from_slice(ids, [ids.len()], &device);
+        for (ids, sorted) in [([0, 3, 1], false), ([0, -1, 1], false), ([0, 2, 1], true)] {
+            let sum = x.segment_sum(&list(&ids), 3, sorted).to_vec::<f32>();
+            let text = sum.expect_err("a wrong number").to_string();
+            assert!(text.contains("segment_sum: index") && text.contains("index.rs:"), "{text}");
+        }
+        let text = list(&[0, 5]).bincount(3).to_vec::<i32>().expect_err("out of range").to_string();
+        assert!(text.contains("bincount: index 5 is out of range") && text.contains("index.rs:"), "{text}");
+        let scattered = x.scatter(0, &list(&[0, 4, 1]), &x).to_vec::<f32>();
+        let text = scattered.expect_err("out of range").to_string();
+        assert!(text.contains("scatter: index 4 is out of range for an axis of size 3"), "{text}");
     }
 }

@@ -22,7 +22,11 @@ pub mod pointwise;
 mod pool;
 mod random;
 mod reduce;
+mod scan;
+mod segment;
 mod sliding;
+mod sort;
+mod sparse;
 mod user;
 mod window;
 
@@ -41,6 +45,9 @@ pub use fft::{ConvolveMode, FftNorm};
 pub use interpolate::Interpolation;
 pub use linalg::{QrMode, Triangular};
 pub use pool::{Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOptions};
+pub use scan::associative_scan;
+pub use segment::ScatterReduce;
+pub use sparse::{SparseCoo, SparseCsr};
 pub use user::CustomKernel;
 pub use window::Unfold2dOptions;
 
@@ -144,5 +151,14 @@ pub(crate) fn same_dtype(inputs: &[Spec]) -> Result<(), Misfit> {
             Misfit::dtype(format!("dtypes {} and {} differ; cast one of them", inputs[0].dtype, other.dtype))
         }
         None => Ok(()),
+    }
+}
+
+/// The dtype that kernels of 32-bit words compute a dtype in.
+pub(crate) fn whole_words(dtype: DType) -> DType {
+    match dtype {
+        DType::I8 => DType::I32,
+        DType::U8 | DType::Bool => DType::U32,
+        other => other.compute(),
     }
 }

@@ -22,6 +22,10 @@ mod movement;
 mod pointwise;
 mod pool;
 mod reduce;
+mod scan;
+mod segment;
+mod sort;
+mod sparse;
 mod window;
 
 use harness::check;
@@ -128,4 +132,31 @@ fn convolutions() {
 #[test]
 fn poolings() {
     check(&pool::cases());
+}
+
+#[test]
+fn scans() {
+    check(&scan::cases());
+    scan::misfits();
+}
+
+#[test]
+fn segments() {
+    check(&segment::cases());
+    segment::edges();
+    segment::misfits();
+}
+
+#[test]
+fn sorting() {
+    check(&sort::cases());
+    sort::edges();
+    sort::misfits();
+}
+
+#[test]
+fn sparse_matrices() {
+    check(&sparse::cases());
+    sparse::graph_convolution();
+    sparse::misfits();
 }
