@@ -1,19 +1,25 @@
 // Attention without a matrix of scores: every invocation has one query, keys and values come by in tiles, and what
 // was summed is scaled down whenever a higher score turns up (Milakov & Gimelshein 2018; Dao et al. 2022). A row of the
-// result has one column more than a value: the logarithm of the sum of the exponentials of the scores.
+// result has one column more than a value: the logarithm of the sum of the exponentials of the scores. With it a later
+// launch goes on where this one ends.
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;
 @group(0) @binding(1) var<storage, read> k: array<f32>;
 @group(0) @binding(2) var<storage, read> v: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-// Far below every score, far above the lowest float.
-const NOTHING: f32 = -1e30;
+// Whether there are results for the keys before FROM.
+override CONTINUES: u32 = 0u;
 
 var<workgroup> keys: array<vec4<f32>, QUADS * TILE>;
-var<workgroup> values: array<vec4<f32>, QUADS * TILE>;
+var<workgroup> values: array<vec4<f32>, VALUE_QUADS * TILE>;
 var<private> query: array<vec4<f32>, QUADS>;
-var<private> sum: array<vec4<f32>, QUADS>;
+var<private> sum: array<vec4<f32>, VALUE_QUADS>;
+
+// An element of the results for the keys before FROM.
+fn before(place: u32) -> f32 {
+    return 0.0;
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -29,46 +35,60 @@ fn main(
     }
     let first = group % tiles * 64u;
     let t = first + lane;
-    let batch = pair / HEADS;
-    let head = pair % HEADS;
-    let q_row = Q_OFFSET + batch * Q_B + head * Q_H + min(t, QUERIES - 1u) * Q_R;
-    let k_row = K_OFFSET + batch * K_B + head * K_H;
-    let v_row = V_OFFSET + batch * V_B + head * V_H;
+    let near = min(t, QUERIES - 1u);
+    let spot = spot_of(pair);
+    let q_row = Q_OFFSET + spot.batch * Q_B + spot.head * Q_H + near * Q_R;
+    let k_row = K_OFFSET + spot.batch * K_B + spot.head / GROUP * K_H;
+    let v_row = V_OFFSET + spot.batch * V_B + spot.head / GROUP * V_H;
+    let row = (pair * QUERIES + near) * (VALUE_COLUMNS + 1u);
     for (var i = 0u; i < QUADS; i++) {
-        let p = places(q_row, i, Q_C);
-        query[i] = SCALE * select(vec4<f32>(), vec4<f32>(q[p.x], q[p.y], q[p.z], q[p.w]), there(i));
-        sum[i] = vec4<f32>();
+        let p = places(q_row, i, Q_C, COLUMNS);
+        query[i] = SCALE * select(vec4<f32>(), vec4<f32>(q[p.x], q[p.y], q[p.z], q[p.w]), there(i, COLUMNS));
     }
-    let seen = keys_seen(first);
     var top = NOTHING;
     var weight = 0.0;
-    for (var tile = 0u; tile < seen; tile += TILE) {
+    if CONTINUES != 0u {
+        top = before(row + VALUE_COLUMNS);
+        weight = select(1.0, 0.0, top < HALF_NOTHING);
+    }
+    for (var i = 0u; i < VALUE_QUADS; i++) {
+        let p = places(row, i, 1u, VALUE_COLUMNS);
+        let have = vec4<f32>(before(p.x), before(p.y), before(p.z), before(p.w));
+        sum[i] = select(vec4<f32>(), have, there(i, VALUE_COLUMNS));
+    }
+    let seen = keys_of(spot, first);
+    for (var tile = seen.x; tile < seen.y; tile += TILE) {
         for (var at = lane; at < TILE * QUADS; at += 64u) {
-            let row = min(tile + at / QUADS, KEYS - 1u);
-            let p = places(k_row + row * K_R, at % QUADS, K_C);
-            keys[at] = select(vec4<f32>(), vec4<f32>(k[p.x], k[p.y], k[p.z], k[p.w]), there(at % QUADS));
-            let r = places(v_row + row * V_R, at % QUADS, V_C);
-            values[at] = select(vec4<f32>(), vec4<f32>(v[r.x], v[r.y], v[r.z], v[r.w]), there(at % QUADS));
+            let p = places(k_row + min(tile + at / QUADS, KEYS - 1u) * K_R, at % QUADS, K_C, COLUMNS);
+            let key = vec4<f32>(k[p.x], k[p.y], k[p.z], k[p.w]);
+            keys[at] = select(vec4<f32>(), key, there(at % QUADS, COLUMNS));
+        }
+        for (var at = lane; at < TILE * VALUE_QUADS; at += 64u) {
+            let s = min(tile + at / VALUE_QUADS, KEYS - 1u);
+            let p = places(v_row + s * V_R, at % VALUE_QUADS, V_C, VALUE_COLUMNS);
+            let value = vec4<f32>(v[p.x], v[p.y], v[p.z], v[p.w]);
+            values[at] = select(vec4<f32>(), value, there(at % VALUE_QUADS, VALUE_COLUMNS));
         }
         workgroupBarrier();
-        for (var j = 0u; j < min(TILE, seen - tile); j++) {
-            var score = 0.0;
+        for (var j = 0u; j < min(TILE, seen.y - tile); j++) {
+            var product = 0.0;
             for (var i = 0u; i < QUADS; i++) {
-                score += dot(query[i], keys[j * QUADS + i]);
+                product += dot(query[i], keys[j * QUADS + i]);
             }
-            score = select(NOTHING, score, is_seen(t, tile + j));
+            let score = score_of(spot, t, tile + j, bounded(product));
             if score > top {
                 let shrink = exp(top - score);
                 weight *= shrink;
-                for (var i = 0u; i < QUADS; i++) {
+                for (var i = 0u; i < VALUE_QUADS; i++) {
                     sum[i] *= shrink;
                 }
                 top = score;
             }
-            let p = select(exp(score - top), 0.0, score == NOTHING);
+            var p = select(exp(score - top), 0.0, score == NOTHING);
             weight += p;
-            for (var i = 0u; i < QUADS; i++) {
-                sum[i] += p * values[j * QUADS + i];
+            p *= kept(spot, t, tile + j);
+            for (var i = 0u; i < VALUE_QUADS; i++) {
+                sum[i] += p * values[j * VALUE_QUADS + i];
             }
         }
         workgroupBarrier();
@@ -76,21 +96,9 @@ fn main(
     if t >= QUERIES {
         return;
     }
-    let row = (pair * QUERIES + t) * (COLUMNS + 1u);
     let share = select(1.0 / weight, 0.0, weight == 0.0);
-    for (var i = 0u; i < QUADS; i++) {
-        let o = sum[i] * share;
-        let valid = there(i);
-        out[row + 4u * i] = o.x;
-        if valid.y {
-            out[row + 4u * i + 1u] = o.y;
-        }
-        if valid.z {
-            out[row + 4u * i + 2u] = o.z;
-        }
-        if valid.w {
-            out[row + 4u * i + 3u] = o.w;
-        }
+    for (var i = 0u; i < VALUE_QUADS; i++) {
+        store(row + 4u * i, sum[i] * share, there(i, VALUE_COLUMNS));
     }
-    out[row + COLUMNS] = select(top + log(weight), NOTHING, weight == 0.0);
+    out[row + VALUE_COLUMNS] = select(top + log(weight), NOTHING, weight == 0.0);
 }

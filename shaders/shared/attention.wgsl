@@ -1,16 +1,25 @@
-// Sizes of an attention and how its rows lie. Places are `offset + batch * B + head * H + row * R + column * C`;
-// arithmetic on places is modulo 2^32.
+// Sizes of an attention, how its rows lie and which scores there are. Places are `offset + batch * B + head * H +
+// row * R + column * C`; arithmetic on places is modulo 2^32.
 
 // Head and batch together.
 override PAIRS: u32 = 1u;
 override HEADS: u32 = 1u;
+// Heads of queries that share a head of keys and values.
+override GROUP: u32 = 1u;
 override QUERIES: u32 = 1u;
 override KEYS: u32 = 1u;
-// Elements of a row.
+// Elements of a query or a key, and of a value.
 override COLUMNS: u32 = 1u;
+override VALUE_COLUMNS: u32 = 1u;
 override SCALE: f32 = 1.0;
-// Whether query t sees the keys up to t + KEYS - QUERIES only.
-override CAUSAL: u32 = 0u;
+// Scores are kept below this; 0 for no bound.
+override CAP: f32 = 0.0;
+// How far a key may lie before and behind the one that stands beside a query.
+override LEFT: i32 = 0x3fffffff;
+override RIGHT: i32 = 0x3fffffff;
+// What this launch goes through of the rows that go by.
+override FROM: u32 = 0u;
+override TO: u32 = 1u;
 override Q_OFFSET: u32 = 0u;
 override Q_B: u32 = 0u;
 override Q_H: u32 = 0u;
@@ -26,28 +35,137 @@ override V_B: u32 = 0u;
 override V_H: u32 = 0u;
 override V_R: u32 = 1u;
 override V_C: u32 = 1u;
+override BIAS_OFFSET: u32 = 0u;
+override BIAS_B: u32 = 0u;
+override BIAS_H: u32 = 0u;
+override BIAS_R: u32 = 0u;
+override BIAS_C: u32 = 0u;
+override MASK_OFFSET: u32 = 0u;
+override MASK_B: u32 = 0u;
+override MASK_H: u32 = 0u;
+override MASK_R: u32 = 0u;
+override MASK_C: u32 = 0u;
+// Places of small operands in `side`.
+override SLOPES: u32 = 0u;
+override LENGTHS: u32 = 0u;
+override DRAWS: u32 = 0u;
+// Dropout: words below this drop their probability, the others multiply theirs by KEEP; batches with draws of their own.
+override THRESHOLD: u32 = 0u;
+override KEEP: f32 = 1.0;
+override DRAWN_BATCH: u32 = 1u;
+
+// Far below every score, far above the lowest float.
+const NOTHING: f32 = -1e30;
+const HALF_NOTHING: f32 = -5e29;
 
 // Four columns each.
 const QUADS: u32 = 2u;
+const VALUE_QUADS: u32 = 2u;
 // Rows in workgroup memory.
 const TILE: u32 = 16u;
 
+// One head of one batch.
+struct Spot {
+    pair: u32,
+    batch: u32,
+    head: u32,
+    // Queries and keys it has.
+    lengths: vec2<i32>,
+    slope: f32,
+}
+
+fn spot_of(pair: u32) -> Spot {
+    let batch = pair / HEADS;
+    return Spot(pair, batch, pair % HEADS, lengths_of(batch), slope_of(pair));
+}
+
+// Queries and keys of a batch.
+fn lengths_of(batch: u32) -> vec2<i32> {
+    return vec2<i32>(i32(QUERIES), i32(KEYS));
+}
+
+// What a step away from the key beside a query takes from a score.
+fn slope_of(pair: u32) -> f32 {
+    return 0.0;
+}
+
+// What is added to a score.
+fn bias_of(spot: Spot, query: u32, key: u32) -> f32 {
+    return 0.0;
+}
+
+// Whether a query may see a key.
+fn is_allowed(spot: Spot, query: u32, key: u32) -> bool {
+    return true;
+}
+
+// What a probability is multiplied by: 0 where it is dropped.
+fn kept(spot: Spot, query: u32, key: u32) -> f32 {
+    return 1.0;
+}
+
 // Four places of a row from `row` on; past the end the last one.
-fn places(row: u32, quad: u32, step: u32) -> vec4<u32> {
-    return row + min(4u * quad + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(COLUMNS - 1u)) * step;
+fn places(row: u32, quad: u32, step: u32, columns: u32) -> vec4<u32> {
+    return row + min(4u * quad + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(columns - 1u)) * step;
 }
 
 // Which of four columns there are.
-fn there(quad: u32) -> vec4<bool> {
-    return 4u * quad + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(COLUMNS);
+fn there(quad: u32, columns: u32) -> vec4<bool> {
+    return 4u * quad + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(columns);
 }
 
-fn is_seen(query: u32, key: u32) -> bool {
-    return query < QUERIES && key < KEYS && (CAUSAL == 0u || key + QUERIES <= query + KEYS);
+// Bounded product of a query and a key.
+fn bounded(product: f32) -> f32 {
+    if CAP == 0.0 {
+        return product;
+    }
+    // Some tanh overflow; it is 1 to the last bit from 10 on.
+    return CAP * tanh(clamp(product / CAP, -15.0, 15.0));
 }
 
-// Keys that some of the 64 queries from `first` on see.
-fn keys_seen(first: u32) -> u32 {
-    let all = first + 64u + KEYS;
-    return select(KEYS, min(KEYS, select(0u, all - QUERIES, all > QUERIES)), CAUSAL != 0u);
+// Derivative of the bounded product by the product.
+fn bounded_slope(bounded: f32) -> f32 {
+    return select(1.0 - bounded * bounded / (CAP * CAP), 1.0, CAP == 0.0);
+}
+
+// Score of a query and a key from their bounded product; NOTHING where the query does not see the key.
+fn score_of(spot: Spot, query: u32, key: u32, bounded: f32) -> f32 {
+    // Steps from the key beside the query.
+    let ahead = i32(key) - i32(query) - spot.lengths.y + spot.lengths.x;
+    let seen = i32(query) < spot.lengths.x && i32(key) < spot.lengths.y && ahead <= RIGHT && -ahead <= LEFT;
+    if !seen || !is_allowed(spot, query, key) {
+        return NOTHING;
+    }
+    let score = bounded + bias_of(spot, query, key) - spot.slope * f32(abs(ahead));
+    return select(score, NOTHING, score < HALF_NOTHING);
+}
+
+// Keys that some of the 64 queries from `first` on see, first and end.
+fn keys_of(spot: Spot, first: u32) -> vec2<u32> {
+    let beside = i32(first) + spot.lengths.y - spot.lengths.x;
+    let low = max(i32(FROM), beside - LEFT);
+    let high = min(min(i32(TO), spot.lengths.y), beside + 64 + RIGHT);
+    return vec2<u32>(max(vec2<i32>(low, high), vec2<i32>()));
+}
+
+// Queries that see some of the 64 keys from `first` on, first and end.
+fn queries_of(spot: Spot, first: u32) -> vec2<u32> {
+    let beside = i32(first) - spot.lengths.y + spot.lengths.x;
+    let low = max(i32(FROM), beside - RIGHT);
+    let high = min(min(i32(TO), spot.lengths.x), beside + 64 + LEFT);
+    return vec2<u32>(max(vec2<i32>(low, high), vec2<i32>()));
+}
+
+// Writes four columns of a result.
+fn store(place: u32, values: vec4<f32>, valid: vec4<bool>) {
+    out[place] = values.x;
+    if valid.y {
+        out[place + 1u] = values.y;
+    }
+    if valid.z {
+        out[place + 2u] = values.z;
+    }
+    if valid.w {
+        out[place + 3u] = values.w;
+    }
 }

@@ -99,6 +99,12 @@ shaders! {
     /// Derivatives of attention by keys and values.
     ATTENTION_BACKWARD_KV = "shared/attention.wgsl" "attention_backward_kv.wgsl";
 
+    /// Derivative of attention by what is added to its scores.
+    ATTENTION_BACKWARD_BIAS = "shared/attention.wgsl" "attention_backward_bias.wgsl";
+
+    /// Dropout inside of attention: `has_draw`. Shared functions for shaders of attention.
+    ATTENTION_DRAWS = "shared/philox.wgsl" "shared/attention_draws.wgsl";
+
     /// Fused pointwise expressions.
     POINTWISE = "pointwise.wgsl";
 
@@ -158,6 +164,20 @@ impl Linker {
         let (start, end) =
             find_function(&self.text, name).ok_or_else(|| format!("no function `{name}` in the shader"))?;
         self.text.replace_range(start..end, function.trim_end());
+        Ok(self)
+    }
+
+    /// Moves the buffer `name` to another binding, so that buffers of options find room before it.
+    ///
+    /// # Errors
+    /// A message when the file has no such buffer.
+    pub fn rebind(mut self, name: &str, binding: usize) -> Result<Linker, String> {
+        const HEAD: &str = "@binding(";
+        let missing = || format!("no buffer `{name}` in the shader");
+        let declared = self.text.find(&format!("> {name}:")).ok_or_else(missing)?;
+        let start = self.text[..declared].rfind(HEAD).ok_or_else(missing)? + HEAD.len();
+        let end = start + self.text[start..].find(')').ok_or_else(missing)?;
+        self.text.replace_range(start..end, &binding.to_string());
         Ok(self)
     }
 
@@ -351,6 +371,15 @@ mod tests {
         let long = Linker::new(text).define("N", 33).expect("N is there").finish().source;
         assert!(long.contains("for (var i_0 = 0u; i_0 < 32u; i_0 += 16u) {"), "{long}");
         assert_eq!(long.matches("a[(i_0 + 15u)]").count() + long.matches("a[32u]").count(), 2);
+    }
+
+    #[test]
+    fn buffers_move_to_other_bindings() {
+        let text = "@group(0) @binding(0) var<storage, read> a: array<f32>;\n@group(0) @binding(1) var<storage, read_write> out: array<f32>;\n";
+        let shader = Linker::new(text).rebind("out", 12).expect("out is there").finish();
+        assert!(shader.source.contains("@binding(12) var<storage, read_write> out"), "{}", shader.source);
+        assert!(shader.source.contains("@binding(0) var<storage, read> a"), "{}", shader.source);
+        assert!(Linker::new(text).rebind("b", 2).is_err());
     }
 
     #[test]

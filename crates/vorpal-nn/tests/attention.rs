@@ -47,3 +47,27 @@ fn heads_attend_as_defined() {
         assert!(error.to_string().contains("5 heads"), "{error}");
     }
 }
+
+#[test]
+fn heads_may_share_keys() {
+    let device = Device::cpu();
+    device.seed(10);
+    let x = Tensor::randn([2, 6, 12], DType::F32, &device);
+    let layer = MultiHeadAttention::grouped(12, 6, 2, &device);
+    assert_eq!(layer.in_proj_weight.shape(), [20, 12].into());
+    // The same with a copy of the keys and values for every head.
+    let repeated = |from: usize, x: &Tensor| {
+        let rows: Vec<Tensor> = (0..6).map(|h| x.narrow(0, from + h / 3 * 2, 2)).collect();
+        Tensor::concat(&rows.iter().collect::<Vec<_>>(), 0)
+    };
+    let all = |x: &Tensor| Tensor::concat(&[&x.narrow(0, 0, 12), &repeated(12, x), &repeated(16, x)], 0);
+    let whole = MultiHeadAttention {
+        in_proj_weight: all(&layer.in_proj_weight),
+        in_proj_bias: all(&layer.in_proj_bias),
+        ..layer.clone()
+    };
+    for (a, b) in [(layer.forward(&x), whole.forward(&x)), (layer.cross(&x, &x), whole.cross(&x, &x))] {
+        let worst = (a - b).abs().max([0, 1, 2]).item::<f32>().expect("a number");
+        assert!(worst < 2e-6, "{worst}");
+    }
+}

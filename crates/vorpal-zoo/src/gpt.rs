@@ -83,7 +83,7 @@ impl GptBlock {
         let width = x.shape().last().copied().unwrap_or(0);
         let rows = self.attn_qkv.forward(&self.ln_1.forward(x));
         let [q, k, v] = [0, 1, 2].map(|part| rows.narrow(-1, part * width, width));
-        let causal = AttentionOptions { causal: true, scale: None };
+        let causal = AttentionOptions::default().causal();
         let x = x + self.attn_proj.forward(&multi_head_attention(&q, &k, &v, self.heads, causal));
         let inner = self.mlp_fc.forward(&self.ln_2.forward(&x)).gelu_tanh();
         &x + self.mlp_proj.forward(&inner)

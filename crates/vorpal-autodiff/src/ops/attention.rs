@@ -1,65 +1,169 @@
 //! Scaled dot-product attention.
 
+mod options;
+mod written_out;
+
 use std::sync::Arc;
 
-use vorpal_kernels::{ATTENTION_COLUMNS_MAX, Attention as Kernel, AttentionPass, AttentionShape};
-use vorpal_tensor::{At, DeviceKind, Error, Layout, Result, Shape};
+use vorpal_kernels::{
+    ATTENTION_COLUMNS_MAX, Attention as Kernel, AttentionPass, AttentionRules, AttentionShape, ResultType,
+    ScalarFn, map1,
+};
+use vorpal_tensor::{At, DType, Error, Layout, Result, Shape};
 
-use super::shape_error;
-use crate::compile::ir::{Builder, NodeId};
-use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, vjp};
+use super::pointwise::ADD;
+use crate::compile::ir::{Builder, NodeId, Target};
+use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap, vjp};
 
-/// Rounds of loops after which software adapters give up.
-const TRIPS_MAX: usize = 60_000;
+pub use options::AttentionOptions;
 
-/// Options of [`Tensor::scaled_dot_product_attention`].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct AttentionOptions {
-    /// Whether query t sees the keys up to t + keys − queries only: its past where there are as many keys as queries.
-    pub causal: bool,
-    /// Factor of the scores, 1 ∕ √columns by default.
-    pub scale: Option<f64>,
-}
+/// Rounds of loops an invocation may take on software adapters, which give up after 65,535.
+const TRIPS_MAX: usize = 50_000;
 
-/// Operands: queries, keys, values; for the derivatives also the cotangent of the result, the logarithms of the sums
-/// of the exponentials of the scores, and the excess (see [`AttentionPass`]). Sums are in the compute dtype.
+/// Operands: see [`Parts`]. Everything but queries, keys and values is in the compute dtype; the result, too.
 #[derive(Clone, Copy, Debug)]
 struct Attention {
     pass: AttentionPass,
-    causal: bool,
-    scale: f64,
+    rules: AttentionRules,
+    bias: bool,
+    mask: bool,
+}
+
+/// The operands of an [`Attention`], or places of them, in order.
+#[derive(Clone, Copy, Debug)]
+struct Parts<'a, T> {
+    q: &'a T,
+    k: &'a T,
+    v: &'a T,
+    /// In backward passes: the cotangent of the result without its last column, that last column of the result, and
+    /// its cotangent less the products of results and cotangents.
+    given: Option<[&'a T; 3]>,
+    /// `[batch or 1, heads or 1, t or 1, s or 1]`, as the mask.
+    bias: Option<&'a T>,
+    mask: Option<&'a T>,
+    /// `[batch, heads]`.
+    slopes: Option<&'a T>,
+    /// Of queries and of keys, `[batch]` each.
+    lengths: Option<[&'a T; 2]>,
+    /// Two scalars.
+    random_key: Option<[&'a T; 2]>,
 }
 
 impl Attention {
-    fn shape(&self, q: &Shape, k: &Shape) -> AttentionShape {
-        AttentionShape { batch: q[0], heads: q[1], queries: q[2], keys: k[2], columns: q[3] }
+    /// Sorts operands; `None` where there are too few.
+    fn parts<'a, T>(&self, operands: &'a [T]) -> Option<Parts<'a, T>> {
+        let mut next = operands.iter();
+        let (q, k, v) = (next.next()?, next.next()?, next.next()?);
+        let backward = self.pass != AttentionPass::Forward;
+        Some(Parts {
+            q,
+            k,
+            v,
+            given: if backward { Some([next.next()?, next.next()?, next.next()?]) } else { None },
+            bias: if self.bias { Some(next.next()?) } else { None },
+            mask: if self.mask { Some(next.next()?) } else { None },
+            slopes: if self.rules.slopes { Some(next.next()?) } else { None },
+            lengths: if self.rules.lengths { Some([next.next()?, next.next()?]) } else { None },
+            random_key: if self.rules.dropout.is_some() { Some([next.next()?, next.next()?]) } else { None },
+        })
     }
 
-    fn of(&self, pass: AttentionPass, operands: &[&Tensor]) -> Tensor {
-        Tensor::apply(Attention { pass, ..*self }, operands, At::caller())
+    fn shape(q: &Shape, k: &Shape, v: &Shape) -> AttentionShape {
+        AttentionShape {
+            batch: q[0],
+            heads: q[1],
+            kv_heads: k[1],
+            queries: q[2],
+            keys: k[2],
+            columns: q[3],
+            value_columns: v[3],
+        }
     }
 
-    /// A backward pass through ordinary ops, from which its own derivatives are taken.
-    fn written_out(&self, x: &[Tensor]) -> Tensor {
-        let [q, k, v, given, sums, excess] = x else {
-            return Tensor::error(Error::internal("attention", "a backward pass has six operands"));
-        };
-        let wide = |x: &Tensor| x.cast(x.dtype().compute());
-        let (q, k, v) = (wide(q), wide(k), wide(v));
-        let mut log = q.matmul(&k.t()) * self.scale - sums;
-        if self.causal {
-            let diagonal = k.shape()[2] as i32 - q.shape()[2] as i32;
-            let hidden = (log.full_like(1.0).tril(diagonal) - 1.0) * 1e30;
-            log = log.tril(diagonal) + hidden;
+    fn of(&self, pass: AttentionPass, operands: &[&Tensor], at: At) -> Tensor {
+        Tensor::apply(Attention { pass, ..*self }, operands, at)
+    }
+
+    /// The pass over windows on its operands.
+    fn kernel(
+        &self,
+        shape: AttentionShape,
+        dtype: DType,
+        windows: &[Layout],
+        bias: Option<&Layout>,
+        mask: Option<&Layout>,
+    ) -> Result<Kernel> {
+        Kernel::new(shape, self.pass, self.rules, dtype, windows, bias, mask)
+            .ok_or_else(|| Error::internal(self.name(), format!("no kernel for {shape:?}")))
+    }
+
+    /// Small operands behind one another.
+    fn side(cx: &mut Builder, parts: &Parts<'_, NodeId>, dtype: DType) -> Result<Option<NodeId>> {
+        let mut all: Vec<NodeId> = Vec::new();
+        all.extend(parts.given.iter().flat_map(|given| given[1..].iter().map(|&&x| x)));
+        all.extend(parts.slopes);
+        all.extend(parts.lengths.iter().flatten().map(|&&x| x));
+        for &&word in parts.random_key.iter().flatten() {
+            let scalar = cx.view(word, |l| l.reshape(&Shape::from([1])))?;
+            all.extend([&LOW, &HIGH].map(|half| cx.call(half, &[scalar])));
         }
-        let p = log.exp();
-        let change = &p * (given.matmul(&v.t()) + excess) * self.scale;
-        match self.pass {
-            AttentionPass::BackwardQ => change.matmul(&k),
-            _ => Tensor::stack(&[&change.t().matmul(&q), &p.t().matmul(given)], 0),
+        let mut flat = Vec::with_capacity(all.len());
+        for x in all {
+            let wide = cx.cast(x, dtype);
+            let shape = Shape::from(cx.shape(wide).numel());
+            flat.push(cx.view(wide, |l| l.reshape(&shape))?);
         }
+        let total: usize = flat.iter().map(|&x| cx.shape(x)[0]).sum();
+        let (mut side, mut start) = (None, 0);
+        for x in flat {
+            let len = cx.shape(x)[0];
+            let padded = cx.pad(x, &[start], &[total - start - len], 0.0)?;
+            side = Some(side.map_or(padded, |side| cx.call(&ADD.f, &[side, padded])));
+            start += len;
+        }
+        Ok(side)
+    }
+
+    /// Cotangent of a bias; keys that share one change nothing but the logarithms of the sums.
+    fn bias_cotangent(
+        &self,
+        bias: &Tensor,
+        sums: &Tensor,
+        to_sums: &Tensor,
+        operands: &[&Tensor],
+        at: At,
+    ) -> Tensor {
+        let shape = bias.shape();
+        if shape[3] == 1 {
+            let seen = sums.gt(HALF_NOTHING);
+            return seen.select(to_sums, 0.0).sum_to(&shape);
+        }
+        self.of(AttentionPass::BackwardBias, operands, at).sum_to(&shape)
     }
 }
+
+/// Logarithms of sums below this belong to queries that see no key.
+const HALF_NOTHING: f64 = -5e29;
+
+static LOW: ScalarFn = ScalarFn {
+    name: "low_16_bits",
+    arity: 1,
+    result: ResultType::U32,
+    wgsl: "a & 0xffffu",
+    support: "",
+    cpu: |x, out| map1(x, out, |a: u32| a & 0xffff),
+    flops: 1,
+};
+
+static HIGH: ScalarFn = ScalarFn {
+    name: "high_16_bits",
+    arity: 1,
+    result: ResultType::U32,
+    wgsl: "a >> 16u",
+    support: "",
+    cpu: |x, out| map1(x, out, |a: u32| a >> 16),
+    flops: 1,
+};
 
 impl Op for Attention {
     fn name(&self) -> &'static str {
@@ -67,116 +171,169 @@ impl Op for Attention {
             AttentionPass::Forward => "scaled_dot_product_attention",
             AttentionPass::BackwardQ => "attention_backward_q",
             AttentionPass::BackwardKv => "attention_backward_kv",
+            AttentionPass::BackwardBias => "attention_backward_bias",
         }
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        let Some(Parts { q, k, v, bias, mask, .. }) = self.parts(inputs) else {
+            return Misfit::shape("needs queries, keys and values");
+        };
         super::same_dtype(&inputs[..3])?;
-        if !inputs[0].dtype.is_float() {
-            return Misfit::dtype(format!("needs floats, found {}", inputs[0].dtype));
+        if !q.dtype.is_float() {
+            return Misfit::dtype(format!("needs floats, found {}", q.dtype));
         }
-        let (q, k, v) = (&inputs[0].shape, &inputs[1].shape, &inputs[2].shape);
-        let fits = q.rank() == 4 && k == v && k.rank() == 4 && q[..2] == k[..2] && q[3] == k[3];
+        let dtype = q.dtype.compute();
+        let (q, k, v) = (&q.shape, &k.shape, &v.shape);
+        let fits = [q, k, v].iter().all(|x| x.rank() == 4)
+            && q[0] == k[0]
+            && q[3] == k[3]
+            && k.dims()[..3] == v.dims()[..3];
         if !fits {
             return Misfit::shape(
-                "needs queries [batch, heads, t, columns], keys and values [batch, heads, s, columns]",
+                "needs queries [batch, heads, t, columns], keys [batch, kv heads, s, columns] and values [batch, kv \
+                 heads, s, value columns]",
             );
         }
-        if !(1..=ATTENTION_COLUMNS_MAX).contains(&q[3]) {
-            return Misfit::shape(format!("{} columns are not in 1..={ATTENTION_COLUMNS_MAX}", q[3]));
+        if q[1] != k[1] && (k[1] == 0 || q[1] % k[1] != 0) {
+            return Misfit::shape(format!("{} heads of keys do not divide {} heads of queries", k[1], q[1]));
         }
-        Ok(Spec::new(Kernel::result(&self.shape(q, k), self.pass), inputs[0].dtype.compute()))
+        if let Some(columns) = [q[3], v[3]].iter().find(|c| !(1..=ATTENTION_COLUMNS_MAX).contains(*c)) {
+            return Misfit::shape(format!("{columns} columns are not in 1..={ATTENTION_COLUMNS_MAX}"));
+        }
+        let shape = Attention::shape(q, k, v);
+        let whole = |spec: &Spec| Layout::contiguous(spec.shape.clone());
+        let windows: Vec<Layout> =
+            inputs[..if self.pass == AttentionPass::Forward { 3 } else { 4 }].iter().map(whole).collect();
+        match self.kernel(shape, dtype, &windows, bias.map(whole).as_ref(), mask.map(whole).as_ref()) {
+            Ok(kernel) => Ok(Spec::new(kernel.result(), dtype)),
+            Err(error) => Misfit::shape(error.to_string()),
+        }
     }
 
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
-        if self.pass != AttentionPass::Forward {
+        let Some(parts) = self.parts(v.inputs) else { return Vec::new() };
+        if parts.given.is_some() {
             // In contrast to the kernels this needs memory for all scores.
-            let pulled = vjp(&v.inputs.to_vec(), |x| self.written_out(x)).and_then(|(_, back)| back(v.grad));
-            return match pulled {
-                Ok(cotangents) => cotangents.into_iter().map(Some).collect(),
-                Err(error) => vec![Some(Tensor::error(error)); v.inputs.len()],
+            let smooth: Vec<usize> = (0..6 + usize::from(self.bias)).collect();
+            let variables: Vec<Tensor> = smooth.iter().map(|&k| v.inputs[k].clone()).collect();
+            let run = |x: &Vec<Tensor>| {
+                let all: Vec<Tensor> = x.iter().chain(&v.inputs[x.len()..]).cloned().collect();
+                self.written_out(&all)
             };
+            let mut out = match vjp(&variables, run).and_then(|(_, back)| back(v.grad)) {
+                Ok(cotangents) => cotangents.into_iter().map(Some).collect(),
+                Err(error) => vec![Some(Tensor::error(error)); smooth.len()],
+            };
+            out.resize(v.inputs.len(), None);
+            return out;
         }
-        let [q, keys, values] = v.inputs else { return Vec::new() };
-        let columns = q.shape()[3] as isize;
+        let at = At::caller();
+        let (q, columns) = (parts.q, parts.v.shape()[3] as isize);
         let cut = |x: &Tensor| (x.slice(-1, ..columns), x.slice(-1, columns..));
         let ((out, sums), (given, to_sums)) = (cut(v.output), cut(v.grad));
-        let excess = to_sums - (&out * &given).sum_keepdim(-1);
-        let operands = [q, keys, values, &given, &sums, &excess];
-        let to_q = self.of(AttentionPass::BackwardQ, &operands);
-        let to_kv = self.of(AttentionPass::BackwardKv, &operands);
-        let part = |k: isize| to_kv.slice(0, k..k + 1).squeeze(0).cast(q.dtype());
-        vec![Some(to_q.cast(q.dtype())), Some(part(0)), Some(part(1))]
+        let excess = &to_sums - (&out * &given).sum_keepdim(-1);
+        let mut operands: Vec<&Tensor> = v.inputs[..3].iter().collect();
+        operands.extend([&given, &sums, &excess]);
+        operands.extend(&v.inputs[3..]);
+        let to_q = self.of(AttentionPass::BackwardQ, &operands, at);
+        let to_kv = self.of(AttentionPass::BackwardKv, &operands, at);
+        let split = q.shape()[3] as isize;
+        let mut cotangents = vec![
+            Some(to_q.cast(q.dtype())),
+            Some(to_kv.slice(-1, ..split).cast(q.dtype())),
+            Some(to_kv.slice(-1, split..).cast(q.dtype())),
+        ];
+        cotangents
+            .extend(parts.bias.map(|bias| Some(self.bias_cotangent(bias, &sums, &to_sums, &operands, at))));
+        cotangents.resize(v.inputs.len(), None);
+        cotangents
+    }
+
+    /// Examples become further sequences.
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        let numbers: Vec<usize> = (0..v.inputs.len()).collect();
+        let Some(places) = self.parts(&numbers) else { return v.inputs[0].clone() };
+        let example = v.example(0).shape();
+        let (size, batch) = (example[0], example[1]);
+        let scores = [places.bias, places.mask];
+        let random_key: Vec<&usize> = places.random_key.into_iter().flatten().collect();
+        let fold = |k: &usize| {
+            let x = v.example(*k);
+            let mut shape = x.shape().dims().to_vec();
+            if random_key.contains(&k) {
+                return v.inputs[*k].clone();
+            }
+            // What a single sequence shares with all others, examples share, too; but not its derivative.
+            let own = v.batched[*k] || shape[1] != 1 || self.pass == AttentionPass::BackwardBias;
+            if scores.contains(&Some(k)) && !own {
+                return v.inputs[*k].clone();
+            }
+            shape[1] = batch;
+            x.broadcast_to(&shape[..]).flatten(0, 1)
+        };
+        let operands: Vec<Tensor> = numbers.iter().map(fold).collect();
+        let out = Tensor::apply(*self, &operands.iter().collect::<Vec<_>>(), v.at);
+        let mut shape = out.shape().dims().to_vec();
+        shape.splice(..1, [size, batch]);
+        let out = out.reshape(&shape[..]);
+        // Of a bias that sequences share, examples have one each.
+        let shared =
+            places.bias.is_some_and(|&k| v.example(k).shape()[1] == 1 && v.example(k).shape()[3] != 1);
+        if self.pass == AttentionPass::BackwardBias && shared { out.sum_keepdim(1) } else { out }
     }
 
     fn attributes(&self, key: &mut Key) {
-        key.push(u64::from(self.causal));
-        key.push_float(self.scale);
+        let AttentionRules { scale, left, right, softcap, slopes, lengths, dropout } = self.rules;
+        key.push(self.pass as u64);
+        for flag in [self.bias, self.mask, slopes, lengths] {
+            key.push(u64::from(flag));
+        }
+        key.push_float(scale);
+        for steps in [left, right] {
+            key.push_list(steps.as_slice());
+        }
+        key.push_float(softcap.unwrap_or(0.0));
+        key.push_float(dropout.map_or(0.0, |d| d.p));
+        key.push(dropout.map_or(0, |d| d.batch));
     }
 
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        let parts = self.parts(x).ok_or_else(|| Error::internal(self.name(), "operands are missing"))?;
         let dtype = cx.dtype(x[0]).compute();
-        let shape = self.shape(cx.shape(x[0]), cx.shape(x[1]));
-        let mut windows: Vec<(NodeId, Layout)> = Vec::with_capacity(x.len());
-        for &operand in x {
+        let shape = Attention::shape(cx.shape(x[0]), cx.shape(x[1]), cx.shape(x[2]));
+        let mut nodes: Vec<NodeId> = Vec::with_capacity(x.len());
+        let mut windows: Vec<Layout> = Vec::with_capacity(x.len());
+        for &operand in &x[..if parts.given.is_some() { 4 } else { 3 }] {
             let wide = cx.cast(operand, dtype);
-            windows.push(cx.strided(wide));
+            let (node, layout) = cx.strided(wide);
+            nodes.push(node);
+            windows.push(layout);
         }
-        let (nodes, layouts): (Vec<NodeId>, Vec<Layout>) = windows.into_iter().unzip();
-        let kernel = Kernel::new(shape, self.pass, self.causal, self.scale, dtype, &layouts)
-            .ok_or_else(|| Error::internal(self.name(), format!("no kernel for {shape:?}")))?;
-        Ok(cx.kernel(Arc::new(kernel), &nodes, Kernel::result(&shape, self.pass), dtype))
-    }
-}
-
-impl Tensor {
-    /// softmax(scale · Q Kᵀ) V for each head: `self` are the queries `[…, t, columns]`, `keys` and `values` are
-    /// `[…, s, columns]`, with up to two axes in front. Neither this nor its derivative holds a matrix of scores:
-    /// memory is linear in t and s (Vaswani et al. 2017; Dao et al. 2022). Second derivatives do hold one.
-    ///
-    /// ```
-    /// # use vorpal_autodiff::{Device, Tensor};
-    /// use vorpal_autodiff::ops::AttentionOptions;
-    /// let x = Tensor::from_slice(&[1.0f32, 0.0, 0.0, 2.0], [2, 2], &Device::cpu());
-    /// let causal = AttentionOptions { causal: true, ..AttentionOptions::default() };
-    /// let y = x.scaled_dot_product_attention(&x, &x, causal);
-    /// assert_eq!(y.slice(0, ..1).to_vec::<f32>()?, [1.0, 0.0], "the first sees itself alone");
-    /// # Ok::<(), vorpal_autodiff::Error>(())
-    /// ```
-    #[track_caller]
-    pub fn scaled_dot_product_attention(
-        &self,
-        keys: &Tensor,
-        values: &Tensor,
-        options: AttentionOptions,
-    ) -> Tensor {
-        let at = At::caller();
-        let operands = [self, keys, values];
-        if let Some(broken) = operands.iter().find(|t| t.check().is_err()) {
-            return (*broken).clone();
+        nodes.extend(Attention::side(cx, &parts, dtype)?);
+        let mut of_scores = [None, None];
+        for (layout, operand) in of_scores.iter_mut().zip([parts.bias, parts.mask]) {
+            if let Some(&operand) = operand {
+                let (node, window) = cx.strided(operand);
+                nodes.push(node);
+                *layout = Some(window);
+            }
         }
-        let rank = self.rank();
-        if !(2..=4).contains(&rank) || operands.iter().any(|t| t.rank() != rank) {
-            let message = "queries, keys and values need the same two to four axes";
-            return Tensor::error(shape_error("scaled_dot_product_attention", message, &operands, at));
+        let [bias, mask] = &of_scores;
+        let kernel = self.kernel(shape, dtype, &windows, bias.as_ref(), mask.as_ref())?;
+        let result = kernel.result();
+        let trips_max = if cx.target() == Target::Software { TRIPS_MAX } else { usize::MAX };
+        let mut out: Option<NodeId> = None;
+        for part in kernel.parts(trips_max) {
+            let forward = self.pass == AttentionPass::Forward;
+            let so_far = out.filter(|_| forward);
+            let inputs: Vec<NodeId> = nodes.iter().copied().chain(so_far).collect();
+            let next = cx.kernel(Arc::new(part), &inputs, result.clone(), dtype);
+            out = Some(match out {
+                Some(out) if !forward => cx.call(&ADD.f, &[out, next]),
+                _ => next,
+            });
         }
-        let [q, k, v] = operands.map(|t| (rank..4).fold(t.clone(), |t, _| t.unsqueeze(0)));
-        let columns = q.shape()[3];
-        let scale = options.scale.unwrap_or(1.0 / (columns.max(1) as f64).sqrt());
-        let op = Attention { pass: AttentionPass::Forward, causal: options.causal, scale };
-        let shape = op.shape(&q.shape(), &k.shape());
-        let passes = [AttentionPass::Forward, AttentionPass::BackwardQ, AttentionPass::BackwardKv];
-        let trips = passes.iter().map(|&pass| shape.trips(pass)).max().unwrap_or(0);
-        let software = self.device().is_ok_and(|d| d.info().kind == DeviceKind::Software);
-        if software && trips > TRIPS_MAX {
-            let (t, s) = (shape.queries, shape.keys);
-            let message = format!(
-                "{t} queries, {s} keys of {columns} columns take {trips} steps, a software adapter stops after \
-                 {TRIPS_MAX}"
-            );
-            return Tensor::error(Error::Argument { op: "scaled_dot_product_attention", message, at });
-        }
-        let out = Tensor::apply(op, &[&q, &k, &v], at).slice(-1, ..columns as isize).cast(self.dtype());
-        (rank..4).fold(out, |t, _| t.squeeze(0))
+        out.ok_or_else(|| Error::internal(self.name(), "a pass without parts"))
     }
 }

@@ -10,7 +10,7 @@ use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Word `a` of the stream with key `(b, c)`.
-static PHILOX_WORD: ScalarFn = ScalarFn {
+pub(super) static PHILOX_WORD: ScalarFn = ScalarFn {
     name: "philox",
     arity: 3,
     result: ResultType::U32,
@@ -38,7 +38,7 @@ static UPPER: ScalarFn = ScalarFn {
 };
 
 /// Places `2i + b`, where the second word of a pair lies.
-static PAIR: ScalarFn = ScalarFn {
+pub(super) static PAIR: ScalarFn = ScalarFn {
     name: "pair",
     arity: 2,
     result: ResultType::U32,
@@ -209,6 +209,14 @@ impl Op for Keyed {
     }
 }
 
+/// A key that nothing was drawn with yet.
+pub(super) fn fresh_key(device: &Device) -> [u32; 2] {
+    let [s0, s1, c0, c1] = device.next_key();
+    // Keys of neighbouring counters are as unlike as any others.
+    let [k0, k1, ..] = philox4x32([c0, c1, 0, 1], [s0, s1]);
+    [k0, k1]
+}
+
 impl Tensor {
     /// Uniform numbers in 0..1, in steps of 2⁻²⁴. The key comes from the device: see
     /// [`Device::seed`]. The same seed gives the same bits on every device.
@@ -264,10 +272,7 @@ impl Tensor {
     #[track_caller]
     fn random(kind: Kind, shape: Shape, dtype: DType, device: &Device) -> Tensor {
         let (at, spec) = (At::caller(), Spec::new(shape, dtype));
-        let [s0, s1, c0, c1] = device.next_key();
-        // Keys of neighbouring counters are as unlike as any others.
-        let [k0, k1, ..] = philox4x32([c0, c1, 0, 1], [s0, s1]);
-        let op = Random { kind, spec: spec.clone(), key: [k0, k1] };
+        let op = Random { kind, spec: spec.clone(), key: fresh_key(device) };
         if !dtype.is_float() {
             return Tensor::error(not_floats(kind, &spec, at));
         }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::expect_used, clippy::panic)]
 
+mod attention;
 #[path = "../../../vorpal-kernels/tests/common/shader.rs"]
 mod check_shader;
 #[path = "../common/mod.rs"]
@@ -29,6 +30,12 @@ mod sparse;
 mod window;
 
 use harness::check;
+
+#[test]
+fn attentions() {
+    check(&attention::cases());
+    attention::misfits();
+}
 
 #[test]
 fn fourier_transforms() {

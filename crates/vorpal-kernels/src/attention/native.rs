@@ -1,12 +1,13 @@
 //! Native attention: blocks of scores through matrix products.
 
-use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Range, Sub};
 
 use vorpal_tensor::Result;
 
 use super::{Attention, AttentionPass};
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
+use crate::philox4x32;
 
 /// Queries and keys of a block of scores.
 const QUERIES: usize = 64;
@@ -25,9 +26,13 @@ pub(super) trait Number:
 {
     const ZERO: Self;
     const ONE: Self;
-    /// Far below every score, far above the lowest float.
+    /// Far below every score, far above the lowest float: the score of a key that is not seen.
     const NOTHING: Self;
+    /// Between the two.
+    const HALF_NOTHING: Self;
     fn of(value: f64) -> Self;
+    fn whole(self) -> usize;
+    fn tanh(self) -> Self;
     fn exp(self) -> Self;
     fn ln(self) -> Self;
 }
@@ -36,8 +41,15 @@ impl Number for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
     const NOTHING: f32 = -1e30;
+    const HALF_NOTHING: f32 = -5e29;
     fn of(value: f64) -> f32 {
         value as f32
+    }
+    fn whole(self) -> usize {
+        self as usize
+    }
+    fn tanh(self) -> f32 {
+        f32::tanh(self)
     }
     /// Within 2 units in the last place, flushed to the smallest normal number below, in steps a compiler can do for
     /// many numbers at once.
@@ -67,8 +79,15 @@ impl Number for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
     const NOTHING: f64 = -1e30;
+    const HALF_NOTHING: f64 = -5e29;
     fn of(value: f64) -> f64 {
         value
+    }
+    fn whole(self) -> usize {
+        self as usize
+    }
+    fn tanh(self) -> f64 {
+        f64::tanh(self)
     }
     fn exp(self) -> f64 {
         f64::exp(self)
@@ -78,183 +97,450 @@ impl Number for f64 {
     }
 }
 
-/// A block of scores: queries `first..first + rows` of a head against keys `from..from + columns`.
+/// Elements of the operands, in the order of the arguments.
+struct Inputs<'a, T> {
+    /// Queries, keys, values, cotangents of the results.
+    windows: &'a [&'a [T]],
+    side: &'a [T],
+    bias: Option<&'a [T]>,
+    mask: Option<&'a [u32]>,
+    so_far: Option<&'a [T]>,
+}
+
+/// One head of one sequence.
+#[derive(Clone, Copy)]
+struct Head<T> {
+    batch: usize,
+    head: usize,
+    pair: usize,
+    queries: usize,
+    keys: usize,
+    slope: T,
+    /// Of its draws.
+    random_key: [u32; 2],
+}
+
+/// A block of scores: queries `first..first + rows` against keys `from..from + columns`.
 #[derive(Clone, Copy)]
 struct Block {
-    pair: usize,
     first: usize,
     rows: usize,
     from: usize,
     columns: usize,
 }
 
+/// Room for blocks: probabilities (or scores), cotangents of scores, derivatives of bounded products, what the
+/// probabilities are multiplied by.
+struct Room<T> {
+    p: Vec<T>,
+    change: Vec<T>,
+    bounded: Vec<T>,
+    kept: Vec<T>,
+}
+
 impl Attention {
-    pub(super) fn native<T: Number>(&self, operands: &[&[T]], out: &mut [T]) -> Result<()> {
+    fn room<T: Number>(&self) -> Room<T> {
+        let block = |there: bool| vec![T::ZERO; if there { QUERIES * KEYS } else { 0 }];
+        Room {
+            p: block(true),
+            change: block(self.pass != AttentionPass::Forward),
+            bounded: block(self.rules.softcap.is_some()),
+            kept: block(self.rules.dropout.is_some()),
+        }
+    }
+
+    /// `floats` are all operands but the mask.
+    pub(super) fn native<T: Number>(
+        &self,
+        floats: &[&[T]],
+        mask: Option<&[u32]>,
+        out: &mut [T],
+    ) -> Result<()> {
+        let (windows, rest) = floats.split_at(self.operands.len());
+        let mut rest = rest.iter().copied();
+        let side = if self.has_side() { rest.next().unwrap_or_default() } else { &[] };
+        let bias = self.bias.and_then(|_| rest.next());
+        let x = Inputs { windows, side, bias, mask, so_far: rest.next() };
         if out.is_empty() {
             return Ok(());
         }
-        let (shape, d) = (&self.shape, self.shape.columns);
+        let (shape, d, e) = (&self.shape, self.shape.columns, self.shape.value_columns);
         match self.pass {
             AttentionPass::Forward => {
-                let tasks = blocks(out, shape.queries, d + 1, QUERIES);
-                for_each(tasks, |(pair, first, out)| self.forward(operands, pair, first, out))
+                let tasks = blocks(out, shape.queries, e + 1, QUERIES);
+                for_each(tasks, |(pair, first, out)| self.forward(&x, &self.head(&x, pair), first, out))
             }
             AttentionPass::BackwardQ => {
                 let tasks = blocks(out, shape.queries, d, QUERIES);
-                for_each(tasks, |(pair, first, out)| self.backward_q(operands, pair, first, out))
+                for_each(tasks, |(pair, first, out)| self.backward_q(&x, &self.head(&x, pair), first, out))
             }
             AttentionPass::BackwardKv => {
-                let (keys, values) = out.split_at_mut(out.len() / 2);
-                let keys = blocks(keys, shape.keys, d, KEYS);
-                let tasks = keys.into_iter().zip(blocks(values, shape.keys, d, KEYS)).collect();
-                for_each(tasks, |((pair, first, to_k), (_, _, to_v)): (Rows<'_, T>, Rows<'_, T>)| {
-                    self.backward_kv(operands, pair, first, to_k, to_v)
-                })
+                let tasks = blocks(out, shape.keys, d + e, KEYS);
+                for_each(tasks, |(pair, from, out)| self.backward_kv(&x, pair, from, out))
+            }
+            AttentionPass::BackwardBias if self.is_row() => {
+                let tasks = blocks(out, shape.keys, 1, KEYS);
+                for_each(tasks, |(pair, from, out)| self.backward_row(&x, &self.head(&x, pair), from, out))
+            }
+            AttentionPass::BackwardBias => {
+                let tasks = blocks(out, shape.queries, shape.keys, QUERIES);
+                for_each(tasks, |(which, first, out)| self.backward_bias(&x, which, first, out))
             }
         }
     }
 
-    /// Keys a query sees.
-    fn seen(&self, query: usize) -> usize {
+    fn head<T: Number>(&self, x: &Inputs<'_, T>, pair: usize) -> Head<T> {
         let shape = &self.shape;
-        if self.causal {
-            (query + 1 + shape.keys).saturating_sub(shape.queries).min(shape.keys)
+        let (batch, head) = (pair / shape.heads, pair % shape.heads);
+        let [slopes, lengths, draws, _] = self.side();
+        let of_batch = |from: usize, most: usize| x.side[from + batch].whole().min(most);
+        let (mut queries, mut keys) = (shape.queries, shape.keys);
+        if self.rules.lengths {
+            (queries, keys) = (of_batch(lengths, queries), of_batch(lengths + shape.batch, keys));
+        }
+        let slope = if self.rules.slopes { x.side[slopes + pair] } else { T::ZERO };
+        let random_key = self.rules.dropout.map_or([0; 2], |dropout| {
+            let word = |k: usize| (x.side[draws + k].whole() | x.side[draws + k + 1].whole() << 16) as u32;
+            let drawn = batch % dropout.batch.max(1) * shape.heads + head;
+            let words = philox4x32([(drawn >> 1) as u32, 0, 0, 0], [word(0), word(2)]);
+            if drawn.is_multiple_of(2) { [words[0], words[1]] } else { [words[2], words[3]] }
+        });
+        Head { batch, head, pair, queries, keys, slope, random_key }
+    }
+
+    /// Keys a query sees, as far as windows and lengths go, of those of this launch.
+    fn seen<T>(&self, head: &Head<T>, query: usize) -> Range<usize> {
+        if query >= head.queries {
+            return 0..0;
+        }
+        // Both sides are moved by the number of queries, so that nothing is below 0.
+        let beside = query + head.keys;
+        let end = self.rules.right.map_or(head.keys, |right| {
+            beside.saturating_add(right).saturating_add(1).saturating_sub(head.queries).min(head.keys)
+        });
+        let start =
+            self.rules.left.map_or(0, |left| beside.saturating_sub(left).saturating_sub(head.queries));
+        let (start, end) = (start.max(self.from()), end.min(self.to()));
+        start.min(end)..end
+    }
+
+    /// Keys of this launch.
+    fn from(&self) -> usize {
+        if matches!(self.pass, AttentionPass::Forward | AttentionPass::BackwardQ) {
+            self.range.start
         } else {
-            shape.keys
+            0
         }
     }
 
-    fn rows(&self, operand: usize, pair: usize, first: usize) -> Matrix {
-        let heads = self.shape.heads;
-        self.operands[operand].rows(pair / heads, pair % heads, first)
+    fn to(&self) -> usize {
+        let over_keys = matches!(self.pass, AttentionPass::Forward | AttentionPass::BackwardQ);
+        if over_keys { self.range.end } else { self.shape.keys }
     }
 
-    /// `left` rows times the transpose of `right` rows, for every element of a block.
-    fn products<T: Number>(
+    /// Keys that some of `rows` queries see.
+    fn seen_by<T>(&self, head: &Head<T>, first: usize, rows: usize) -> Range<usize> {
+        let end = (first + rows).min(head.queries);
+        if first >= end {
+            return 0..0;
+        }
+        self.seen(head, first).start..self.seen(head, end - 1).end
+    }
+
+    /// Rows of an operand that a head of queries reads.
+    fn rows<T>(&self, operand: usize, head: &Head<T>, first: usize) -> Matrix {
+        let shared = if matches!(operand, 1 | 2) { self.shape.group() } else { 1 };
+        self.operands[operand].rows(head.batch, head.head / shared, first)
+    }
+
+    /// Scores of a block in `room.p`, NOTHING where a key is not seen.
+    fn scores<T: Number>(
         &self,
+        x: &Inputs<'_, T>,
+        head: &Head<T>,
         block: Block,
-        left: (usize, &[T]),
-        right: (usize, &[T]),
+        room: &mut Room<T>,
+    ) -> Result<()> {
+        let (scale, n) = (T::of(self.rules.scale), block.columns);
+        T::gemm(
+            [block.rows, n, self.shape.columns],
+            (&mut room.p, Matrix::rows_of(n)),
+            (x.windows[0], self.rows(0, head, block.first)),
+            (x.windows[1], self.rows(1, head, block.from).transposed()),
+            false,
+            false,
+        )?;
+        for (i, line) in room.p.chunks_mut(n).take(block.rows).enumerate() {
+            let query = block.first + i;
+            let seen = self.seen(head, query);
+            let inside = |key: usize| key.clamp(block.from, block.from + n) - block.from;
+            let (start, end) = (inside(seen.start), inside(seen.end));
+            line[..start].fill(T::NOTHING);
+            line[end..].fill(T::NOTHING);
+            let line = &mut line[start..end];
+            line.iter_mut().for_each(|s| *s *= scale);
+            if let Some(cap) = self.rules.softcap.map(T::of) {
+                let slopes = &mut room.bounded[i * n..(i + 1) * n];
+                slopes.fill(T::ONE);
+                let slopes = &mut slopes[start..end];
+                for (s, slope) in line.iter_mut().zip(slopes) {
+                    let bounded = (*s / cap).tanh();
+                    (*s, *slope) = (cap * bounded, T::ONE - bounded * bounded);
+                }
+            }
+            if self.rules.slopes {
+                for (j, s) in line.iter_mut().enumerate() {
+                    let steps = (block.from + start + j + head.queries).abs_diff(query + head.keys);
+                    *s = *s - head.slope * T::of(steps as f64);
+                }
+            }
+            self.adjust(x, head, query, block.from + start, line);
+        }
+        Ok(())
+    }
+
+    /// Bias and mask of the scores of a query, for keys from `first` on.
+    fn adjust<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        head: &Head<T>,
+        query: usize,
+        first: usize,
+        line: &mut [T],
+    ) {
+        if let (Some(bias), Some(values)) = (&self.bias, x.bias) {
+            let row = bias.rows(head.batch, head.head, query);
+            for (j, s) in line.iter_mut().enumerate() {
+                let score = *s + values[row.place(0, first + j)];
+                *s = if score < T::HALF_NOTHING { T::NOTHING } else { score };
+            }
+        }
+        if let (Some(mask), Some(values)) = (&self.mask, x.mask) {
+            let row = mask.rows(head.batch, head.head, query);
+            for (j, s) in line.iter_mut().enumerate() {
+                *s = if values[row.place(0, first + j)] == 0 { T::NOTHING } else { *s };
+            }
+        }
+    }
+
+    /// What the probabilities of a block are multiplied by.
+    fn draw<T: Number>(&self, head: &Head<T>, block: Block, kept: &mut [T]) {
+        let Some(dropout) = &self.rules.dropout else { return };
+        let (threshold, keep) = (dropout.threshold(), T::of(dropout.keep()));
+        let draws = self.shape.keys.div_ceil(2);
+        for (i, line) in kept.chunks_mut(block.columns).take(block.rows).enumerate() {
+            let query = block.first + i;
+            let (mut at, mut words) = (usize::MAX, [0; 4]);
+            for (j, kept) in line.iter_mut().enumerate() {
+                let key = block.from + j;
+                if key / 2 != at {
+                    at = key / 2;
+                    let counter = ((query / 2) as u32).wrapping_mul(draws as u32).wrapping_add(at as u32);
+                    words = philox4x32([counter & 0x3fff_ffff, 0, 0, 0], head.random_key);
+                }
+                *kept = if words[query % 2 * 2 + key % 2] >= threshold { keep } else { T::ZERO };
+            }
+        }
+    }
+
+    fn forward<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        head: &Head<T>,
+        first: usize,
         out: &mut [T],
     ) -> Result<()> {
-        T::gemm(
-            [block.rows, block.columns, self.shape.columns],
-            (out, Matrix::rows_of(block.columns)),
-            (left.1, self.rows(left.0, block.pair, block.first)),
-            (right.1, self.rows(right.0, block.pair, block.from).transposed()),
-            false,
-            false,
-        )
-    }
-
-    fn forward<T: Number>(&self, x: &[&[T]], pair: usize, first: usize, out: &mut [T]) -> Result<()> {
-        let d = self.shape.columns;
-        let of_out = Matrix::rows_of(d + 1);
-        let rows = out.len() / (d + 1);
-        let (scale, mut scores) = (T::of(self.scale), vec![T::ZERO; QUERIES * KEYS]);
+        let e = self.shape.value_columns;
+        let rows = out.len() / (e + 1);
+        let mut room = self.room();
         let mut state = [(T::NOTHING, T::ZERO); QUERIES];
         out.fill(T::ZERO);
-        let seen = self.seen(first + rows - 1);
-        for from in (0..seen).step_by(KEYS) {
-            let block = Block { pair, first, rows, from, columns: KEYS.min(seen - from) };
-            self.products(block, (0, x[0]), (1, x[1]), &mut scores)?;
-            let lines = scores.chunks_mut(block.columns).zip(out.chunks_mut(d + 1)).zip(&mut state);
-            for (i, ((line, out), (top, weight))) in lines.take(rows).enumerate() {
-                let (line, hidden) =
-                    line.split_at_mut(self.seen(first + i).saturating_sub(from).min(block.columns));
-                hidden.fill(T::ZERO);
-                let mut high = *top;
-                for s in line.iter_mut() {
-                    *s *= scale;
-                    high = if *s > high { *s } else { high };
-                }
+        if let Some(so_far) = x.so_far {
+            let from = (head.pair * self.shape.queries + first) * (e + 1);
+            out.copy_from_slice(&so_far[from..from + out.len()]);
+            for (line, (top, weight)) in out.chunks(e + 1).zip(&mut state) {
+                let none = line[e] < T::HALF_NOTHING;
+                (*top, *weight) = (line[e], if none { T::ZERO } else { T::ONE });
+            }
+        }
+        let seen = self.seen_by(head, first, rows);
+        for from in seen.clone().step_by(KEYS) {
+            let block = Block { first, rows, from, columns: KEYS.min(seen.end - from) };
+            self.scores(x, head, block, &mut room)?;
+            let lines = room.p.chunks_mut(block.columns).zip(out.chunks_mut(e + 1)).zip(&mut state);
+            for ((line, out), (top, weight)) in lines.take(rows) {
+                let high = highest(line, *top);
                 let shrink = (*top - high).exp();
                 if *top != high {
-                    out[..d].iter_mut().for_each(|o| *o *= shrink);
+                    out[..e].iter_mut().for_each(|o| *o *= shrink);
                     *weight *= shrink;
                 }
-                line.iter_mut().for_each(|s| *s = (*s - high).exp());
+                exponentials(line, high);
                 *weight += sum(line);
                 *top = high;
             }
-            let sizes = [rows, d, block.columns];
-            let scores = (&scores[..], Matrix::rows_of(block.columns));
-            T::gemm(sizes, (out, of_out), scores, (x[2], self.rows(2, pair, from)), true, false)?;
+            self.draw(head, block, &mut room.kept);
+            room.p.iter_mut().zip(&room.kept).for_each(|(p, &kept)| *p *= kept);
+            let p = (&room.p[..], Matrix::rows_of(block.columns));
+            let values = (x.windows[2], self.rows(2, head, from));
+            T::gemm([rows, e, block.columns], (out, Matrix::rows_of(e + 1)), p, values, true, false)?;
         }
-        for (out, (top, weight)) in out.chunks_mut(d + 1).zip(state) {
+        for (out, (top, weight)) in out.chunks_mut(e + 1).zip(state) {
             let none = weight == T::ZERO;
             let share = if none { T::ZERO } else { T::ONE / weight };
-            out[..d].iter_mut().for_each(|o| *o *= share);
-            out[d] = if none { T::NOTHING } else { top + weight.ln() };
+            out[..e].iter_mut().for_each(|o| *o *= share);
+            out[e] = if none { T::NOTHING } else { top + weight.ln() };
         }
         Ok(())
     }
 
-    /// Probabilities of a block in `p`, and in `change` the cotangents of its scores.
-    fn changes<T: Number>(&self, x: &[&[T]], block: Block, p: &mut [T], change: &mut [T]) -> Result<()> {
-        self.products(block, (0, x[0]), (1, x[1]), p)?;
-        self.products(block, (3, x[3]), (2, x[2]), change)?;
-        let (scale, n) = (T::of(self.scale), block.columns);
-        let (sums, excess) = (self.rows(4, block.pair, block.first), self.rows(5, block.pair, block.first));
-        for (i, (p, change)) in p.chunks_mut(n).zip(change.chunks_mut(n)).take(block.rows).enumerate() {
-            let (sum, more) = (x[4][sums.place(i, 0)], x[5][excess.place(i, 0)]);
-            let seen = self.seen(block.first + i).saturating_sub(block.from).min(n);
-            for (p, change) in p[..seen].iter_mut().zip(&mut change[..seen]) {
-                *p = (*p * scale - sum).exp();
-                *change = *p * (*change + more);
-            }
-            p[seen..].fill(T::ZERO);
-            change[seen..].fill(T::ZERO);
+    /// Probabilities of a block (those that are kept) in `room.p`, and in `room.change` the cotangents of its scores.
+    fn changes<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        head: &Head<T>,
+        block: Block,
+        room: &mut Room<T>,
+    ) -> Result<()> {
+        let n = block.columns;
+        self.scores(x, head, block, room)?;
+        T::gemm(
+            [block.rows, n, self.shape.value_columns],
+            (&mut room.change, Matrix::rows_of(n)),
+            (x.windows[3], self.rows(3, head, block.first)),
+            (x.windows[2], self.rows(2, head, block.from).transposed()),
+            false,
+            false,
+        )?;
+        self.draw(head, block, &mut room.kept);
+        room.change.iter_mut().zip(&room.kept).for_each(|(c, &kept)| *c *= kept);
+        let place = head.pair * self.shape.queries + block.first;
+        let rows = self.shape.pairs() * self.shape.queries;
+        let lines = room.p.chunks_mut(n).zip(room.change.chunks_mut(n)).take(block.rows);
+        for (i, (p, change)) in lines.enumerate() {
+            let (log_sum, excess) = (x.side[place + i], x.side[rows + place + i]);
+            exponentials(p, log_sum);
+            p.iter().zip(change).for_each(|(&p, change)| *change = p * (*change + excess));
         }
+        room.p.iter_mut().zip(&room.kept).for_each(|(p, &kept)| *p *= kept);
         Ok(())
     }
 
-    fn backward_q<T: Number>(&self, x: &[&[T]], pair: usize, first: usize, out: &mut [T]) -> Result<()> {
+    /// From cotangents of scores to those of products of queries and keys.
+    fn unbound<T: Number>(&self, block: Block, room: &mut Room<T>) {
+        let elements = room.change[..block.rows * block.columns].iter_mut();
+        elements.zip(&room.bounded).for_each(|(change, &slope)| *change *= slope);
+    }
+
+    fn backward_q<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        head: &Head<T>,
+        first: usize,
+        out: &mut [T],
+    ) -> Result<()> {
         let d = self.shape.columns;
         let rows = out.len() / d;
-        let (mut p, mut change) = (vec![T::ZERO; QUERIES * KEYS], vec![T::ZERO; QUERIES * KEYS]);
+        let mut room = self.room();
         out.fill(T::ZERO);
-        let seen = self.seen(first + rows - 1);
-        for from in (0..seen).step_by(KEYS) {
-            let block = Block { pair, first, rows, from, columns: KEYS.min(seen - from) };
-            self.changes(x, block, &mut p, &mut change)?;
-            let change = (&change[..], Matrix::rows_of(block.columns));
-            let keys = (x[1], self.rows(1, pair, from));
+        let seen = self.seen_by(head, first, rows);
+        for from in seen.clone().step_by(KEYS) {
+            let block = Block { first, rows, from, columns: KEYS.min(seen.end - from) };
+            self.changes(x, head, block, &mut room)?;
+            self.unbound(block, &mut room);
+            let change = (&room.change[..], Matrix::rows_of(block.columns));
+            let keys = (x.windows[1], self.rows(1, head, from));
             T::gemm([rows, d, block.columns], (out, Matrix::rows_of(d)), change, keys, true, false)?;
         }
-        let scale = T::of(self.scale);
+        let scale = T::of(self.rules.scale);
         out.iter_mut().for_each(|o| *o *= scale);
         Ok(())
     }
 
+    /// For a head of keys, number `shared` of all sequences.
     fn backward_kv<T: Number>(
         &self,
-        x: &[&[T]],
-        pair: usize,
+        x: &Inputs<'_, T>,
+        shared: usize,
         from: usize,
-        to_k: &mut [T],
-        to_v: &mut [T],
+        out: &mut [T],
     ) -> Result<()> {
-        let (d, queries) = (self.shape.columns, self.shape.queries);
-        let columns = to_k.len() / d;
-        let (mut p, mut change) = (vec![T::ZERO; QUERIES * KEYS], vec![T::ZERO; QUERIES * KEYS]);
-        to_k.fill(T::ZERO);
-        to_v.fill(T::ZERO);
-        for first in (0..queries).step_by(QUERIES) {
-            let rows = QUERIES.min(queries - first);
-            if self.seen(first + rows - 1) <= from {
-                continue;
+        let (d, e) = (self.shape.columns, self.shape.value_columns);
+        let columns = out.len() / (d + e);
+        let mut room = self.room();
+        out.fill(T::ZERO);
+        for member in 0..self.shape.group() {
+            let head = self.head(x, shared * self.shape.group() + member);
+            for first in self.range.clone().step_by(QUERIES) {
+                let rows = QUERIES.min(self.range.end - first);
+                let seen = self.seen_by(&head, first, rows);
+                if seen.end <= from || seen.start >= from + columns {
+                    continue;
+                }
+                let block = Block { first, rows, from, columns };
+                self.changes(x, &head, block, &mut room)?;
+                self.unbound(block, &mut room);
+                let turned = Matrix::rows_of(columns).transposed();
+                let (queries, given) = (self.rows(0, &head, first), self.rows(3, &head, first));
+                let to_k = Matrix::rows_of(d + e);
+                let to_v = Matrix { offset: d as isize, ..to_k };
+                let (p, change) = ((&room.p[..], turned), (&room.change[..], turned));
+                T::gemm([columns, e, rows], (out, to_v), p, (x.windows[3], given), true, false)?;
+                T::gemm([columns, d, rows], (out, to_k), change, (x.windows[0], queries), true, false)?;
             }
-            let block = Block { pair, first, rows, from, columns };
-            self.changes(x, block, &mut p, &mut change)?;
-            let (sizes, turned) = ([columns, d, rows], Matrix::rows_of(columns).transposed());
-            let (queries, given) = (self.rows(0, pair, first), self.rows(3, pair, first));
-            let out = Matrix::rows_of(d);
-            T::gemm(sizes, (to_v, out), (&p[..], turned), (x[3], given), true, false)?;
-            T::gemm(sizes, (to_k, out), (&change[..], turned), (x[0], queries), true, false)?;
         }
-        let scale = T::of(self.scale);
-        to_k.iter_mut().for_each(|o| *o *= scale);
+        let scale = T::of(self.rules.scale);
+        out.chunks_mut(d + e).for_each(|row| row[..d].iter_mut().for_each(|o| *o *= scale));
+        Ok(())
+    }
+
+    /// Derivative of a bias that all queries share, by some keys of one head.
+    fn backward_row<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        head: &Head<T>,
+        from: usize,
+        out: &mut [T],
+    ) -> Result<()> {
+        let (mut room, tile) = (self.room(), self.shape.tile(self.pass));
+        let queries = self.range.start * tile..(self.range.end * tile).min(self.shape.queries);
+        out.fill(T::ZERO);
+        for first in queries.clone().step_by(QUERIES) {
+            let block = Block { first, rows: QUERIES.min(queries.end - first), from, columns: out.len() };
+            self.changes(x, head, block, &mut room)?;
+            for line in room.change.chunks(block.columns).take(block.rows) {
+                out.iter_mut().zip(line).for_each(|(o, &change)| *o += change);
+            }
+        }
+        Ok(())
+    }
+
+    /// Derivative of a bias of every query and key by some queries, all keys: head number `which` of the bias.
+    fn backward_bias<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        which: usize,
+        first: usize,
+        out: &mut [T],
+    ) -> Result<()> {
+        let (heads, keys) = (self.shape.heads, self.shape.keys);
+        let [own_batch, own_heads, ..] = self.bias.map_or([1; 4], |bias| bias.sizes);
+        let shared_heads = if own_heads > 1 { 1 } else { heads };
+        let mut room = self.room();
+        out.fill(T::ZERO);
+        for turn in self.range.clone() {
+            let batch = if own_batch > 1 { which / own_heads } else { turn / shared_heads };
+            let head = if own_heads > 1 { which % own_heads } else { turn % shared_heads };
+            let head = self.head(x, batch * heads + head);
+            for from in (0..keys).step_by(KEYS) {
+                let columns = KEYS.min(keys - from);
+                let block = Block { first, rows: out.len() / keys, from, columns };
+                self.changes(x, &head, block, &mut room)?;
+                for (out, line) in out.chunks_mut(keys).zip(room.change.chunks(columns)) {
+                    out[from..from + columns].iter_mut().zip(line).for_each(|(o, &change)| *o += change);
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -270,6 +556,25 @@ fn blocks<T>(out: &mut [T], rows: usize, one: usize, block: usize) -> Vec<Rows<'
             head.chunks_mut(block * one).enumerate().map(move |(k, rows)| (pair, k * block, rows))
         })
         .collect()
+}
+
+/// Exponentials of scores less `high`, 0 for those that are not seen.
+fn exponentials<T: Number>(line: &mut [T], high: T) {
+    for s in line {
+        let p = (*s - high).exp();
+        *s = if *s < T::HALF_NOTHING { T::ZERO } else { p };
+    }
+}
+
+/// The largest of some numbers, in eight lanes.
+fn highest<T: Number>(values: &[T], least: T) -> T {
+    let mut lanes = [least; 8];
+    let (whole, rest) = values.as_chunks::<8>();
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    for chunk in whole {
+        lanes.iter_mut().zip(chunk).for_each(|(l, &v)| *l = larger(*l, v));
+    }
+    rest.iter().chain(&lanes).fold(least, |a, &b| larger(a, b))
 }
 
 /// A sum in eight lanes.

@@ -7,7 +7,8 @@ use crate::init::{constant, xavier_uniform};
 use crate::{Linear, Module};
 
 /// Attention of every head (Vaswani et al. 2017), each seeing its own columns of `queries`, `keys` and `values`,
-/// `[batch, rows, width]`: the results side by side, `[batch, rows of queries, width]`.
+/// `[batch, rows, width]`: the results side by side, `[batch, rows of queries, width]`. Where keys are narrower than
+/// queries they have fewer heads of the same columns, which neighbouring heads of queries share (Ainslie et al. 2023).
 #[track_caller]
 pub fn multi_head_attention(
     queries: &Tensor,
@@ -17,7 +18,7 @@ pub fn multi_head_attention(
     options: AttentionOptions,
 ) -> Tensor {
     let at = At::caller();
-    let split = |x: &Tensor| {
+    let split = |x: &Tensor, heads: usize| {
         let shape = x.shape();
         match *shape.dims() {
             [batch, rows, width] if heads > 0 && width % heads == 0 => {
@@ -32,7 +33,10 @@ pub fn multi_head_attention(
             }),
         }
     };
-    let out = split(queries).scaled_dot_product_attention(&split(keys), &split(values), options);
+    let q = split(queries, heads);
+    let columns = q.shape().last().copied().unwrap_or(1).max(1);
+    let kv_heads = keys.shape().last().map_or(heads, |width| width / columns);
+    let out = q.scaled_dot_product_attention(&split(keys, kv_heads), &split(values, kv_heads), options);
     out.transpose(1, 2).flatten(2, 3)
 }
 
@@ -47,9 +51,9 @@ pub fn multi_head_attention(
 /// ```
 #[derive(Clone, Debug, Module)]
 pub struct MultiHeadAttention {
-    /// Queries, keys and values, `[3 width, width]`.
+    /// Queries, keys and values, `[3 width, width]`; fewer rows where heads share keys.
     pub in_proj_weight: Tensor,
-    /// `[3 width]`, zeros at first.
+    /// One number for each row of the weight, zeros at first.
     pub in_proj_bias: Tensor,
     /// Of the heads side by side.
     pub out_proj: Linear,
@@ -62,11 +66,18 @@ pub struct MultiHeadAttention {
 impl MultiHeadAttention {
     /// Weights as PyTorch starts them (Glorot & Bengio 2010); every row sees every other.
     pub fn new(width: usize, heads: usize, device: &Device) -> MultiHeadAttention {
+        MultiHeadAttention::grouped(width, heads, heads, device)
+    }
+
+    /// The same with fewer heads of keys and values, which neighbouring heads of queries share (Ainslie et al. 2023);
+    /// `kv_heads` divides `heads`, 1 for all sharing one (Shazeer 2019).
+    pub fn grouped(width: usize, heads: usize, kv_heads: usize, device: &Device) -> MultiHeadAttention {
         let zeros = |n: usize| constant([n], 0.0, device);
+        let rows = width + 2 * (width / heads.max(1) * kv_heads);
         let out_proj = Linear { bias: Some(zeros(width)), ..Linear::new(width, width, device) };
         MultiHeadAttention {
-            in_proj_weight: xavier_uniform([3 * width, width], device),
-            in_proj_bias: zeros(3 * width),
+            in_proj_weight: xavier_uniform([rows, width], device),
+            in_proj_bias: zeros(rows),
             out_proj,
             heads,
             causal: false,
@@ -91,23 +102,28 @@ impl MultiHeadAttention {
     pub fn cross(&self, x: &Tensor, memory: &Tensor) -> Tensor {
         let project = |x: &Tensor, k: usize| {
             let (weight, bias) = (&self.in_proj_weight, &self.in_proj_bias);
-            let width = self.width();
-            x.matmul(&weight.narrow(0, k * width, width).t()) + bias.narrow(0, k * width, width)
+            let [start, len] = self.rows(k);
+            x.matmul(&weight.narrow(0, start, len).t()) + bias.narrow(0, start, len)
         };
         self.attend(&project(x, 0), &project(memory, 1), &project(memory, 2))
     }
 
-    fn width(&self) -> usize {
-        self.in_proj_bias.shape().numel() / 3
+    /// First row and number of rows of queries (0), keys (1) or values (2) in the projection.
+    fn rows(&self, k: usize) -> [usize; 2] {
+        let (all, width) = (self.in_proj_bias.shape().numel(), self.in_proj_weight.shape().last().copied());
+        let width = width.unwrap_or(0);
+        let kv_width = all.saturating_sub(width) / 2;
+        if k == 0 { [0, width] } else { [width + (k - 1) * kv_width, kv_width] }
     }
 
     fn part(&self, rows: &Tensor, k: usize) -> Tensor {
-        rows.narrow(-1, k * self.width(), self.width())
+        let [start, len] = self.rows(k);
+        rows.narrow(-1, start, len)
     }
 
     #[track_caller]
     fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
-        let options = AttentionOptions { causal: self.causal, scale: None };
+        let options = AttentionOptions { causal: self.causal, ..AttentionOptions::default() };
         self.out_proj.forward(&multi_head_attention(q, k, v, self.heads, options))
     }
 }
