@@ -24,14 +24,10 @@ mod segment;
 mod sort;
 mod wgsl;
 
-<<<<<<< HEAD
-pub use attention::{ATTENTION_COLUMNS_MAX, Attention, AttentionPass, AttentionShape};
-pub use checked::Checked;
-=======
 pub use attention::{
     ATTENTION_COLUMNS_MAX, Attention, AttentionDropout, AttentionPass, AttentionRules, AttentionShape,
 };
->>>>>>> ea1b172 (Attention of one family: grouped heads, windows, ALiBi, biases, masks, lengths, bounded scores, dropout, keys in parts)
+pub use checked::Checked;
 pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use fft::{FFT_LEN_MAX, Fft, UnitRoots};
