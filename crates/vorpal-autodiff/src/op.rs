@@ -109,8 +109,9 @@ impl Vmap<'_> {
 
     /// Undoes [`folded`](Vmap::folded) on a result: axis 0 is split into the examples and `first` elements of each.
     pub fn unfolded(&self, x: &Tensor, first: usize) -> Tensor {
-        let rest = &x.shape()[1..];
-        x.reshape([self.size, first].into_iter().chain(rest.iter().copied()).collect::<Shape>())
+        let shape = x.shape();
+        let rest = shape.iter().skip(1).copied();
+        x.reshape([self.size, first].into_iter().chain(rest).collect::<Shape>())
     }
 
     /// The rule of an op without operands, which never has any examples.
@@ -141,11 +142,9 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// `None` where the derivative is zero everywhere or the operand is not differentiable.
     fn vjp(&self, vjp: &Vjp<'_>) -> Vec<Option<Tensor>>;
 
-    /// The op on every example at once: the result has the axis of the examples in front.
-    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
-        let message = format!("{} has no batching rule", self.name());
-        Tensor::error(Error::Argument { op: self.name(), message, at: v.at })
-    }
+    /// The op on every example at once: the result has the axis of the examples in front. Like the derivative it has no
+    /// default body: forgetting it does not compile.
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor;
 
     /// Everything but the operands that makes two ops the same: axes, sizes, flags. Not the values
     /// of [`scalars`](Op::scalars): those may change from run to run of one plan.
