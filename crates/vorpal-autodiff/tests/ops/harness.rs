@@ -20,8 +20,10 @@ pub const INTEGERS: &[DType] = &[DType::I64, DType::I32, DType::U32, DType::I8, 
 /// Floats that are computed as they are stored.
 pub const WIDE: &[DType] = &[DType::F64, DType::F32];
 
-/// What adapters hold.
-const ADAPTERS: &[DType] = &[DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::Bool];
+/// Whether adapters hold a dtype.
+pub fn on_adapters(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::U32 | DType::Bool)
+}
 
 /// How an operand is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -346,7 +348,7 @@ fn check_values(case: &Case, dtype: DType, device: &Device, cases: u32) {
         let (tensors, arrays) = operands(&sample, dtype, device, &mut draw.random);
         let expected = (sample.reference)(&arrays);
         let found = (sample.run)(&tensors);
-        if device.is_cpu() && ADAPTERS.contains(&dtype) && seed.is_multiple_of(5) {
+        if device.is_cpu() && on_adapters(dtype) && seed.is_multiple_of(5) {
             check_shaders(case, &found);
         }
         match difference(&found, &expected, tolerance) {

@@ -27,9 +27,10 @@ mod scan;
 mod segment;
 mod sort;
 mod sparse;
+mod table;
 mod window;
 
-use harness::check;
+use harness::{Case, check};
 
 #[test]
 fn attentions() {
@@ -166,4 +167,37 @@ fn sparse_matrices() {
     check(&sparse::cases());
     sparse::graph_convolution();
     sparse::misfits();
+}
+
+/// Every family with its cases, as the table lists them.
+fn families() -> Vec<(&'static str, Vec<Case>)> {
+    vec![
+        ("Making tensors", create::cases()),
+        ("Random numbers from keys", keyed::cases()),
+        ("Functions of floats", pointwise::entries(true)),
+        ("Functions of integers and truth values", pointwise::entries(false)),
+        ("Pointwise composites", pointwise::composites()),
+        ("Movement", movement::cases()),
+        ("Windows", window::cases()),
+        ("Reductions", reduce::cases()),
+        ("Composites", composite::cases()),
+        ("Matrix products", matmul::cases()),
+        ("Contractions", einsum::cases()),
+        ("Linear algebra", linalg::cases()),
+        ("Fourier transforms", fft::cases()),
+        ("Convolution", conv::cases()),
+        ("Pooling", pool::cases()),
+        ("Interpolation", interpolate::cases()),
+        ("Attention", attention::cases()),
+        ("Picking and adding by number", index::cases()),
+        ("Segments and scatter", segment::cases()),
+        ("Sparse matrices", sparse::cases()),
+        ("Scans", scan::cases()),
+        ("Sorting", sort::cases()),
+    ]
+}
+
+#[test]
+fn table() {
+    table::check(&families());
 }
