@@ -1,5 +1,5 @@
-// Numbers as they are, once found to be below a size and, where promised, in order; a number that is not is
-// reported, and becomes 0.
+// Numbers as they are, once found to be below a size, or else in order: one that is not becomes 0. Reported is the
+// number that is not below the size, or the place of the one that is out of order.
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
@@ -9,9 +9,8 @@
 override COUNT: u32 = 1u;
 override SIZE: u32 = 1u;
 override X_OFFSET: u32 = 0u;
-override SORTED: u32 = 0u;
-// Numbers are in order within rows of this many.
-override ROW: u32 = 1u;
+// Numbers must be in order within rows of this many; 0: below the size instead.
+override ROW: u32 = 0u;
 
 @compute @workgroup_size(64)
 fn main(
@@ -25,13 +24,13 @@ fn main(
     }
     let number = x[X_OFFSET + at];
     var fine = number < SIZE;
-    if SORTED == 1u && at % ROW > 0u {
-        fine = fine && x[X_OFFSET + at - 1u] <= number;
+    if ROW > 0u {
+        fine = at % max(ROW, 1u) == 0u || x[X_OFFSET + max(at, 1u) - 1u] <= number;
     }
     out[at] = select(0u, number, fine);
     if !fine {
         if atomicCompareExchangeWeak(&fault[0], 0u, params[0].x).exchanged {
-            atomicStore(&fault[1], number);
+            atomicStore(&fault[1], select(at, number, ROW == 0u));
         }
     }
 }

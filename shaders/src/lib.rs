@@ -229,6 +229,9 @@ impl Linker {
                 from = at + bound.len();
                 continue;
             }
+            if self.text[start..at] != format!("for (var {variable} = 0u; {variable}") {
+                return Err(format!("the loop of {variable} up to {name} does not begin at 0u"));
+            }
             let length = block_len(&self.text[open..]).ok_or("a loop without end")?;
             let body = &self.text[open..open + length];
             let copy = |k: &str| replace_word(body, &variable, k);
@@ -368,6 +371,8 @@ mod tests {
             "const N: u32 = 2u;\nfn f() {\n  { if 0u < 9u { a[0u] = ii + x_i; } }\n{ if 1u < 9u { a[1u] = ii + x_i; } }\n}\n"
         );
         assert!(Linker::new(text).define("M", 2).is_err());
+        let late = text.replace("= 0u; ", "= 1u; ");
+        assert!(late != text && Linker::new(&late).define("N", 2).is_err(), "it would be copied from 0 on");
         let long = Linker::new(text).define("N", 33).expect("N is there").finish().source;
         assert!(long.contains("for (var i_0 = 0u; i_0 < 32u; i_0 += 16u) {"), "{long}");
         assert_eq!(long.matches("a[(i_0 + 15u)]").count() + long.matches("a[32u]").count(), 2);

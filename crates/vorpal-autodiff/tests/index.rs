@@ -93,10 +93,19 @@ fn wrong_segments_are_errors() {
     for device in devices() {
         let x = Tensor::from_slice(&[1.0f32, 2.0, 2.0], [3], &device);
         let list = |ids: &[i32]| Tensor::from_slice(ids, [ids.len()], &device);
-        for (ids, sorted) in [([0, 3, 1], false), ([0, -1, 1], false), ([0, 2, 1], true)] {
+        let cases = [
+            ([0, 3, 1], false, "segment_sum: index 3 is out of range for an axis of size 3"),
+            ([0, -1, 1], false, "segment_sum: index -1 is out of range"),
+            (
+                [0, 2, 1],
+                true,
+                "segment_sum: the number at place 2 is smaller than the one before it, but sorted numbers were promised",
+            ),
+        ];
+        for (ids, sorted, told) in cases {
             let sum = x.segment_sum(&list(&ids), 3, sorted).to_vec::<f32>();
             let text = sum.expect_err("a wrong number").to_string();
-            assert!(text.contains("segment_sum: index") && text.contains("index.rs:"), "{text}");
+            assert!(text.contains(told) && text.contains("index.rs:"), "{device}: {text}");
         }
         let text = list(&[0, 5]).bincount(3).to_vec::<i32>().expect_err("out of range").to_string();
         assert!(text.contains("bincount: index 5 is out of range") && text.contains("index.rs:"), "{text}");

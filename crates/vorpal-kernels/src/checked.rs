@@ -1,21 +1,28 @@
 //! Numbers that must be below a size, and in order where that was promised.
 
 use vorpal_shaders::{CHECKED, Linker, Shader};
-use vorpal_tensor::{DType, Result};
+use vorpal_tensor::{DType, Error, Fault, Result};
 
 use crate::interp::{TASK, for_each};
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
-/// Copies numbers, and reports those out of range or out of order.
+/// What numbers must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Below a size. One that is not is reported itself.
+    Below(usize),
+    /// Never smaller than the one before it, within rows of this many. One that is has its place reported.
+    Sorted(usize),
+}
+
+/// Copies numbers, and reports those that break a promise.
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// How many.
     pub count: usize,
-    /// What all must be below.
-    pub size: usize,
-    /// Length of rows within which numbers must not decrease; `None` where they may.
-    pub sorted: Option<usize>,
-    /// `I32` or `U32`.
+    /// What they must be.
+    pub promise: Promise,
+    /// `I32` or `U32`; numbers in order must not be negative.
     pub dtype: DType,
     /// Of the numbers.
     pub offset: usize,
@@ -27,7 +34,7 @@ impl Kernel for Checked {
     }
 
     fn describe(&self) -> String {
-        format!("checked {} below {}", self.count, self.size)
+        format!("checked {} {:?}", self.count, self.promise)
     }
 
     fn args(&self) -> Vec<Arg> {
@@ -42,13 +49,26 @@ impl Kernel for Checked {
         true
     }
 
+    fn fault(&self) -> Option<Fault> {
+        match self.promise {
+            Promise::Below(_) => None,
+            Promise::Sorted(_) => Some(Fault::Value {
+                what: "the number at place",
+                problem: "is smaller than the one before it, but sorted numbers were promised,",
+            }),
+        }
+    }
+
     fn shader(&self) -> Result<Shader> {
+        let (size, row) = match self.promise {
+            Promise::Below(size) => (size, 0),
+            Promise::Sorted(row) => (0, row.max(1)),
+        };
         Ok(Linker::new(CHECKED)
             .constant("COUNT", self.count)
-            .constant("SIZE", self.size)
+            .constant("SIZE", size)
             .constant("X_OFFSET", self.offset)
-            .constant("SORTED", usize::from(self.sorted.is_some()))
-            .constant("ROW", self.sorted.unwrap_or(1).max(1))
+            .constant("ROW", row)
             .finish())
     }
 
@@ -63,11 +83,19 @@ impl Kernel for Checked {
             for (k, out) in out.iter_mut().enumerate() {
                 let at = task * TASK + k;
                 let number = x[at];
-                let ordered = self.sorted.is_none_or(|row| at.is_multiple_of(row) || x[at - 1] <= number);
-                if number as usize >= self.size || !ordered {
-                    let signed = self.dtype == DType::I32;
-                    let number = if signed { i64::from(number as i32) } else { i64::from(number) };
-                    return Err(run.index_error(number, self.size));
+                match self.promise {
+                    Promise::Below(size) if number as usize >= size => {
+                        let signed = self.dtype == DType::I32;
+                        let number = if signed { i64::from(number as i32) } else { i64::from(number) };
+                        return Err(run.index_error(number, size));
+                    }
+                    Promise::Sorted(row) if !at.is_multiple_of(row.max(1)) && x[at - 1] > number => {
+                        return Err(self.fault().map_or_else(
+                            || Error::internal("checked", "a promise without a fault"),
+                            |fault| run.fault_error(fault, at as i64),
+                        ));
+                    }
+                    _ => {}
                 }
                 *out = number;
             }

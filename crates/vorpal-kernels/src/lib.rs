@@ -27,7 +27,7 @@ mod wgsl;
 pub use attention::{
     ATTENTION_COLUMNS_MAX, Attention, AttentionDropout, AttentionPass, AttentionRules, AttentionShape,
 };
-pub use checked::Checked;
+pub use checked::{Checked, Promise};
 pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use fft::{FFT_LEN_MAX, Fft, UnitRoots};

@@ -7,8 +7,8 @@ mod common;
 
 use common::{Random, adapter, assert_close, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
-    Arg, Checked, Kernel, ReduceKind, Scan, ScanPass, ScanRule, SearchSorted, Segment, SegmentPass, Sort,
-    SortPass,
+    Arg, Checked, Kernel, Promise, ReduceKind, Scan, ScanPass, ScanRule, SearchSorted, Segment, SegmentPass,
+    Sort, SortPass,
 };
 use vorpal_tensor::{At, DType, Device};
 
@@ -340,14 +340,16 @@ fn segments_are_combined_as_in_plain_loops() {
 
 #[test]
 fn numbers_out_of_range_or_order_are_reported() {
-    for (x, sorted, fine) in [
-        (vec![0, 2, 1], None, true),
-        (vec![0, 3, 1], None, false),
-        (vec![0, -1, 1], None, false),
-        (vec![0, 2, 1], Some(3), false),
-        (vec![1, 2, 0, 1], Some(2), true),
+    use Promise::{Below, Sorted};
+    for (x, promise, fine) in [
+        (vec![0, 2, 1], Below(3), true),
+        (vec![0, 3, 1], Below(3), false),
+        (vec![0, -1, 1], Below(3), false),
+        (vec![0, 2, 1], Sorted(3), false),
+        (vec![1, 2, 0, 1], Sorted(2), true),
+        (vec![], Sorted(0), true),
     ] {
-        let kernel = Checked { count: x.len(), size: 3, sorted, dtype: DType::I32, offset: 0 };
+        let kernel = Checked { count: x.len(), promise, dtype: DType::I32, offset: 0 };
         check_shader(&kernel.shader().expect("a shader"));
         let mut buffers = vec![words(&x), words(&vec![0; x.len()])];
         assert_eq!(run_native(&kernel, &mut buffers, &[]).is_ok(), fine, "{x:?}");

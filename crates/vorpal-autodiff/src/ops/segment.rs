@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use vorpal_kernels::{Checked as CheckedKernel, ReduceKind, Segment as Kernel, SegmentPass};
+use vorpal_kernels::{Checked as CheckedKernel, Promise, ReduceKind, Segment as Kernel, SegmentPass};
 use vorpal_tensor::{At, DType, Result, Shape};
 
 use super::pointwise::{ADD, MAXIMUM, MUL};
@@ -20,13 +20,14 @@ use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 struct Checked {
     /// The op to blame.
     name: &'static str,
-    size: usize,
-    sorted: bool,
+    /// What all must be below; `None`: in order.
+    size: Option<usize>,
 }
 
 /// `numbers`, found to be below `size` and in order where `sorted`: others are an error of `name` when the value is read.
 pub(super) fn checked(name: &'static str, numbers: &Tensor, size: usize, sorted: bool, at: At) -> Tensor {
-    Tensor::apply(Checked { name, size, sorted }, &[numbers], at)
+    let below = Tensor::apply(Checked { name, size: Some(size) }, &[numbers], at);
+    if sorted { Tensor::apply(Checked { name, size: None }, &[&below], at) } else { below }
 }
 
 impl Op for Checked {
@@ -51,19 +52,21 @@ impl Op for Checked {
 
     fn attributes(&self, key: &mut Key) {
         key.push_text("checked");
-        key.push_list(&[self.size, usize::from(self.sorted)]);
+        key.push_list(&[usize::from(self.size.is_some()), self.size.unwrap_or(0)]);
     }
 
     fn indexed_axis(&self, _: &[Spec]) -> Option<usize> {
-        Some(self.size)
+        self.size
     }
 
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
         let (shape, dtype) = (cx.shape(x[0]).clone(), cx.dtype(x[0]));
         let (base, offset) = cx.dense(x[0]);
-        let row = shape.last().copied().unwrap_or(1);
-        let (count, sorted) = (shape.numel(), self.sorted.then_some(row));
-        let kernel = CheckedKernel { count, size: self.size, sorted, dtype, offset };
+        let promise = match self.size {
+            Some(size) => Promise::Below(size),
+            None => Promise::Sorted(shape.last().copied().unwrap_or(1)),
+        };
+        let kernel = CheckedKernel { count: shape.numel(), promise, dtype, offset };
         Ok(cx.kernel(Arc::new(kernel), &[base], shape, dtype))
     }
 }

@@ -160,7 +160,7 @@ pub fn misfits() {
         ),
         (
             SparseCsr::new(&ones(2), &list(&[0, 2, 1]), &list(&[0, 1]), [2, 2]).matmul(&ones(2)),
-            "SparseCsr offsets: index 1 is out of range",
+            "SparseCsr offsets: the number at place 2 is smaller than the one before it",
         ),
         (
             SparseCsr::new(&ones(2), &list(&[0, 1, 2]), &list(&[0, 2]), [2, 2]).matmul(&ones(2)),

@@ -1,5 +1,6 @@
 //! `docs/ops.md`: what holds for which op, written from the cases that the other tests check.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use vorpal_autodiff::DType;
@@ -14,6 +15,107 @@ axes; derivatives against central differences; `jvp` against `vjp`; `vmap` again
 says why at the foot of its table. This page is written by the tests
 (`UPDATE_DOCS=1 cargo test --workspace --test ops table`) and held to be true by them.
 ";
+
+/// Methods of `Tensor` that stand in no row, and why.
+const WITHOUT_ROW: &[(&str, &[&str])] = &[
+    (
+        "leaves, without operands; checked wherever they are used",
+        &[
+            "arange",
+            "arange_step",
+            "linspace",
+            "fftfreq",
+            "alibi_slopes",
+            "from_bytes",
+            "from_item",
+            "from_slice",
+            "full",
+            "full_like",
+            "iota",
+            "ones",
+            "scalar",
+            "zeros",
+        ],
+    ),
+    (
+        "random numbers; their moments, distributions and bits are checked in `tests/random.rs` and `tests/graph.rs`",
+        &[
+            "bernoulli",
+            "beta",
+            "categorical",
+            "dirichlet",
+            "dropout",
+            "exponential",
+            "gamma",
+            "gumbel",
+            "normal",
+            "permutation",
+            "rand",
+            "randint",
+            "randn",
+            "truncated_normal",
+            "uniform",
+        ],
+    ),
+    (
+        "another form of a row: with the reduced axes kept, over all axes, of the last two axes, for any number of axes",
+        &[
+            "conv",
+            "conv_transpose",
+            "max_keepdim",
+            "mean_all",
+            "mean_keepdim",
+            "norm_keepdim",
+            "sum_all",
+            "sum_keepdim",
+            "t",
+            "var_keepdim",
+        ],
+    ),
+    ("all pairs of dtypes are checked in `tests/dtypes.rs`", &["cast"]),
+    ("the ways to ops of one's own, checked in `tests/user_kernel.rs`", &["from_op", "pointwise"]),
+];
+
+/// Names of the public methods and constructors of `Tensor` in the sources of the ops.
+fn methods(folder: &std::path::Path, out: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).expect("the sources of the ops") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            methods(&path, out);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a source");
+        let mut inside = false;
+        for line in text.lines() {
+            match line {
+                "impl Tensor {" => inside = true,
+                "}" => inside = false,
+                _ => {}
+            }
+            if let Some(rest) = line.strip_prefix("    pub fn ").filter(|_| inside) {
+                let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                out.extend(name.map(str::to_string));
+            }
+        }
+    }
+}
+
+/// Every method stands in a row or says why not, and nothing that is gone is excused.
+fn check_complete(families: &[(&str, Vec<Case>)]) {
+    let mut known = BTreeSet::new();
+    methods(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops"), &mut known);
+    let words = |text: &str| -> Vec<String> {
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_string).collect()
+    };
+    let rows: BTreeSet<String> =
+        families.iter().flat_map(|(_, cases)| cases).flat_map(|case| words(case.name)).collect();
+    let excused: BTreeSet<&str> = WITHOUT_ROW.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    let missing: Vec<&String> =
+        known.iter().filter(|name| !rows.contains(*name) && !excused.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "without a case: {missing:?}");
+    let gone: Vec<&&str> = excused.iter().filter(|name| !known.contains(**name)).collect();
+    assert!(gone.is_empty(), "excused but not there: {gone:?}");
+}
 
 /// The page as it should be.
 fn page(families: &[(&str, Vec<Case>)]) -> String {
@@ -48,11 +150,17 @@ fn page(families: &[(&str, Vec<Case>)]) -> String {
             let _ = writeln!(out, "\n({}) {why}.", k + 1);
         }
     }
+    out.push_str("\n## Without a row\n\n");
+    for (why, names) in WITHOUT_ROW {
+        let names: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+        let _ = writeln!(out, "- {}: {why}.", names.join(", "));
+    }
     out
 }
 
 /// Compares the page with the cases, or writes it where `UPDATE_DOCS` is set.
 pub fn check(families: &[(&str, Vec<Case>)]) {
+    check_complete(families);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ops.md");
     let expected = page(families);
     if std::env::var_os("UPDATE_DOCS").is_some() {
