@@ -67,6 +67,12 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
+    /// A number for this adapter with this driver, the same in every process: what was compiled or measured for another
+    /// is worth nothing here.
+    pub fn fingerprint(&self) -> u64 {
+        crate::stable_hash(&[self.name.as_bytes(), self.backend.as_bytes(), self.driver.as_bytes()])
+    }
+
     /// The native CPU.
     pub(crate) fn host() -> DeviceInfo {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod device;
+mod disk;
 mod dtype;
 mod error;
 mod gpu;
@@ -17,6 +18,7 @@ mod stats;
 
 pub use buffer::Buffer;
 pub use device::Device;
+pub use disk::{cache_folder, read_cached, stable_hash, write_cached};
 pub use dtype::{DType, Element};
 pub use error::{At, Error, Fault, Result};
 pub use gpu::{Binding, Pipeline, PipelineDesc};

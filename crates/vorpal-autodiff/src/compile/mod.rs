@@ -2,6 +2,7 @@
 
 pub mod fuse;
 pub mod ir;
+pub mod lifetimes;
 pub mod lower;
 pub mod memory;
 pub mod plan;
