@@ -17,8 +17,8 @@ pub use checkpoint::{
 };
 pub use layers::{
     BatchNorm2d, Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d,
-    ConvTranspose3d, Dropout, Embedding, GroupNorm, LayerNorm, Linear, MultiHeadAttention, RmsNorm,
-    multi_head_attention,
+    ConvTranspose3d, Dropout, Embedding, GroupNorm, LayerNorm, Linear, Lstm, LstmLayer, LstmState,
+    MultiHeadAttention, RmsNorm, multi_head_attention,
 };
 pub use module::{Module, Role, State, Training, join};
 pub use optim::{Adam, Optimizer, OptimizerState, Sgd, clip_grad_norm, global_norm};

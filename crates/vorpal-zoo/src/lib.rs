@@ -2,6 +2,8 @@
 
 mod gpt;
 mod mnist_cnn;
+mod resnet;
 
 pub use gpt::{Gpt, GptBlock, GptOptions};
 pub use mnist_cnn::MnistCnn;
+pub use resnet::{BasicBlock, ResNet18};

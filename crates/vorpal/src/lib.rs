@@ -53,7 +53,7 @@ pub mod prelude {
     };
     pub use vorpal_nn::{
         Adam, AttentionOptions, BatchNorm2d, Conv1d, Conv2d, Conv2dOptions, ConvTranspose2d, Dropout,
-        Embedding, LayerNorm, Linear, Module, MultiHeadAttention, Optimizer, Pool2dOptions, Role, Sgd, State,
-        Training, clip_grad_norm,
+        Embedding, LayerNorm, Linear, Lstm, Module, MultiHeadAttention, Optimizer, Pool2dOptions, Role, Sgd,
+        State, Training, clip_grad_norm,
     };
 }

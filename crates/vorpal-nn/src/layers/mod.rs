@@ -2,6 +2,7 @@
 
 mod attention;
 mod conv;
+mod lstm;
 mod norm;
 
 use vorpal_autodiff::{Device, Tensor};
@@ -10,6 +11,7 @@ pub use self::attention::{MultiHeadAttention, multi_head_attention};
 pub use self::conv::{
     Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
 };
+pub use self::lstm::{Lstm, LstmLayer, LstmState};
 pub use self::norm::{BatchNorm2d, GroupNorm, LayerNorm, RmsNorm};
 use crate::init::{normal, uniform};
 use crate::{Module, Training};

@@ -1,0 +1,141 @@
+//! Recurrent layers.
+
+use vorpal_autodiff::{At, Device, Error, Tensor, Tensors, Tree, scan};
+
+use crate::init::uniform;
+use crate::{Module, Role, join};
+
+/// Long short-term memory (Hochreiter & Schmidhuber 1997) in layers above one another, `[steps, batch, inputs]` to
+/// `[steps, batch, hidden]`. Parameters are named and laid out as those of PyTorch's `LSTM`, the gates in the order
+/// input, forget, cell, output.
+///
+/// The products of the inputs with their weights do not wait for the states: each layer takes them for all steps at
+/// once.
+///
+/// ```
+/// use vorpal_nn::{DType, Device, Lstm, Tensor};
+/// let lstm = Lstm::new(3, 5, 2, &Device::cpu());
+/// let x = Tensor::ones([7, 4, 3], DType::F32, &Device::cpu());
+/// let (outputs, last) = lstm.forward(&x, None);
+/// assert_eq!(outputs.shape(), [7, 4, 5].into());
+/// // Hidden and cell state of each layer.
+/// assert_eq!((last.len(), last[0].0.shape()), (2, [4, 5].into()));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lstm {
+    /// The layers, the first one next to the input.
+    pub layers: Vec<LstmLayer>,
+}
+
+/// Parameters of one layer of an [`Lstm`].
+#[derive(Clone, Debug, Module)]
+pub struct LstmLayer {
+    /// Weights of the inputs, `[4 hidden, inputs]`.
+    pub weight_ih: Tensor,
+    /// Weights of the hidden states, `[4 hidden, hidden]`.
+    pub weight_hh: Tensor,
+    /// Added to the products of the inputs, `[4 hidden]`.
+    pub bias_ih: Tensor,
+    /// Added to the products of the hidden states, `[4 hidden]`.
+    pub bias_hh: Tensor,
+}
+
+/// Hidden and cell state, `[batch, hidden]` each.
+pub type LstmState = (Tensor, Tensor);
+
+impl Lstm {
+    /// Weights and biases uniform in ±1∕√hidden, PyTorch's default.
+    pub fn new(inputs: usize, hidden: usize, layers: usize, device: &Device) -> Lstm {
+        let inputs = std::iter::once(inputs).chain(std::iter::repeat(hidden)).take(layers);
+        Lstm { layers: inputs.map(|inputs| LstmLayer::new(inputs, hidden, device)).collect() }
+    }
+
+    /// Hidden states of the last layer after every step, and the states of every layer after the last step. The states
+    /// before the first step are zeros where none are given; there must be one for each layer.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, start: Option<&[LstmState]>) -> (Tensor, Vec<LstmState>) {
+        let mut x = x.clone();
+        let mut last = Vec::with_capacity(self.layers.len());
+        if let Some(start) = start.filter(|start| start.len() != self.layers.len()) {
+            let message =
+                format!("{} layers need a state each, {} are given", self.layers.len(), start.len());
+            let wrong = Tensor::error(Error::Argument { op: "lstm", message, at: At::caller() });
+            return (wrong, last);
+        }
+        for (k, layer) in self.layers.iter().enumerate() {
+            let (outputs, state) = layer.forward(&x, start.map(|start| &start[k]));
+            x = outputs;
+            last.push(state);
+        }
+        (x, last)
+    }
+}
+
+impl LstmLayer {
+    fn new(inputs: usize, hidden: usize, device: &Device) -> LstmLayer {
+        let bound = 1.0 / (hidden.max(1) as f64).sqrt();
+        let draw = |shape: &[usize]| uniform(shape, bound, device);
+        LstmLayer {
+            weight_ih: draw(&[4 * hidden, inputs]),
+            weight_hh: draw(&[4 * hidden, hidden]),
+            bias_ih: draw(&[4 * hidden]),
+            bias_hh: draw(&[4 * hidden]),
+        }
+    }
+
+    #[track_caller]
+    fn forward(&self, x: &Tensor, start: Option<&LstmState>) -> (Tensor, LstmState) {
+        let hidden = self.weight_hh.shape().last().copied().unwrap_or(0);
+        let from_inputs = x.matmul(&self.weight_ih.t()) + (&self.bias_ih + &self.bias_hh);
+        let zeros = || {
+            let batch = x.shape().get(1).copied().unwrap_or(0);
+            let zeros = x.device().map(|device| Tensor::zeros([batch, hidden], x.dtype(), &device));
+            zeros.unwrap_or_else(|_| x.clone())
+        };
+        let start = start.cloned().unwrap_or_else(|| (zeros(), zeros()));
+        let weight_hh = self.weight_hh.t();
+        let step = |(h, c): &LstmState, from_inputs: &Tensor| {
+            let all = from_inputs + h.matmul(&weight_hh);
+            let gate = |k: usize| all.narrow(-1, k * hidden, hidden);
+            let c = gate(1).sigmoid() * c + gate(0).sigmoid() * gate(2).tanh();
+            let h = gate(3).sigmoid() * c.tanh();
+            ((h.clone(), c), h)
+        };
+        match scan(&start, &from_inputs, step) {
+            Ok((last, outputs)) => (outputs, last),
+            Err(error) => {
+                let wrong = Tensor::error(error);
+                (wrong.clone(), (wrong.clone(), wrong))
+            }
+        }
+    }
+}
+
+impl Tensors for Lstm {
+    fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
+        self.layers.visit(f);
+    }
+}
+
+impl Tree for Lstm {
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> Lstm {
+        Lstm { layers: self.layers.map(f) }
+    }
+}
+
+/// Parameters of layer `k` end in `_l{k}`, as PyTorch's.
+impl Module for Lstm {
+    fn walk(&self, path: &str, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        for (k, layer) in self.layers.iter().enumerate() {
+            layer.walk("", &mut |name, role, tensor| f(&join(path, &format!("{name}_l{k}")), role, tensor));
+        }
+    }
+    fn walk_mut(&mut self, path: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        for (k, layer) in self.layers.iter_mut().enumerate() {
+            layer.walk_mut("", &mut |name, role, tensor| {
+                f(&join(path, &format!("{name}_l{k}")), role, tensor)
+            });
+        }
+    }
+    fn train(&self, _: bool) {}
+}

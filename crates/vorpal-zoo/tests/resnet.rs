@@ -1,0 +1,144 @@
+//! ResNet-18 against PyTorch.
+
+#![allow(clippy::expect_used)]
+
+use std::collections::BTreeMap;
+
+use vorpal_nn::{
+    DType, Device, Module, Role, Tensor, eval, from_safetensors, to_safetensors, value_and_grad,
+};
+use vorpal_zoo::ResNet18;
+
+fn devices() -> Vec<Device> {
+    let mut out = vec![Device::cpu()];
+    match Device::software() {
+        Ok(device) => out.push(device),
+        Err(error) => println!("skipped: no software adapter ({error})"),
+    }
+    out
+}
+
+/// Number `i` of parameter `p`, from -1 to 1: the numbers of `golden/resnet18.py`.
+fn noise(p: u32, i: u32) -> f64 {
+    let low = |x: u64| x & 0xffff_ffff;
+    let mut x = low((u64::from(i) + u64::from(p) * 1_000_003) * 2_654_435_761);
+    x ^= x >> 15;
+    x = low(x * 2_246_822_519);
+    x ^= x >> 13;
+    x as f64 / f64::from(1u32 << 31) - 1.0
+}
+
+fn noise_of(p: u32, n: usize) -> impl Iterator<Item = f64> {
+    (0..n as u32).map(move |i| noise(p, i))
+}
+
+fn images(shape: [usize; 4], device: &Device) -> Tensor {
+    let numbers: Vec<f32> = noise_of(1000, shape.iter().product()).map(|v| v as f32).collect();
+    Tensor::from_slice(&numbers, shape, device)
+}
+
+/// A model with the parameters of `golden/resnet18.py`.
+fn made_up(device: &Device) -> ResNet18 {
+    let mut model = ResNet18::new(10, device);
+    let mut p = 0;
+    model.walk_mut("", &mut |name, role, tensor| {
+        if role == Role::Parameter {
+            let shape = tensor.shape();
+            let inputs: usize = shape[1..].iter().product();
+            let value = |v: f64| match (shape.len(), name.ends_with("weight")) {
+                (1, true) => 1.0 + 0.2 * v,
+                (1, false) => 0.1 * v,
+                _ => v * (6.0 / inputs as f64).sqrt(),
+            };
+            let numbers: Vec<f32> = noise_of(p, shape.numel()).map(|v| value(v) as f32).collect();
+            *tensor = Tensor::from_slice(&numbers, shape, device);
+            p += 1;
+        }
+    });
+    model
+}
+
+#[test]
+fn a_step_is_pytorchs_on_every_device() {
+    let text = include_str!("golden/resnet18.json");
+    let golden: BTreeMap<String, Vec<f64>> = serde_json::from_str(text).expect("lists of numbers");
+    for device in &devices() {
+        let model = made_up(device);
+        let x = images([4, 3, 64, 64], device);
+        let classes = Tensor::from_slice(&[0i32, 1, 2, 3], [4], device);
+        let ((logits, loss), grads) = {
+            let mut logits = None;
+            let (loss, grads) = value_and_grad(&model, |m| {
+                let found = m.forward(&x);
+                logits = Some(found.clone());
+                found.cross_entropy(&classes)
+            })
+            .expect("a graph");
+            ((logits.expect("the function was called"), loss), grads)
+        };
+        eval(&(&logits, &loss, &grads, &model)).expect("a step");
+        let near = |found: f64, expected: f64, scale: f64, what: &str| {
+            let apart = (found - expected).abs();
+            assert!(apart <= 1e-3 * scale, "{what} on {device:?}: {found}, should be {expected}");
+        };
+        near(f64::from(loss.item::<f32>().expect("a number")), golden["loss"][0], 1.0, "loss");
+        let logits = logits.to_vec::<f32>().expect("numbers");
+        logits.iter().zip(&golden["logits"]).for_each(|(&f, &e)| near(f64::from(f), e, 1.0, "a logit"));
+        // Of every gradient the sum of squares and the product with noise; of every running mean the sum.
+        grads.walk("", &mut |name, role, grad| {
+            if role == Role::Parameter {
+                let numbers = grad.to_vec::<f32>().expect("numbers");
+                let squares: f64 = numbers.iter().map(|&v| f64::from(v).powi(2)).sum();
+                let along: f64 =
+                    numbers.iter().zip(noise_of(2000, numbers.len())).map(|(&v, n)| f64::from(v) * n).sum();
+                let expected = &golden[name];
+                assert_eq!(numbers.len(), expected[0] as usize, "{name}");
+                assert!(expected[1] > 0.0, "{name} has no gradient");
+                near(squares, expected[1], expected[1], &format!("squares of the gradient of {name}"));
+                near(along, expected[2], expected[1].sqrt(), &format!("product with the gradient of {name}"));
+            }
+        });
+        model.walk("", &mut |name, role, tensor| {
+            if role == Role::Buffer {
+                let numbers = tensor.to_vec::<f32>().expect("numbers");
+                let sum: f64 = numbers.iter().map(|&v| f64::from(v)).sum();
+                let expected = &golden[name];
+                near(sum, expected[2], (expected[0] * expected[1]).sqrt(), &format!("sum of {name}"));
+            }
+        });
+    }
+}
+
+#[test]
+fn names_and_files_are_torchvisions() {
+    let device = Device::cpu();
+    let model = ResNet18::new(10, &device);
+    let mut names = Vec::new();
+    model.walk("", &mut |name, _, _| names.push(name.to_string()));
+    let norm =
+        |name: &str| ["weight", "bias", "running_mean", "running_var"].map(|of| format!("{name}.{of}"));
+    let mut expected = vec!["conv1.weight".to_string()];
+    expected.extend(norm("bn1"));
+    for (stage, block) in (1..=4).flat_map(|stage| [(stage, 0), (stage, 1)]) {
+        let path = format!("layer{stage}.{block}");
+        for k in 1..=2 {
+            expected.push(format!("{path}.conv{k}.weight"));
+            expected.extend(norm(&format!("{path}.bn{k}")));
+        }
+        if stage > 1 && block == 0 {
+            expected.push(format!("{path}.downsample.0.weight"));
+            expected.extend(norm(&format!("{path}.downsample.1")));
+        }
+    }
+    expected.extend(["fc.weight", "fc.bias"].map(String::from));
+    assert_eq!(names, expected);
+    model.train(false);
+    let x = images([1, 3, 40, 33], &device);
+    let before = model.forward(&x).to_vec::<f32>().expect("logits");
+    let file = to_safetensors(&model).expect("a file");
+    let mut other = ResNet18::new(10, &device);
+    from_safetensors(&mut other, &file, "the file").expect("the same model");
+    other.train(false);
+    assert_eq!(other.forward(&x).to_vec::<f32>().expect("logits"), before);
+    assert_eq!(other.forward(&Tensor::zeros([0, 3, 32, 32], DType::F32, &device)).shape(), [0, 10].into());
+}
