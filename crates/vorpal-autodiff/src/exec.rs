@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use smallvec::SmallVec;
 use vorpal_kernels::{Access, CpuArg, CpuRun};
 use vorpal_tensor::{
-    Binding, Buffer, DType, Device, DeviceKind, Element, Error, Fault, Layout, PARAMS_BYTES, PipelineDesc,
-    ReadGuard, Replay, Result, Step, WriteGuard,
+    Binding, Buffer, DType, Device, Element, Error, Fault, Layout, PARAMS_BYTES, PipelineDesc, ReadGuard,
+    Replay, Result, Step, WriteGuard,
 };
 
 use crate::compile::ir::{Builder, Target};
@@ -52,7 +52,7 @@ pub fn eval<T: Tensors + ?Sized>(what: &T) -> Result<()> {
 /// ```
 /// # use vorpal_autodiff::{Device, Tensor, plan, compile::ir::Target};
 /// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], [1, 3], &Device::cpu());
-/// let softmax = plan(&x.softmax(-1), Target::Card)?;
+/// let softmax = plan(&x.softmax(-1), Target::CARD)?;
 /// assert_eq!(softmax.launches.len(), 1);
 /// println!("{softmax}");
 /// # Ok::<(), vorpal_autodiff::Error>(())
@@ -81,15 +81,6 @@ fn unevaluated<T: Tensors + ?Sized>(what: &T) -> Result<Vec<Arc<Node>>> {
         }
     });
     failed.map_or(Ok(roots), Err)
-}
-
-/// What kernels are chosen for on a device.
-fn target(device: &Device) -> Target {
-    match device.info().kind {
-        DeviceKind::NativeCpu => Target::Native,
-        DeviceKind::Software => Target::Software,
-        _ => Target::Card,
-    }
 }
 
 /// What one evaluation needs to know of the graph.
@@ -258,7 +249,7 @@ impl Job {
 
     fn run(self, device: &Device, roots: &[Arc<Node>]) -> Result<()> {
         let positions = self.positions(roots);
-        let make = || self.compile(&positions, target(device));
+        let make = || self.compile(&positions, Target::of(device.info()));
         let prepared = prepared(device, self.key(&positions), make)?;
         let plan = &prepared.plan;
         device.check_room(0)?;

@@ -58,7 +58,7 @@ fn a_deep_net_takes_less_than_half_of_the_memory() {
         eval(&copies).expect("room");
         let (loss, new) = step(&x, &copies, segment, policy).expect("a graph");
         drop(copies);
-        plan(&(&loss, &new), Target::Native).expect("a plan").peak_bytes()
+        plan(&(&loss, &new), Target::NATIVE).expect("a plan").peak_bytes()
     };
     let plain = bytes(0, Policy::Everything);
     let segment = 6; // about √32

@@ -42,7 +42,7 @@ fn results(out: &[Tensor]) -> usize {
 
 fn eight_heads_are_planned_in_little_memory() {
     let out = long(&Device::cpu(), 8);
-    for target in [Target::Native, Target::Software, Target::Card] {
+    for target in [Target::NATIVE, Target::SOFTWARE, Target::CARD] {
         let beyond = plan(&out, target).expect("a plan").peak_bytes() - results(&out);
         println!("{} MB beyond inputs and results, {target:?}", beyond >> 20);
         assert!(beyond < 200_000_000, "{beyond} bytes, {target:?}");

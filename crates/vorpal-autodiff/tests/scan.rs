@@ -115,7 +115,7 @@ fn a_long_loop_takes_memory_for_its_root() {
             run.map_or_else(Tensor::error, |(h, ())| h.square().mean_all())
         })
         .expect("a gradient");
-        (plan(&(&loss, &g), Target::Native).expect("a plan").peak_bytes(), values(&g))
+        (plan(&(&loss, &g), Target::NATIVE).expect("a plan").peak_bytes(), values(&g))
     };
     let ((plain, a), (marked, b)) = (bytes(false), bytes(true));
     println!("{STEPS} steps: {plain} bytes, {marked} with checkpoints");

@@ -276,7 +276,7 @@ fn lengths_of_gradients_do_not_need_the_gradients() {
     let weights = Tensor::zeros([784, 256], DType::F32, &device);
     let xs = Tensor::rand([128, 784], DType::F32, &device);
     let each = vmap(&xs, 0, |x| grad(&weights, |w| x.matmul(w).tanh().sum_all())).expect("gradients");
-    let plan = plan(&each.square().sum([1, 2]).sqrt(), Target::Native).expect("a plan");
+    let plan = plan(&each.square().sum([1, 2]).sqrt(), Target::NATIVE).expect("a plan");
     let bytes: usize = plan.slots.iter().sum();
     assert!(bytes < 2_000_000, "{bytes} bytes\n{plan}");
 }

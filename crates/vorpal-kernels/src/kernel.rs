@@ -117,6 +117,11 @@ pub trait Kernel: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Other ways to make the same result from the same arguments, this one left out: what a tuner measures.
+    fn variants(&self) -> Vec<Arc<dyn Kernel>> {
+        Vec::new()
+    }
+
     /// The same kernel with argument `input` dropped and read through `output` instead, in
     /// place, or `None` where that would not be safe: every element of `input` must be read only by
     /// the invocation that then writes the same place of `output`. Later arguments move down by one.

@@ -243,6 +243,11 @@ impl Kernel for MatMul {
         Cost { flops: work + self.epilogue.program.flops() * results, bytes: bytes as u64 }
     }
 
+    fn variants(&self) -> Vec<Arc<dyn Kernel>> {
+        let others = self.variants().into_iter().filter(|v| *v != self.variant);
+        others.map(|v| Arc::new(self.clone().with_variant(v)) as Arc<dyn Kernel>).collect()
+    }
+
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
         Some(Arc::new(MatMul { epilogue, ..self.clone() }))
     }

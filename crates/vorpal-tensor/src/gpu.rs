@@ -166,6 +166,9 @@ fn describe(adapter: &wgpu::Adapter, kind: DeviceKind, selector: String) -> Devi
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
         features: features.iter_names().map(|(name, _)| name.to_lowercase()).collect(),
+        subgroups: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some([info.subgroup_min_size, info.subgroup_max_size]),
         limits: Limits {
             max_buffer_bytes: limits.max_buffer_size,
             max_binding_bytes: limits.max_storage_buffer_binding_size,

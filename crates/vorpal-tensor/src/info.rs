@@ -62,6 +62,8 @@ pub struct DeviceInfo {
     pub driver: String,
     /// Optional features that are there.
     pub features: Vec<String>,
+    /// Least and most invocations of a subgroup, where shaders may use subgroups.
+    pub subgroups: Option<[u32; 2]>,
     /// Limits.
     pub limits: Limits,
 }
@@ -91,6 +93,7 @@ impl DeviceInfo {
             backend: "native".into(),
             driver: format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
             features: vec!["f64".into()],
+            subgroups: None,
             limits,
         }
     }

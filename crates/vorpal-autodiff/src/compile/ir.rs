@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use vorpal_kernels::{Kernel, Lanes, ReduceKind, ScalarFn};
-use vorpal_tensor::{DType, Error, Layout, Result, Shape};
+use vorpal_tensor::{DType, DeviceInfo, DeviceKind, Error, Layout, Result, Shape};
 
 /// Position of a node; nodes only refer to earlier ones.
 pub type NodeId = usize;
@@ -124,9 +124,9 @@ pub struct Builder {
     pub(crate) target: Target,
 }
 
-/// What kernels are chosen for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Target {
+/// What executes kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Class {
     /// Native code on the processor.
     #[default]
     Native,
@@ -134,6 +134,40 @@ pub enum Target {
     Software,
     /// A graphics card.
     Card,
+}
+
+/// What kernels are chosen for: plain data, so that plans can be made for devices that are not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// What executes kernels.
+    pub class: Class,
+    /// Invocations of every subgroup, where shaders may use subgroups and all have as many.
+    pub subgroup: Option<u32>,
+}
+
+impl Target {
+    /// The processor.
+    pub const NATIVE: Target = Target { class: Class::Native, subgroup: None };
+    /// A software adapter with nothing but what WebGPU promises.
+    pub const SOFTWARE: Target = Target { class: Class::Software, subgroup: None };
+    /// A graphics card with nothing but what WebGPU promises.
+    pub const CARD: Target = Target { class: Class::Card, subgroup: None };
+
+    /// What kernels are chosen for on a device.
+    pub fn of(info: &DeviceInfo) -> Target {
+        let class = match info.kind {
+            DeviceKind::NativeCpu => Class::Native,
+            DeviceKind::Software => Class::Software,
+            _ => Class::Card,
+        };
+        let subgroup = info.subgroups.and_then(|[least, most]| (least == most).then_some(least));
+        Target { class, subgroup }
+    }
+
+    /// Whether native code executes kernels.
+    pub fn is_native(self) -> bool {
+        self.class == Class::Native
+    }
 }
 
 impl std::fmt::Debug for Identity {

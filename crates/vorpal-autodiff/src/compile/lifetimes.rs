@@ -65,7 +65,7 @@ mod tests {
         let x = Tensor::from_slice(&[1.0f32; 16], [4, 4], &Device::cpu());
         let first = x.matmul(&x);
         let second = first.matmul(&x);
-        let plan = plan(&second.matmul(&first), Target::Native).expect("a plan");
+        let plan = plan(&second.matmul(&first), Target::NATIVE).expect("a plan");
         let spans: Vec<_> = plan.lifetimes().iter().map(|l| (l.first, l.last)).collect();
         assert_eq!(spans, [(0, 2), (1, 2), (2, 3)], "{plan}");
         assert_eq!(plan.live_bytes(), [64, 128, 192]);

@@ -12,7 +12,7 @@ use vorpal_kernels::{
 use vorpal_tensor::{At, DType, Error, Layout, Result, Shape};
 
 use super::pointwise::ADD;
-use crate::compile::ir::{Builder, NodeId, Target};
+use crate::compile::ir::{Builder, Class, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap, vjp};
 
 pub use options::AttentionOptions;
@@ -322,7 +322,7 @@ impl Op for Attention {
         let [bias, mask] = &of_scores;
         let kernel = self.kernel(shape, dtype, &windows, bias.as_ref(), mask.as_ref())?;
         let result = kernel.result();
-        let trips_max = if cx.target() == Target::Software { TRIPS_MAX } else { usize::MAX };
+        let trips_max = if cx.target().class == Class::Software { TRIPS_MAX } else { usize::MAX };
         let mut out: Option<NodeId> = None;
         for part in kernel.parts(trips_max) {
             let forward = self.pass == AttentionPass::Forward;

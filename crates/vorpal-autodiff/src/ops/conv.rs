@@ -9,7 +9,7 @@ use super::pointwise::ADD;
 use super::reduce::reduce;
 use super::sliding::{Step, extent, image_axes, lift};
 use super::{promoted, shape_error};
-use crate::compile::ir::{Builder, NodeId, Target};
+use crate::compile::ir::{Builder, Class, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Zeros around images.
@@ -224,10 +224,10 @@ impl Conv {
             Pass::Forward => (ConvPass::Forward, self.results()),
             Pass::BackwardData => (ConvPass::BackwardData, self.images()),
             Pass::BackwardWeight => {
-                let busy = match cx.target() {
-                    Target::Native => None,
-                    Target::Software => Some(1 << 10),
-                    Target::Card => Some(1 << 15),
+                let busy = match cx.target().class {
+                    Class::Native => None,
+                    Class::Software => Some(1 << 10),
+                    Class::Card => Some(1 << 15),
                 };
                 // Natively a share is a run of images.
                 let native = self.shape.batch.clamp(1, 8);
@@ -243,7 +243,7 @@ impl Conv {
             }
         };
         let terms = Kernel::terms(&self.shape, pass);
-        if cx.target() == Target::Native || terms <= CONV_TERMS_MAX {
+        if cx.target().is_native() || terms <= CONV_TERMS_MAX {
             return Ok(cx.kernel(Arc::new(kernel(pass)), &[a, b], out, dtype));
         }
         let mut sum = None;

@@ -8,7 +8,7 @@ use vorpal_tensor::{At, DType, Device, Error, Result, Shape};
 
 use super::pointwise::{ADD, LESS, MUL, SELECT, SUB};
 use super::{Axes, axis_of, dtype_error, shape_error};
-use crate::compile::ir::{Builder, NodeId, Target};
+use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Which of a transform and its inverse is scaled, as PyTorch's `norm`.
@@ -81,7 +81,7 @@ impl Op for Fft {
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
         let (shape, dtype) = (cx.shape(x[0]).clone(), cx.dtype(x[0]));
         let n = shape[shape.rank() - 2];
-        if cx.target() == Target::Native {
+        if cx.target().is_native() {
             let rows = shape[..shape.rank() - 2].iter().product();
             let (base, offset) = cx.dense(x[0]);
             let kernel = Kernel::whole(n, rows, self.inverse, self.scale, dtype, offset);

@@ -9,7 +9,7 @@ use vorpal_tensor::{At, Error, Layout, Result, Shape};
 use super::pointwise::{ADD, MUL};
 use super::reduce::reduce;
 use super::shape_error;
-use crate::compile::ir::{Builder, NodeId, Target};
+use crate::compile::ir::{Builder, Class, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Elements of the larger operand from which tiles in workgroup memory pay.
@@ -116,7 +116,7 @@ fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
     }
     let refused = || Error::internal("matmul", format!("no kernel for {of_a:?} · {of_b:?}"));
     let mut kernel = kernel.ok_or_else(refused)?;
-    if cx.target() == Target::Card && of_a.shape.numel().max(of_b.shape.numel()) >= TILES_MIN {
+    if cx.target().class == Class::Card && of_a.shape.numel().max(of_b.shape.numel()) >= TILES_MIN {
         kernel = kernel.with_variant(Variant::Tiled);
     }
     Ok(cx.kernel(Arc::new(kernel), &[base_a, base_b], shape, dtype))

@@ -6,7 +6,7 @@ use vorpal_kernels::{Scan as Kernel, ScanPass, ScanRule};
 use vorpal_tensor::{At, DType, Result, Shape};
 
 use super::{axis_of, promoted, shape_error, whole_words};
-use crate::compile::ir::{Builder, NodeId, Target};
+use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Tree, Vjp, Vmap};
 
 /// Every prefix of an axis, combined.
@@ -24,7 +24,7 @@ fn sizes(shape: &Shape, axis: usize) -> [usize; 3] {
 
 /// A scan in as many launches as its length asks for: totals of blocks, their prefixes, and from those all prefixes.
 fn launches(cx: &mut Builder, kernel: &Kernel, [x, y, start]: [NodeId; 3], shape: Shape) -> NodeId {
-    let block = Kernel::block_for(kernel.rule, kernel.shape, cx.target() == Target::Native);
+    let block = Kernel::block_for(kernel.rule, kernel.shape, cx.target().is_native());
     let kernel = Kernel { block, ..kernel.clone() };
     let positions = matches!(kernel.rule, ScanRule::ArgMax | ScanRule::ArgMin);
     let dtype = if positions { DType::I32 } else { kernel.dtype };

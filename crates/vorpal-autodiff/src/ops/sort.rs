@@ -6,7 +6,7 @@ use vorpal_kernels::{Gather, GatherShape, SearchSorted as SearchKernel, Sort as 
 use vorpal_tensor::{At, DType, Device, Error, Result, Shape};
 
 use super::{axis_of, dtype_error, promoted, shape_error, whole_words};
-use crate::compile::ir::{Builder, NodeId, Target};
+use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Rows and the length of each, for ops of the last axis.
@@ -51,7 +51,7 @@ impl Op for Argsort {
         let (rows, len) = rows(&shape);
         let first =
             SortKernel { rows, len, dtype, descending: self.descending, offset, pass: SortPass::Whole };
-        for pass in first.passes(cx.target() == Target::Native) {
+        for pass in first.passes(cx.target().is_native()) {
             let kernel = SortKernel { pass, ..first.clone() };
             let last = matches!(pass, SortPass::Whole | SortPass::Last);
             let (out, dtype) =

@@ -376,7 +376,7 @@ fn check_values(case: &Case, dtype: DType, device: &Device, cases: u32) {
 
 /// Every shader of the plans for a graphics card and for a software adapter, for all targets.
 fn check_shaders(case: &Case, what: &Tensor) {
-    for target in [Target::Card, Target::Software] {
+    for target in [Target::CARD, Target::SOFTWARE] {
         let plan = plan(what, target).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         for launch in &plan.launches {
             let shader = launch.kernel.shader().unwrap_or_else(|e| panic!("{}: {e}", case.name));

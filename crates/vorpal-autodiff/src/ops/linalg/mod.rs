@@ -8,7 +8,7 @@ use vorpal_kernels::MatrixShape;
 use vorpal_tensor::{At, DType, Error, Result, Shape};
 
 use super::shape_error;
-use crate::compile::ir::{Builder, NodeId, Target};
+use crate::compile::ir::{Builder, NodeId};
 use crate::{Misfit, Spec, Tensor};
 
 pub use factor::QrMode;
@@ -84,7 +84,7 @@ fn unit_like(x: &Tensor) -> Tensor {
 
 /// Whether kernels run natively.
 fn is_native(cx: &Builder) -> bool {
-    cx.target() == Target::Native
+    cx.target().is_native()
 }
 
 /// Launches one after the other, each on the result of the one before.
