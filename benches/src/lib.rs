@@ -15,12 +15,16 @@ mod measure;
 mod ops;
 mod steps;
 
-use vorpal::{Device, Result};
+use vorpal::autodiff::Tensors;
+use vorpal::{Device, Result, Tensor, eval};
 
 pub use measure::{Measurement, measure, peak_memory_bytes};
 
 /// Does a workload once and waits for its end.
 pub type Step = Box<dyn FnMut() -> Result<()>>;
+
+/// Builds the graph of a step, without running it, and gives all that has to be evaluated together.
+pub type Graph = Box<dyn FnMut() -> Result<Vec<Tensor>>>;
 
 /// Something to measure.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +37,42 @@ pub struct Workload {
     pub flops: f64,
     /// Bytes that must be read and written in one step; 0 where the products count.
     pub bytes: f64,
-    make: fn(&Device) -> Result<Step>,
+    make: fn(&Device) -> Result<Graph>,
 }
 
 impl Workload {
-    /// Makes the operands on a device, and what does a step with them. The first step compiles what it needs.
+    /// Makes the operands on a device, and what builds the graph of a step with them. Every graph goes on from the
+    /// results of the one before, so evaluate one before building the next.
+    ///
+    /// # Errors
+    /// What the device gives.
+    pub fn graph(&self, device: &Device) -> Result<Graph> {
+        (self.make)(device)
+    }
+
+    /// Makes the operands on a device, and what does a step with them. The first step compiles what it needs. A step
+    /// whose first result is one number, as a loss is, reads it back.
     ///
     /// # Errors
     /// What the device gives.
     pub fn prepare(&self, device: &Device) -> Result<Step> {
-        (self.make)(device)
+        let (mut graph, device) = (self.graph(device)?, device.clone());
+        Ok(Box::new(move || {
+            let results = graph()?;
+            eval(&results)?;
+            if let Some(number) = results.first().filter(|x| x.shape().numel() == 1) {
+                number.item::<f32>()?;
+            }
+            device.synchronize()
+        }))
     }
+}
+
+/// All tensors of a structure.
+fn results(what: &impl Tensors) -> Vec<Tensor> {
+    let mut out = Vec::new();
+    what.visit(&mut |tensor| out.push(tensor.clone()));
+    out
 }
 
 /// All workloads: ops first, then steps of trainings.

@@ -5,7 +5,7 @@ use vorpal::prelude::*;
 use vorpal::tensor::DType::F32;
 use vorpal::zoo::BasicBlock;
 
-use crate::{Step, Workload};
+use crate::{Graph, Workload, results};
 
 /// Rows and columns of what is normalised and summed.
 const ROWS: [usize; 2] = [4096, 1024];
@@ -148,17 +148,13 @@ const fn numel([rows, columns]: [usize; 2]) -> f64 {
     (rows * columns) as f64
 }
 
-/// A step that applies `f` to operands that are there.
-fn op<const N: usize>(operands: [Tensor; N], f: impl Fn(&[Tensor; N]) -> Tensor + 'static) -> Result<Step> {
+/// A graph that applies `f` to operands that are there.
+fn op<const N: usize>(operands: [Tensor; N], f: impl Fn(&[Tensor; N]) -> Tensor + 'static) -> Result<Graph> {
     eval(operands.as_slice())?;
-    let device = operands[0].device()?;
-    Ok(Box::new(move || {
-        f(&operands).eval()?;
-        device.synchronize()
-    }))
+    Ok(Box::new(move || Ok(vec![f(&operands)])))
 }
 
-fn matmul(shapes: [&[usize]; 2], device: &Device) -> Result<Step> {
+fn matmul(shapes: [&[usize]; 2], device: &Device) -> Result<Graph> {
     op(shapes.map(|shape| Tensor::randn(shape, F32, device)), |[a, b]| a.matmul(b))
 }
 
@@ -166,19 +162,15 @@ fn chain(x: &Tensor) -> Tensor {
     ((x * 1.5 + 0.5).tanh() * x.sigmoid() + (-(x * x)).exp() * 0.1 - x * 0.05).relu()
 }
 
-fn attention(shape: [usize; 4], device: &Device) -> Result<Step> {
+fn attention(shape: [usize; 4], device: &Device) -> Result<Graph> {
     let qkv = [(); 3].map(|()| Tensor::randn(shape, F32, device));
     op(qkv, |[q, k, v]| q.scaled_dot_product_attention(k, v, AttentionOptions::default().causal()))
 }
 
-fn resnet_block(device: &Device) -> Result<Step> {
+fn resnet_block(device: &Device) -> Result<Graph> {
     let block = BasicBlock::new(64, 64, 1, device);
     let x = Tensor::randn([8, 64, 32, 32], F32, device);
     eval(&(&x, &block))?;
-    let device = device.clone();
-    Ok(Box::new(move || {
-        // With the running means, which the block moves.
-        eval(&(block.forward(&x), &block))?;
-        device.synchronize()
-    }))
+    // With the running means, which the block moves.
+    Ok(Box::new(move || Ok(results(&(block.forward(&x), &block)))))
 }

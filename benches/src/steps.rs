@@ -5,7 +5,7 @@ use vorpal::tensor::DType::F32;
 use vorpal::zoo::{Gpt, GptOptions, ResNet18};
 
 use crate::ops::{convolution, product};
-use crate::{Step, Workload};
+use crate::{Graph, Workload, results};
 
 const MLP_BATCH: usize = 256;
 const CNN_BATCH: usize = 64;
@@ -97,16 +97,13 @@ fn training<M: Module + 'static>(
     x: Tensor,
     classes: Tensor,
     loss: impl Fn(&M, &Tensor, &Tensor) -> Tensor + 'static,
-) -> Result<Step> {
+) -> Result<Graph> {
     eval(&(&model, &x, &classes))?;
-    let device = x.device()?;
     let mut optimizer = Adam::adamw(1e-3);
     Ok(Box::new(move || {
         let (value, grads) = value_and_grad(&model, |m| loss(m, &x, &classes))?;
         optimizer.step(&mut model, grads)?;
-        eval(&(&value, &model, &optimizer))?;
-        value.item::<f32>()?;
-        device.synchronize()
+        Ok(results(&(&value, &model, &optimizer)))
     }))
 }
 
@@ -123,7 +120,7 @@ struct Mlp {
     out: Linear,
 }
 
-fn mlp(device: &Device) -> Result<Step> {
+fn mlp(device: &Device) -> Result<Graph> {
     let model = Mlp {
         first: Linear::new(784, 512, device),
         second: Linear::new(512, 512, device),
@@ -143,7 +140,7 @@ struct Cnn {
     out: Linear,
 }
 
-fn cnn(device: &Device) -> Result<Step> {
+fn cnn(device: &Device) -> Result<Graph> {
     let model = Cnn {
         first: Conv2d::new(1, 32, [3, 3], device).padding([1, 1]),
         second: Conv2d::new(32, 64, [3, 3], device).padding([1, 1]),
@@ -157,13 +154,13 @@ fn cnn(device: &Device) -> Result<Step> {
     })
 }
 
-fn gpt(device: &Device) -> Result<Step> {
+fn gpt(device: &Device) -> Result<Graph> {
     let model = Gpt::new(GPT, device);
     let tokens = targets(&[GPT_BATCH, GPT.context], GPT.vocabulary, device);
     training(model, tokens.clone(), tokens, Gpt::loss)
 }
 
-fn resnet18(device: &Device) -> Result<Step> {
+fn resnet18(device: &Device) -> Result<Graph> {
     let model = ResNet18::new(RESNET_CLASSES, device);
     let x = Tensor::randn([RESNET_BATCH, 3, 64, 64], F32, device);
     let classes = targets(&[RESNET_BATCH], RESNET_CLASSES, device);
@@ -176,7 +173,7 @@ struct Recurrent {
     out: Linear,
 }
 
-fn lstm(device: &Device) -> Result<Step> {
+fn lstm(device: &Device) -> Result<Graph> {
     let (width, steps, batch) = LSTM;
     let model =
         Recurrent { lstm: Lstm::new(width, width, 2, device), out: Linear::new(width, CLASSES, device) };
