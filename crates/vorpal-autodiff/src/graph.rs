@@ -1,5 +1,7 @@
 //! The graph: immutable nodes behind a cheap handle, with errors that are carried along.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,6 +48,29 @@ pub(crate) struct Value {
     pub layout: Layout,
 }
 
+/// Maps and sets by the numbers of nodes or buffers.
+pub(crate) type IdMap<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
+pub(crate) type IdSet = HashSet<u64, BuildHasherDefault<IdHasher>>;
+
+/// Spreads numbers that are different already.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_u64(u64::from(b)));
+    }
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    fn write_usize(&mut self, id: usize) {
+        self.write_u64(id as u64);
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// What is made from now on has this number or a higher one.
@@ -62,6 +87,15 @@ impl Node {
     /// The inputs; empty for leaves and for evaluated nodes that dropped theirs.
     pub fn inputs(&self) -> SmallVec<[Arc<Node>; 3]> {
         self.lock().inputs.clone()
+    }
+
+    /// The value if it is there, else the inputs that it is computed from.
+    pub fn snapshot(&self) -> (Option<Value>, SmallVec<[Arc<Node>; 3]>) {
+        let state = self.lock();
+        match &state.value {
+            Some(value) => (Some(value.clone()), SmallVec::new()),
+            None => (None, state.inputs.clone()),
+        }
     }
 
     /// Whether the value is there.

@@ -10,6 +10,8 @@ mod precision;
 mod transform;
 mod tree;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use exec::{LaunchTime, Profile, profile};
 pub use exec::{eval, plan};
 pub use graph::Tensor;
 pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};

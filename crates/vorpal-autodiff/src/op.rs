@@ -170,10 +170,23 @@ pub trait Op: Debug + Send + Sync + 'static {
 }
 
 /// Identity of a graph, collected word by word. Equal keys mean equal graphs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key(Vec<u64>);
 
+impl std::hash::Hash for Key {
+    /// Keys are long and compared in full where their hashes agree: a cheap hash will do.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let mix = |sum: u64, &word: &u64| (sum.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        state.write_u64(self.0.iter().fold(self.0.len() as u64, mix));
+    }
+}
+
 impl Key {
+    /// An empty key with room for a number of words.
+    pub(crate) fn with_capacity(words: usize) -> Key {
+        Key(Vec::with_capacity(words))
+    }
+
     /// Adds a number.
     pub fn push(&mut self, word: impl TryInto<u64>) {
         self.0.push(word.try_into().unwrap_or(u64::MAX));

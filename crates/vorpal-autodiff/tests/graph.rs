@@ -5,7 +5,7 @@
 mod common;
 
 use common::devices;
-use vorpal_autodiff::{DType, Device, Tensor, eval, grad, vjp};
+use vorpal_autodiff::{DType, Device, Tensor, eval, grad, profile, vjp};
 
 fn counting(shape: &[usize], device: &Device) -> Tensor {
     let n: usize = shape.iter().product();
@@ -96,6 +96,23 @@ fn randomness_follows_the_seed_and_is_the_same_everywhere() {
         seen.push(a);
     }
     assert!(seen.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn a_profile_is_an_evaluation_that_tells_its_time() {
+    for device in devices() {
+        let x = counting(&[64, 64], &device);
+        eval(&x).expect("room");
+        let step = |x: &Tensor| (x.matmul(x).softmax(-1), x.sum_all());
+        let timed = step(&x);
+        let found = profile(&timed).expect("a profile");
+        let names: Vec<&str> = found.launches.iter().map(|l| l.kernel).collect();
+        assert_eq!(names.len(), 3, "{names:?}");
+        assert!(found.launches.iter().all(|l| l.cost.bytes > 0 && l.time.as_secs() < 60), "{found}");
+        assert_eq!(found.to_string().lines().count(), 4);
+        assert_eq!(values(&timed.1), values(&step(&x).1));
+        assert!(profile(&timed).expect("nothing to do").launches.is_empty());
+    }
 }
 
 #[test]

@@ -5,13 +5,27 @@
 mod common;
 
 use common::devices;
-use vorpal_autodiff::{DType, Device, Stats, Tensor, eval, grad, jvp, value_and_grad, vmap};
+use vorpal_autodiff::{DType, Device, Stats, Tensor, eval, grad, jvp, profile, value_and_grad, vmap};
 
 #[test]
 fn a_steady_loop_makes_nothing_new() {
     // One test, one thread: it counts.
     a_training_loop();
     a_loop_of_transforms();
+    profiles();
+}
+
+fn profiles() {
+    for device in devices() {
+        let x = Tensor::rand([32, 32], DType::F32, &device);
+        eval(&x).expect("room");
+        let step = || x.matmul(&x).softmax(-1);
+        eval(&step()).expect("room");
+        let earlier = device.stats();
+        assert_eq!(profile(&step()).expect("a profile").launches.len(), 2);
+        let change = device.stats() - earlier;
+        assert_eq!((change.plans_compiled, change.pipelines_created), (0, 0), "{device}: the plan of eval");
+    }
 }
 
 /// Fails unless a step compiled and allocated nothing and submitted once.

@@ -140,7 +140,7 @@ const OWN_TEXT: &str = own_text![
     "crates/vorpal-kernels/src/pool.rs",
     "crates/vorpal-autodiff/src/compile/fuse.rs",
     "crates/vorpal-autodiff/src/compile/ir.rs",
-    "crates/vorpal-autodiff/src/exec.rs",
+    "crates/vorpal-autodiff/src/exec/mod.rs",
     "crates/vorpal-autodiff/src/ops/movement.rs",
     "crates/vorpal-autodiff/src/ops/conv.rs",
     "crates/vorpal-autodiff/src/ops/pointwise/mod.rs",

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use vorpal_shaders::Shader;
 use vorpal_tensor::{DType, Element, Error, Fault, Result};
 
@@ -155,7 +156,7 @@ pub enum CpuArg<'a> {
 /// Everything a native body gets: its buffers in argument order and its scalars.
 #[derive(Debug)]
 pub struct CpuRun<'a> {
-    args: Vec<Option<CpuArg<'a>>>,
+    args: SmallVec<[Option<CpuArg<'a>>; 8]>,
     /// Run-time scalars, in the order of [`Kernel::scalars`].
     pub scalars: &'a [f64],
     /// Op and place reported with an index out of range.
@@ -165,7 +166,7 @@ pub struct CpuRun<'a> {
 impl<'a> CpuRun<'a> {
     /// Collects the arguments of a run.
     pub fn new(
-        args: Vec<CpuArg<'a>>,
+        args: impl IntoIterator<Item = CpuArg<'a>>,
         scalars: &'a [f64],
         op: Option<(&'static str, vorpal_tensor::At)>,
     ) -> CpuRun<'a> {

@@ -1,6 +1,8 @@
 //! Replay: a compiled plan on an adapter, run with one pass and one submit.
 
 use std::sync::atomic::Ordering;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -13,6 +15,10 @@ pub const PARAMS_BYTES: usize = 256;
 
 /// Bind groups kept for each step: a training loop swaps between few sets of buffers.
 const BIND_GROUPS_MAX: usize = 4;
+
+/// Bytes of the two timestamps of a launch.
+#[cfg(not(target_arch = "wasm32"))]
+const STAMPS_BYTES: usize = 16;
 
 /// One launch.
 #[derive(Clone, Debug)]
@@ -35,8 +41,12 @@ pub struct Step {
 pub struct Replay {
     device: Device,
     steps: Vec<Step>,
+    /// The steps that launch anything.
+    live: Vec<usize>,
     params: Option<wgpu::Buffer>,
     params_bytes: usize,
+    /// Ids of the buffers of the latest table, which the latest bind groups are made for.
+    table: Option<Vec<u64>>,
     /// For every step the bind groups of the latest sets of buffers, by their ids.
     groups: Vec<SmallVec<[(Ids, wgpu::BindGroup); BIND_GROUPS_MAX]>>,
 }
@@ -62,7 +72,8 @@ impl Replay {
             })
         });
         let groups = steps.iter().map(|_| SmallVec::new()).collect();
-        Ok(Replay { device: device.clone(), steps, params, params_bytes, groups })
+        let live = (0..steps.len()).filter(|&k| steps[k].groups.iter().all(|&g| g > 0)).collect();
+        Ok(Replay { device: device.clone(), steps, live, params, params_bytes, table: None, groups })
     }
 
     /// Runs all launches in order on the buffers of `table`.
@@ -73,6 +84,101 @@ impl Replay {
     pub fn run(&mut self, table: &[Buffer], params: &[u8]) -> Result<()> {
         let device = self.device.clone();
         let gpu = adapter(&device)?;
+        self.ready(gpu, table, params)?;
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for &k in &self.live {
+                self.launch(&mut pass, k);
+            }
+        }
+        self.submit(gpu, encoder)
+    }
+
+    /// As [`run`](Replay::run), with the time every launch took: by the adapter's own clock where it has one, else by
+    /// the host's, one launch at a time.
+    ///
+    /// # Errors
+    /// As [`run`](Replay::run).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_timed(&mut self, table: &[Buffer], params: &[u8]) -> Result<Vec<Duration>> {
+        let device = self.device.clone();
+        let gpu = adapter(&device)?;
+        self.ready(gpu, table, params)?;
+        let mut times = vec![Duration::ZERO; self.steps.len()];
+        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            gpu.synchronize()?;
+            for &k in &self.live {
+                let start = std::time::Instant::now();
+                let mut encoder =
+                    gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                self.launch(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()), k);
+                self.submit(gpu, encoder)?;
+                gpu.synchronize()?;
+                times[k] = start.elapsed();
+            }
+            return Ok(times);
+        }
+        let stamps = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("timestamps"),
+            // Sets of queries are resolved to multiples of 256 bytes.
+            size: (self.live.len().max(1) * STAMPS_BYTES).next_multiple_of(256) as u64,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let per_set = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
+        for (set, live) in self.live.chunks(per_set).enumerate() {
+            let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2 * live.len() as u32,
+            });
+            self.launch_timed(gpu, &mut encoder, &queries, live);
+            let start = (set * per_set * STAMPS_BYTES) as u64;
+            encoder.resolve_query_set(&queries, 0..2 * live.len() as u32, &stamps, start);
+        }
+        self.submit(gpu, encoder)?;
+        let bytes = pollster::block_on(gpu.read(&device, &stamps, self.live.len() * STAMPS_BYTES))?;
+        let nanoseconds = f64::from(gpu.queue.get_timestamp_period());
+        for (&k, pair) in self.live.iter().zip(bytes.chunks_exact(STAMPS_BYTES)) {
+            let [start, end]: [u64; 2] = bytemuck::pod_read_unaligned(pair);
+            times[k] = Duration::from_nanos((end.saturating_sub(start) as f64 * nanoseconds) as u64);
+        }
+        Ok(times)
+    }
+
+    /// Launches steps with a query before and one behind each.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn launch_timed(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        queries: &wgpu::QuerySet,
+        live: &[usize],
+    ) {
+        if gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for (n, &k) in live.iter().enumerate() {
+                pass.write_timestamp(queries, 2 * n as u32);
+                self.launch(&mut pass, k);
+                pass.write_timestamp(queries, 2 * n as u32 + 1);
+            }
+            return;
+        }
+        for (n, &k) in live.iter().enumerate() {
+            let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
+                query_set: queries,
+                beginning_of_pass_write_index: Some(2 * n as u32),
+                end_of_pass_write_index: Some(2 * n as u32 + 1),
+            });
+            let desc = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            self.launch(&mut encoder.begin_compute_pass(&desc), k);
+        }
+    }
+
+    /// Makes params and bind groups those of this run.
+    fn ready(&mut self, gpu: &Gpu, table: &[Buffer], params: &[u8]) -> Result<()> {
         gpu.healthy()?;
         if params.len() != self.params_bytes {
             let message = format!("{} bytes of params for {}", params.len(), self.params_bytes);
@@ -81,35 +187,46 @@ impl Replay {
         if let Some(buffer) = &self.params {
             gpu.queue.write_buffer(buffer, 0, params);
         }
-        let live: Vec<usize> =
-            (0..self.steps.len()).filter(|&k| self.steps[k].groups.iter().all(|&g| g > 0)).collect();
-        for &k in &live {
-            self.bind(gpu, k, table)?;
+        let same = |have: &Vec<u64>| have.iter().copied().eq(table.iter().map(Buffer::id));
+        if self.table.as_ref().is_some_and(same) {
+            return Ok(());
         }
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for &k in &live {
-                let step = &self.steps[k];
-                pass.set_pipeline(&step.pipeline.0.pipeline);
-                if let Some((_, group)) = self.groups[k].last() {
-                    pass.set_bind_group(0, group, &[]);
-                }
-                pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]);
-            }
+        self.table = None;
+        let ids: Vec<u64> = table.iter().map(Buffer::id).collect();
+        for n in 0..self.live.len() {
+            self.bind(gpu, self.live[n], table, &ids)?;
         }
-        device.0.submits.fetch_add(1, Ordering::Relaxed);
+        self.table = Some(ids);
+        Ok(())
+    }
+
+    fn launch(&self, pass: &mut wgpu::ComputePass<'_>, k: usize) {
+        let step = &self.steps[k];
+        pass.set_pipeline(&step.pipeline.0.pipeline);
+        if let Some((_, group)) = self.groups[k].last() {
+            pass.set_bind_group(0, group, &[]);
+        }
+        pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]);
+    }
+
+    fn submit(&self, gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
+        self.device.0.submits.fetch_add(1, Ordering::Relaxed);
         gpu.submit(encoder.finish())?;
         Ok(())
     }
 
     /// Puts the bind group of step `k` for these buffers last in its list.
-    fn bind(&mut self, gpu: &Gpu, k: usize, table: &[Buffer]) -> Result<()> {
+    fn bind(&mut self, gpu: &Gpu, k: usize, table: &[Buffer], table_ids: &[u64]) -> Result<()> {
         let step = &self.steps[k];
         let missing = || Error::internal("replay", format!("step {k} binds a buffer that is not there"));
         let mut ids = Ids::new();
         for &b in &step.buffers {
-            ids.push(table.get(b).ok_or_else(missing)?.id());
+            ids.push(*table_ids.get(b).ok_or_else(missing)?);
+        }
+        let known = &mut self.groups[k];
+        if let Some(place) = known.iter().rposition(|(have, _)| *have == ids) {
+            known[place..].rotate_left(1);
+            return Ok(());
         }
         for (place, id) in ids.iter().enumerate() {
             let twice = ids.iter().enumerate().any(|(other, have)| other != place && have == id);
@@ -117,12 +234,6 @@ impl Replay {
                 let label = step.pipeline.label();
                 return Err(Error::internal("replay", format!("{label} writes a buffer it binds twice")));
             }
-        }
-        let known = &mut self.groups[k];
-        if let Some(place) = known.iter().position(|(have, _)| *have == ids) {
-            let group = known.remove(place);
-            known.push(group);
-            return Ok(());
         }
         let mut entries: SmallVec<[wgpu::BindGroupEntry<'_>; 10]> = SmallVec::new();
         let mut entry = |resource| {

@@ -129,6 +129,14 @@ fn two_launches_run_in_one_submit_and_make_nothing_new() {
         let expected: Vec<u32> = x.iter().map(|v| (v * 3 + 5 + run) * 3 + 5 + 2).collect();
         assert_eq!(out, expected);
         assert_eq!((device.stats() - before).pipelines_created, 0);
+        let times = replay.run_timed(&table, bytemuck::cast_slice(&params)).expect("it runs");
+        assert_eq!(times.len(), 3);
+        assert!(times[2].is_zero(), "nothing was launched");
+        assert!(times.iter().all(|t| t.as_secs() < 60), "{times:?}");
+        assert_eq!(
+            bytemuck::pod_collect_to_vec::<u8, u32>(&table[2].download().expect("it reads back")),
+            expected
+        );
     }
     let twice = vec![table[0].clone(), table[0].clone(), table[2].clone()];
     assert!(replay.run(&twice, bytemuck::cast_slice(&params)).is_err(), "a buffer read and written");

@@ -44,7 +44,7 @@ pub use vorpal_autodiff::{
     jvp, linearize, scan, scan_checkpointed, value_and_grad, vjp, vmap,
 };
 #[cfg(not(target_arch = "wasm32"))]
-pub use vorpal_autodiff::{FixedPointOptions, fixed_point};
+pub use vorpal_autodiff::{FixedPointOptions, LaunchTime, Profile, fixed_point, profile};
 
 /// What most programs need.
 pub mod prelude {

@@ -6,12 +6,11 @@
 //! with as many passes as its reductions depend on one another; one that begins with a matrix product or a
 //! convolution becomes that kernel with an epilogue.
 
-use std::collections::BTreeSet;
-
 use smallvec::SmallVec;
 use vorpal_kernels::Epilogue;
 use vorpal_tensor::{Layout, Shape};
 
+use super::dag::Dag;
 use super::ir::{Barrier, Kind, Node, NodeId};
 
 /// Buffers one kernel may bind under WebGPU's default limits.
@@ -64,25 +63,35 @@ pub struct Read {
     pub barrier: Option<Barrier>,
 }
 
+/// The operands of a node, views among them.
+fn operands(node: &Node) -> &[NodeId] {
+    match &node.kind {
+        Kind::Call { args, .. } => args,
+        Kind::Cast { x } | Kind::Reduce { x, .. } | Kind::View { base: x, .. } => std::slice::from_ref(x),
+        Kind::Kernel { inputs, .. } => inputs,
+        Kind::Input { .. } | Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. } => &[],
+    }
+}
+
 /// The reads of a node, views resolved.
 pub fn reads(nodes: &[Node], id: NodeId) -> SmallVec<[Read; 3]> {
-    let direct: SmallVec<[NodeId; 6]> = match &nodes[id].kind {
-        Kind::Call { args, .. } => args.iter().copied().collect(),
-        Kind::Cast { x } | Kind::Reduce { x, .. } | Kind::View { base: x, .. } => smallvec::smallvec![*x],
-        Kind::Kernel { inputs, .. } => inputs.clone(),
-        Kind::Input { .. } | Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. } => SmallVec::new(),
+    let read = |&x: &NodeId| match &nodes[x].kind {
+        Kind::View { base, layout, fill, barrier } => {
+            Read { base: *base, layout: layout.clone(), fill: *fill, barrier: *barrier }
+        }
+        _ => Read { base: x, layout: Layout::contiguous(nodes[x].shape.clone()), fill: 0.0, barrier: None },
     };
-    direct
-        .into_iter()
-        .map(|x| match &nodes[x].kind {
-            Kind::View { base, layout, fill, barrier } => {
-                Read { base: *base, layout: layout.clone(), fill: *fill, barrier: *barrier }
-            }
-            _ => {
-                Read { base: x, layout: Layout::contiguous(nodes[x].shape.clone()), fill: 0.0, barrier: None }
-            }
-        })
-        .collect()
+    operands(&nodes[id]).iter().map(read).collect()
+}
+
+/// Calls `f` with every node that a node reads, views resolved, and with what a barrier makes it wait for.
+pub(super) fn each_source(nodes: &[Node], id: NodeId, mut f: impl FnMut(NodeId, Option<NodeId>)) {
+    for &x in operands(&nodes[id]) {
+        match &nodes[x].kind {
+            Kind::View { base, barrier, .. } => f(*base, barrier.map(|b| b.after)),
+            _ => f(x, None),
+        }
+    }
 }
 
 /// Whether a node is computed inside whatever kernel needs it, without a buffer.
@@ -104,17 +113,36 @@ fn takes_epilogue(node: &Node) -> bool {
     kernel.with_epilogue(stored).is_some()
 }
 
+/// Nodes of one group. A kernel of hundreds of values gains nothing from one more, and takes long to compile.
+const MEMBERS_MAX: usize = 256;
+
+/// A group while nodes are placed.
+struct Draft {
+    /// In the order in which they joined.
+    members: Vec<NodeId>,
+    rows: Option<Rows>,
+    len: usize,
+    /// The kernel whose result the group goes on with.
+    head: Option<NodeId>,
+    /// Whether a member has a 16-bit type.
+    sixteen: bool,
+    /// Buffers it reads, and how many members read each.
+    reads: SmallVec<[(NodeId, usize); BUFFERS_MAX]>,
+    /// Members that are read outside of it, or asked for.
+    results: usize,
+}
+
 /// The state of placing nodes.
 struct Fuser<'a> {
     nodes: &'a [Node],
     reads: Vec<SmallVec<[Read; 3]>>,
-    /// Nodes that read each node, whether it is asked for from outside, and whether it takes an epilogue.
-    readers: Vec<Vec<NodeId>>,
+    /// How many nodes outside of its group read each node.
+    readers: Vec<usize>,
+    /// Nodes that are asked for from outside, and those that take an epilogue.
     wanted: Vec<bool>,
     heads: Vec<bool>,
-    groups: Vec<Group>,
-    /// Groups each group depends on directly.
-    deps: Vec<BTreeSet<usize>>,
+    groups: Vec<Draft>,
+    dag: Dag,
     group_of: Vec<Option<usize>>,
 }
 
@@ -123,16 +151,7 @@ struct Fuser<'a> {
 /// alone, which is what fusion is tested against.
 pub fn fuse(nodes: &[Node], roots: &[NodeId], fused: bool) -> Vec<Group> {
     let mut fuser = Fuser::new(nodes, roots);
-    for id in fuser.live() {
-        let candidates = if fused { fuser.candidates(id) } else { Vec::new() };
-        match candidates.into_iter().find(|&g| fuser.fits(id, g)) {
-            Some(g) => fuser.join(id, g),
-            None => fuser.open(id),
-        }
-        if fused {
-            fuser.merge_operands(id);
-        }
-    }
+    fuser.place(fused);
     fuser.ordered()
 }
 
@@ -143,22 +162,35 @@ impl<'a> Fuser<'a> {
         for &root in roots {
             wanted[root] = true;
         }
-        let mut fuser = Fuser {
+        Fuser {
             nodes,
             reads,
-            readers: vec![Vec::new(); nodes.len()],
+            readers: vec![0; nodes.len()],
             wanted,
             heads: nodes.iter().map(takes_epilogue).collect(),
             groups: Vec::new(),
-            deps: Vec::new(),
+            dag: Dag::default(),
             group_of: vec![None; nodes.len()],
-        };
-        for id in fuser.live() {
-            for base in fuser.reads[id].iter().map(|r| r.base).collect::<BTreeSet<_>>() {
-                fuser.readers[base].push(id);
+        }
+    }
+
+    fn place(&mut self, fused: bool) {
+        let live = self.live();
+        for &id in &live {
+            for base in self.bases(id) {
+                self.readers[base] += 1;
             }
         }
-        fuser
+        for id in live {
+            let candidates = if fused { self.candidates(id) } else { SmallVec::new() };
+            match candidates.into_iter().find(|&g| self.fits(id, g)) {
+                Some(g) => self.join(id, g),
+                None => self.open(id),
+            }
+            if fused {
+                self.merge_operands(id);
+            }
+        }
     }
 
     /// Nodes with a launch of their own that something asked for depends on, in topological order.
@@ -175,19 +207,32 @@ impl<'a> Fuser<'a> {
         (0..self.nodes.len()).filter(|&id| live[id] && launched(&self.nodes[id].kind)).collect()
     }
 
-    /// Groups of fusable operands, the latest first.
-    fn candidates(&self, id: NodeId) -> Vec<usize> {
-        if !is_fusable(&self.nodes[id].kind) {
-            return Vec::new();
+    /// Nodes whose values a node reads, each once, but for those that need no buffer.
+    fn bases(&self, id: NodeId) -> SmallVec<[NodeId; 4]> {
+        let mut out = SmallVec::new();
+        for base in self.reads[id].iter().map(|r| r.base) {
+            if !is_inline(&self.nodes[base].kind) && !out.contains(&base) {
+                out.push(base);
+            }
         }
-        let joined = |base: NodeId| is_fusable(&self.nodes[base].kind) || self.heads[base];
-        let of_operands = self.reads[id].iter().filter(|r| joined(r.base));
-        let groups: BTreeSet<usize> = of_operands.filter_map(|r| self.group_of[r.base]).collect();
-        groups.into_iter().rev().collect()
+        out
+    }
+
+    /// Groups of fusable operands, the latest first.
+    fn candidates(&self, id: NodeId) -> SmallVec<[usize; 4]> {
+        let mut groups: SmallVec<[usize; 4]> = SmallVec::new();
+        if is_fusable(&self.nodes[id].kind) {
+            let joined = |base: NodeId| is_fusable(&self.nodes[base].kind) || self.heads[base];
+            let of_operands = self.reads[id].iter().filter(|r| joined(r.base));
+            groups.extend(of_operands.filter_map(|r| self.group_of[r.base]));
+            groups.sort_unstable_by(|a, b| b.cmp(a));
+            groups.dedup();
+        }
+        groups
     }
 
     /// Whether `read`, made by a node of `len` elements, is a value of the group and not a buffer.
-    fn is_value(&self, read: &Read, len: usize, group: &Group, rows: Option<&Rows>) -> bool {
+    fn is_value(&self, read: &Read, len: usize, group: &Draft, rows: Option<&Rows>) -> bool {
         if read.barrier.is_some() {
             return false;
         }
@@ -200,40 +245,47 @@ impl<'a> Fuser<'a> {
         len == group.len && base_len == rows.count() && read.layout.collapse() == rows.map()
     }
 
-    /// The kernel whose result a group goes on with.
-    fn head(&self, g: usize) -> Option<NodeId> {
-        self.groups[g].members.first().copied().filter(|&m| self.heads[m])
+    /// Results of a group once a node has joined: what others, placed or not, still read from it.
+    fn results_with(&self, id: NodeId, g: usize) -> usize {
+        let done = |b: &NodeId| self.group_of[*b] == Some(g) && !self.wanted[*b] && self.readers[*b] == 1;
+        self.groups[g].results + 1 - self.bases(id).iter().filter(|b| done(b)).count()
+    }
+
+    /// Buffers that a group binds once a node has joined.
+    fn buffers_with(&self, id: NodeId, g: usize) -> usize {
+        let known =
+            |b: &NodeId| self.group_of[*b] == Some(g) || self.groups[g].reads.iter().any(|r| r.0 == *b);
+        let new = self.bases(id).iter().filter(|b| !known(b)).count();
+        self.groups[g].reads.len() + new + self.results_with(id, g)
     }
 
     /// Whether an epilogue can go on with a node.
     fn fits_epilogue(&self, id: NodeId, g: usize, head: NodeId) -> bool {
-        let members = &self.groups[g].members;
-        let inside = |m: &NodeId| *m == id || members.contains(m);
-        let leaves = |m: &&NodeId| self.wanted[**m] || self.readers[**m].iter().any(|r| !inside(r));
-        let results = members.iter().chain([&id]).filter(leaves).count();
         // What the kernel and its epilogue both read is bound twice.
-        let own = &self.reads[head];
-        let of_others = members.iter().skip(1).chain([&id]).flat_map(|&m| &self.reads[m]);
-        let twice: BTreeSet<NodeId> =
-            of_others.map(|r| r.base).filter(|b| own.iter().any(|o| o.base == *b)).collect();
+        let (own, more) = (self.bases(head), self.bases(id));
+        let by_others =
+            |(base, count): &&(NodeId, usize)| own.contains(base) && (*count > 1 || more.contains(base));
+        let twice = self.groups[g].reads.iter().filter(by_others).count();
         let node = &self.nodes[id];
         !matches!(node.kind, Kind::Reduce { .. })
             && !node.dtype.is_16bit()
-            && results <= EPILOGUE_RESULTS_MAX
+            && self.results_with(id, g) <= EPILOGUE_RESULTS_MAX
             // One more, should none of the results be able to hold the accumulators.
-            && self.buffers(&[g], Some(id)) + twice.len() < BUFFERS_MAX
+            && self.buffers_with(id, g) + twice < BUFFERS_MAX
     }
 
     /// Whether a node can be evaluated in a group.
     fn fits(&self, id: NodeId, g: usize) -> bool {
         let (group, node) = (&self.groups[g], &self.nodes[id]);
-        if self.head(g).is_some_and(|head| !self.fits_epilogue(id, g, head)) {
+        if group.members.len() >= MEMBERS_MAX || self.buffers_with(id, g) > BUFFERS_MAX {
+            return false;
+        }
+        if group.head.is_some_and(|head| !self.fits_epilogue(id, g, head)) {
             return false;
         }
         let Some(rows) = self.rows_with(id, g) else { return false };
         let len = node.shape.numel();
-        let sixteen = |m: NodeId| self.nodes[m].dtype.is_16bit();
-        if rows.is_some() && (sixteen(id) || group.members.iter().any(|&m| sixteen(m))) {
+        if rows.is_some() && (node.dtype.is_16bit() || group.sixteen) {
             return false;
         }
         let operand_len = self.operand_len(id);
@@ -245,12 +297,9 @@ impl<'a> Fuser<'a> {
             return false;
         }
         let inside = |base: NodeId| self.group_of[base] == Some(g);
-        let values = self.reads[id].iter().filter(|r| inside(r.base));
-        if !values.clone().all(|r| self.is_value(r, operand_len, group, rows.as_ref())) {
-            return false;
-        }
-        let outside: BTreeSet<usize> = self.earlier(id).filter(|&h| h != g).collect();
-        outside.iter().all(|&h| !self.depends(h, g)) && self.buffers(&[g], Some(id)) <= BUFFERS_MAX
+        let mut values = self.reads[id].iter().filter(|r| inside(r.base));
+        values.all(|r| self.is_value(r, operand_len, group, rows.as_ref()))
+            && !self.dag.reaches(g, self.earlier(id).filter(|&h| h != g))
     }
 
     /// Elements of the operands of a node (those of a reduction are more than its own).
@@ -275,40 +324,6 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// Whether group `from` runs after group `to`, directly or through others.
-    fn depends(&self, from: usize, to: usize) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut pending = vec![from];
-        while let Some(group) = pending.pop() {
-            if group == to {
-                return true;
-            }
-            if seen.insert(group) {
-                pending.extend(self.deps[group].iter().copied());
-            }
-        }
-        false
-    }
-
-    /// Buffers that groups would bind together with one more node: what they read from outside and
-    /// what others, placed or not, still read from them.
-    fn buffers(&self, groups: &[usize], more: Option<NodeId>) -> usize {
-        let members: BTreeSet<NodeId> =
-            groups.iter().flat_map(|&g| self.groups[g].members.iter().copied()).chain(more).collect();
-        let mut bound = BTreeSet::new();
-        for &member in &members {
-            for read in &self.reads[member] {
-                if !members.contains(&read.base) && !is_inline(&self.nodes[read.base].kind) {
-                    bound.insert(read.base);
-                }
-            }
-            if self.wanted[member] || self.readers[member].iter().any(|r| !members.contains(r)) {
-                bound.insert(member);
-            }
-        }
-        bound.len()
-    }
-
     fn open(&mut self, id: NodeId) {
         let node = &self.nodes[id];
         let rows = match &node.kind {
@@ -317,9 +332,17 @@ impl<'a> Fuser<'a> {
             }
             _ => None,
         };
-        self.groups.push(Group { members: Vec::new(), rows, len: self.operand_len(id) });
-        self.deps.push(BTreeSet::new());
-        self.add(id, self.groups.len() - 1);
+        self.groups.push(Draft {
+            members: Vec::new(),
+            rows,
+            len: self.operand_len(id),
+            head: self.heads[id].then_some(id),
+            sixteen: false,
+            reads: SmallVec::new(),
+            results: 0,
+        });
+        let g = self.dag.open();
+        self.add(id, g);
     }
 
     fn join(&mut self, id: NodeId, g: usize) {
@@ -330,10 +353,21 @@ impl<'a> Fuser<'a> {
     }
 
     fn add(&mut self, id: NodeId, g: usize) {
-        self.groups[g].members.push(id);
+        let results = self.results_with(id, g);
+        for base in self.bases(id) {
+            if self.group_of[base] == Some(g) {
+                self.readers[base] -= 1;
+            } else {
+                count(&mut self.groups[g].reads, base, 1);
+            }
+        }
+        let group = &mut self.groups[g];
+        group.results = results;
+        group.sixteen |= self.nodes[id].dtype.is_16bit();
+        group.members.push(id);
         self.group_of[id] = Some(g);
-        let deps: SmallVec<[usize; 6]> = self.earlier(id).filter(|&h| h != g).collect();
-        self.deps[g].extend(deps);
+        let earlier: SmallVec<[usize; 6]> = self.earlier(id).collect();
+        earlier.into_iter().for_each(|before| self.dag.wait(g, before));
     }
 
     /// Groups that must run before a node, if they are not its own: those of its operands and of what their barriers
@@ -348,65 +382,94 @@ impl<'a> Fuser<'a> {
         for other in self.candidates(id) {
             let Some(g) = self.group_of[id] else { return };
             if other != g && self.merges(g, other) {
-                let mut members = std::mem::take(&mut self.groups[other].members);
-                for &member in &members {
-                    self.group_of[member] = Some(g);
-                }
-                members.append(&mut self.groups[g].members);
-                members.sort_unstable();
-                self.groups[g].members = members;
-                if self.groups[g].rows.is_none() {
-                    self.groups[g].rows = self.groups[other].rows.take();
-                }
-                let deps = std::mem::take(&mut self.deps[other]);
-                self.deps[g].extend(deps);
-                for deps in &mut self.deps {
-                    if deps.remove(&other) {
-                        deps.insert(g);
-                    }
-                }
-                self.deps[g].remove(&g);
+                self.merge(g, other);
             }
         }
     }
 
+    /// Reads that lead from group `g` to group `other`, and how many members of `g` make each.
+    fn crossing(&self, g: usize, other: usize) -> impl Iterator<Item = (NodeId, usize)> {
+        self.groups[g].reads.iter().copied().filter(move |r| self.group_of[r.0] == Some(other))
+    }
+
     /// Whether group `other`, read by group `g`, may become part of it.
     fn merges(&self, g: usize, other: usize) -> bool {
-        if self.head(g).is_some() || self.head(other).is_some() {
+        let (a, b) = (&self.groups[g], &self.groups[other]);
+        if a.head.is_some() || b.head.is_some() || a.len != b.len {
             return false;
         }
-        let (a, b) = (&self.groups[g], &self.groups[other]);
         let rows = match (&a.rows, &b.rows) {
             (Some(x), Some(y)) if x.map() != y.map() || x.count() != y.count() => return false,
             (x, y) => x.as_ref().or(y.as_ref()),
         };
-        let sixteen = |group: &Group| group.members.iter().any(|&m| self.nodes[m].dtype.is_16bit());
-        if a.len != b.len || (rows.is_some() && (sixteen(a) || sixteen(b))) {
+        let sixteen = rows.is_some() && (a.sixteen || b.sixteen);
+        if sixteen || a.members.len() + b.members.len() > MEMBERS_MAX {
+            return false;
+        }
+        // Buffers they bind together.
+        let joint = |r: &&(NodeId, usize)| a.reads.iter().any(|have| have.0 == r.0);
+        let inner = self.crossing(g, other).count();
+        let reads = a.reads.len() + b.reads.len() - b.reads.iter().filter(joint).count() - inner;
+        if reads + self.results_of_both(g, other) > BUFFERS_MAX {
             return false;
         }
         let crossing = a.members.iter().flat_map(|&m| {
             let len = self.operand_len(m);
             self.reads[m].iter().filter(|r| self.group_of[r.base] == Some(other)).map(move |r| (r, len))
         });
-        let values = crossing.into_iter().all(|(read, len)| self.is_value(read, len, a, rows));
-        let detour = self.deps[g].iter().any(|&h| h != other && self.depends(h, other));
-        values && !detour && self.buffers(&[g, other], None) <= BUFFERS_MAX
+        crossing.into_iter().all(|(read, len)| self.is_value(read, len, a, rows))
+            && !self.dag.reaches(other, self.dag.waits_for(g).iter().copied().filter(|&h| h != other))
+    }
+
+    /// Results of two groups once they are one.
+    fn results_of_both(&self, g: usize, other: usize) -> usize {
+        let done = |&(base, count): &(NodeId, usize)| !self.wanted[base] && self.readers[base] == count;
+        self.groups[g].results + self.groups[other].results - self.crossing(g, other).filter(done).count()
+    }
+
+    fn merge(&mut self, g: usize, other: usize) {
+        let results = self.results_of_both(g, other);
+        let crossing: SmallVec<[(NodeId, usize); BUFFERS_MAX]> = self.crossing(g, other).collect();
+        for &(base, count) in &crossing {
+            self.readers[base] -= count;
+        }
+        let merged = &mut self.groups[other];
+        let (members, reads) = (std::mem::take(&mut merged.members), std::mem::take(&mut merged.reads));
+        let (rows, sixteen) = (merged.rows.take(), merged.sixteen);
+        for &member in &members {
+            self.group_of[member] = Some(g);
+        }
+        let group = &mut self.groups[g];
+        group.reads.retain(|r| !crossing.contains(r));
+        reads.into_iter().for_each(|(base, more)| count(&mut group.reads, base, more));
+        group.members.extend(members);
+        group.rows = group.rows.take().or(rows);
+        group.sixteen |= sixteen;
+        group.results = results;
+        self.dag.merge(other, g);
     }
 
     /// The groups in an order in which they can run: always the earliest that is ready.
-    fn ordered(self) -> Vec<Group> {
-        let mut done: BTreeSet<usize> = BTreeSet::new();
-        let mut left: Vec<usize> =
-            (0..self.groups.len()).filter(|&g| !self.groups[g].members.is_empty()).collect();
-        left.sort_by_key(|&g| self.groups[g].members[0]);
-        let mut out = Vec::with_capacity(left.len());
-        while let Some(next) = left.iter().position(|&g| self.deps[g].is_subset(&done)) {
-            let g = left.remove(next);
-            done.insert(g);
-            out.push(self.groups[g].clone());
+    fn ordered(mut self) -> Vec<Group> {
+        for draft in &mut self.groups {
+            draft.members.sort_unstable();
         }
-        debug_assert!(left.is_empty(), "groups depend on one another in a circle");
-        out
+        let live = (0..self.groups.len()).filter(|&g| !self.groups[g].members.is_empty());
+        let order = self.dag.ordered(live.clone(), |g| self.groups[g].members[0]);
+        debug_assert_eq!(order.len(), live.count(), "groups depend on one another in a circle");
+        let mut finish = |g: usize| {
+            let draft = &mut self.groups[g];
+            Group { members: std::mem::take(&mut draft.members), rows: draft.rows.take(), len: draft.len }
+        };
+        order.into_iter().map(&mut finish).collect()
+    }
+}
+
+/// Adds to the count of a node.
+fn count(counts: &mut SmallVec<[(NodeId, usize); BUFFERS_MAX]>, base: NodeId, more: usize) {
+    match counts.iter_mut().find(|have| have.0 == base) {
+        Some(have) => have.1 += more,
+        None => counts.push((base, more)),
     }
 }
 

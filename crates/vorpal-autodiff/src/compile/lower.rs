@@ -145,8 +145,8 @@ impl Lowering<'_> {
 
     fn operand(&mut self, read: &Read, domain: Domain) -> Result<ValueId> {
         let node = &self.nodes[read.base];
-        if self.group.members.contains(&read.base) {
-            return self.value_of(read.base);
+        if let Some(&value) = self.values.get(&read.base) {
+            return Ok(value);
         }
         Ok(match &node.kind {
             Kind::Const { value } => self.push(Inst::Const { value: *value, dtype: node.dtype }),

@@ -4,7 +4,7 @@
 //! that nobody reads again; inputs that the caller donates (old parameters and optimiser state) are
 //! overwritten by the results that replace them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ir::NodeId;
 
@@ -70,8 +70,10 @@ struct Planner<'a> {
     values: &'a Values,
     /// Last launch that reads each value; outputs are read by the world after the end.
     last_read: BTreeMap<NodeId, usize>,
-    /// Slots nobody lives in.
-    free: Vec<usize>,
+    /// Slots nobody lives in, by their bytes.
+    free: BTreeMap<usize, Vec<usize>>,
+    /// Values that must be there after the last launch.
+    outputs: BTreeSet<NodeId>,
     memory: Memory,
 }
 
@@ -88,7 +90,8 @@ impl<'a> Planner<'a> {
         }
         let homes = values.inputs.keys().map(|&input| (input, Home::Input(input))).collect();
         let memory = Memory { slots: Vec::new(), homes, in_place: Vec::new() };
-        Planner { values, last_read, free: Vec::new(), memory }
+        let outputs = values.outputs.iter().copied().collect();
+        Planner { values, last_read, free: BTreeMap::new(), outputs, memory }
     }
 
     fn bytes(&self, value: NodeId) -> usize {
@@ -107,7 +110,7 @@ impl<'a> Planner<'a> {
                     shared.push((operand, result));
                     self.memory.homes[&operand]
                 }
-                None => Home::Slot(self.slot(self.bytes(result), self.values.outputs.contains(&result))),
+                None => Home::Slot(self.slot(self.bytes(result), self.outputs.contains(&result))),
             };
             self.memory.homes.insert(result, home);
         }
@@ -126,7 +129,7 @@ impl<'a> Planner<'a> {
         let alone = launch.reads.iter().all(|&r| r == operand || self.memory.homes.get(&r) != Some(&home));
         // Results that stay take no more room than they need.
         let tight = match home {
-            Home::Slot(slot) if self.values.outputs.contains(&result) => {
+            Home::Slot(slot) if self.outputs.contains(&result) => {
                 self.memory.slots[slot] == self.bytes(result)
             }
             _ => true,
@@ -141,16 +144,16 @@ impl<'a> Planner<'a> {
     /// The free slot that fits best: the smallest that is large enough, else the largest, which grows. Results
     /// that stay take a slot of just their size: their buffers live on, and the next plan must find them alike.
     fn slot(&mut self, bytes: usize, stays: bool) -> usize {
-        let slots = &self.memory.slots;
-        let fits = |k: &usize| !stays || slots[self.free[*k]] == bytes;
-        let best = (0..self.free.len()).filter(fits).min_by_key(|&k| {
-            let have = slots[self.free[k]];
-            if have >= bytes { (0, have) } else { (1, usize::MAX - have) }
-        });
-        match best {
-            Some(k) => {
-                let slot = self.free.swap_remove(k);
-                self.memory.slots[slot] = self.memory.slots[slot].max(bytes);
+        let large_enough =
+            self.free.range(bytes..).next().map(|(&have, _)| have).filter(|&have| !stays || have == bytes);
+        let best = large_enough.or_else(|| self.free.keys().next_back().copied().filter(|_| !stays));
+        let free = best.and_then(|have| self.free.get_mut(&have).and_then(Vec::pop).map(|slot| (have, slot)));
+        match free {
+            Some((have, slot)) => {
+                if self.free.get(&have).is_some_and(Vec::is_empty) {
+                    self.free.remove(&have);
+                }
+                self.memory.slots[slot] = have.max(bytes);
                 slot
             }
             None => {
@@ -171,7 +174,7 @@ impl<'a> Planner<'a> {
                 && self.last_read.get(&value) == Some(&step)
                 && let Some(&Home::Slot(slot)) = self.memory.homes.get(&value)
             {
-                self.free.push(slot);
+                self.free.entry(self.memory.slots[slot]).or_default().push(slot);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! From a graph to a plan.
 
+mod dag;
 pub mod fuse;
 pub mod ir;
 pub mod lifetimes;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vorpal_kernels::{Access, Kernel, Pointwise, Row, SCALARS_MAX};
 use vorpal_tensor::{Error, Layout, Result};
 
-use super::fuse::{Group, Rows, fuse, reads};
+use super::fuse::{Group, Rows, each_source, fuse, reads};
 use super::ir::{Builder, Kind, Node, NodeId};
 use super::lower::lower;
 use super::memory::{self, Home, Use, Values};
@@ -59,6 +59,14 @@ impl Plan {
     pub fn peak_bytes(&self) -> usize {
         self.slots.iter().sum()
     }
+
+    /// Where a buffer stands in a table of all: slots first, inputs behind them.
+    pub(crate) fn table_index(&self, place: Place) -> usize {
+        match place {
+            Place::Slot(slot) => slot,
+            Place::Input(index) => self.slots.len() + index,
+        }
+    }
 }
 
 impl std::fmt::Display for Plan {
@@ -109,7 +117,8 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
     let wanted = outside_readers(nodes, &groups, &targets);
     let mut drafts = Vec::new();
     for group in &groups {
-        draft(nodes, group, &wanted, &mut drafts)?;
+        let stored = group.members.iter().copied().filter(|&m| wanted[m]).collect();
+        draft(nodes, group, stored, &mut drafts)?;
     }
     let uses: Vec<Use> = drafts.iter().map(uses_of).collect();
     let values = values(nodes, &drafts, donated, &windows);
@@ -145,19 +154,24 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
     Ok(Plan { launches, slots: memory.slots, outputs })
 }
 
-/// Nodes whose values are needed outside of their group.
-fn outside_readers(nodes: &[Node], groups: &[Group], targets: &[NodeId]) -> BTreeSet<NodeId> {
-    let mut wanted: BTreeSet<NodeId> = targets.iter().copied().collect();
-    for group in groups {
+/// Which nodes' values are needed outside of their group.
+fn outside_readers(nodes: &[Node], groups: &[Group], targets: &[NodeId]) -> Vec<bool> {
+    let (mut wanted, mut group_of) = (vec![false; nodes.len()], vec![None; nodes.len()]);
+    targets.iter().for_each(|&t| wanted[t] = true);
+    for (g, group) in groups.iter().enumerate() {
+        group.members.iter().for_each(|&m| group_of[m] = Some(g));
+    }
+    for (g, group) in groups.iter().enumerate() {
         for &member in &group.members {
-            wanted.extend(reads(nodes, member).iter().map(|r| r.base).filter(|b| !group.members.contains(b)));
+            each_source(nodes, member, |base, _| wanted[base] |= group_of[base] != Some(g));
         }
     }
     wanted
 }
 
-/// The launch of a group, or of each of its members where one launch cannot hold it.
-fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec<Draft>) -> Result<()> {
+/// The launch of a group, or of each of its members where one launch cannot hold it. `stored` are the members whose
+/// values are needed outside of it.
+fn draft(nodes: &[Node], group: &Group, mut stored: Vec<NodeId>, out: &mut Vec<Draft>) -> Result<()> {
     if let [single] = group.members[..]
         && let Kind::Kernel { kernel, origin, .. } = &nodes[single].kind
     {
@@ -167,7 +181,6 @@ fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec
         out.push(Draft { kernel: kernel.clone(), nodes: bound, scalars: Vec::new(), origin });
         return Ok(());
     }
-    let mut stored: Vec<NodeId> = group.members.iter().copied().filter(|m| wanted.contains(m)).collect();
     if let Kind::Kernel { kernel, inputs, .. } = &nodes[group.members[0]].kind {
         let head = group.members[0];
         let acc = nodes[head].dtype;
@@ -183,7 +196,7 @@ fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec
             out.push(Draft { kernel, nodes: bound, scalars, origin: None });
             return Ok(());
         }
-        return apart(nodes, group, wanted, out);
+        return apart(nodes, group, out);
     }
     let fused = lower(nodes, group, &stored)?;
     if fused.scalars.len() <= SCALARS_MAX {
@@ -204,11 +217,11 @@ fn draft(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec
             format!("{:?} of {} does not fit a launch", node.kind, node.shape),
         ));
     }
-    apart(nodes, group, wanted, out)
+    apart(nodes, group, out)
 }
 
-/// A launch for each member of a group.
-fn apart(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec<Draft>) -> Result<()> {
+/// A launch for each member of a group, all of which need a buffer then.
+fn apart(nodes: &[Node], group: &Group, out: &mut Vec<Draft>) -> Result<()> {
     for &member in &group.members {
         let (rows, len) = match &nodes[member].kind {
             Kind::Reduce { x, axes, .. } => {
@@ -219,8 +232,7 @@ fn apart(nodes: &[Node], group: &Group, wanted: &BTreeSet<NodeId>, out: &mut Vec
             _ => (None, nodes[member].shape.numel()),
         };
         let alone = Group { members: vec![member], rows, len };
-        let everything = wanted.iter().copied().chain(group.members.iter().copied()).collect();
-        draft(nodes, &alone, &everything, out)?;
+        draft(nodes, &alone, vec![member], out)?;
     }
     Ok(())
 }

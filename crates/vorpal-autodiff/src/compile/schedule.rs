@@ -4,9 +4,11 @@
 //! mask, a cast of a weight) waits until it is the last thing that something else waits for. Among equals the order of
 //! the graph decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::fuse::{Group, reads};
+use smallvec::SmallVec;
+
+use super::fuse::{Group, each_source};
 use super::ir::{Kind, Node, NodeId};
 
 /// Groups in the order in which they run. `groups` come in an order in which they could run; `targets` are the values
@@ -22,99 +24,157 @@ pub fn schedule(nodes: &[Node], groups: Vec<Group>, targets: &[NodeId], donated:
     out
 }
 
+/// What is better left for later, and then by how many bytes memory grows when a group runs.
+type Rank = (bool, bool, isize);
+
 struct Scheduler<'a> {
     nodes: &'a [Node],
     donated: &'a [bool],
-    targets: BTreeSet<NodeId>,
+    /// Values that must be there in the end.
+    target: Vec<bool>,
     /// Values each group reads from buffers.
     operands: Vec<Vec<NodeId>>,
     /// Values each group leaves in buffers.
     results: Vec<Vec<NodeId>>,
-    /// How many groups have yet to read each value.
-    readers: BTreeMap<NodeId, usize>,
-    /// Groups that wait for each group, and for how many each waits.
+    /// Groups that read each value, and how many of them have yet to run.
+    readers: Vec<SmallVec<[usize; 2]>>,
+    unread: Vec<usize>,
+    /// Groups that each group waits for, groups that wait for it, and for how many it still waits.
+    earlier: Vec<SmallVec<[usize; 4]>>,
     followers: Vec<Vec<usize>>,
     waits: Vec<usize>,
-    /// Groups that wait for nothing.
-    sources: Vec<bool>,
-    ready: BTreeSet<usize>,
+    /// How many followers of each group wait for it alone.
+    alone: Vec<usize>,
+    done: Vec<bool>,
+    /// Groups that can run, best first, and the rank of each.
+    ready: BTreeSet<(Rank, usize)>,
+    ranks: Vec<Option<Rank>>,
 }
 
 impl<'a> Scheduler<'a> {
     fn new(nodes: &'a [Node], groups: &[Group], targets: &[NodeId], donated: &'a [bool]) -> Scheduler<'a> {
-        let mut group_of: BTreeMap<NodeId, usize> = BTreeMap::new();
+        let (n, mut group_of) = (groups.len(), vec![None; nodes.len()]);
         for (g, group) in groups.iter().enumerate() {
-            group_of.extend(group.members.iter().map(|&m| (m, g)));
+            group.members.iter().for_each(|&m| group_of[m] = Some(g));
         }
-        let in_buffer =
-            |id: NodeId| group_of.contains_key(&id) || matches!(nodes[id].kind, Kind::Input { .. });
-        let (mut operands, mut followers) = (Vec::new(), vec![Vec::new(); groups.len()]);
-        let (mut waits, mut readers) = (Vec::new(), BTreeMap::new());
+        let mut target = vec![false; nodes.len()];
+        targets.iter().for_each(|&t| target[t] = true);
+        let in_buffer = |id: NodeId| group_of[id].is_some() || matches!(nodes[id].kind, Kind::Input { .. });
+        let (mut operands, mut all_earlier) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        let (mut followers, mut readers) = (vec![Vec::new(); n], vec![SmallVec::new(); nodes.len()]);
         for (g, group) in groups.iter().enumerate() {
-            let (mut bases, mut earlier) = (BTreeSet::new(), BTreeSet::new());
-            for read in group.members.iter().flat_map(|&m| reads(nodes, m)) {
-                let sources = [Some(read.base), read.barrier.map(|b| b.after)];
-                earlier.extend(sources.into_iter().flatten().filter_map(|s| group_of.get(&s).copied()));
-                if group_of.get(&read.base) != Some(&g) && in_buffer(read.base) {
-                    bases.insert(read.base);
-                }
+            let (mut bases, mut earlier): (Vec<NodeId>, SmallVec<[usize; 4]>) = (Vec::new(), SmallVec::new());
+            for &member in &group.members {
+                each_source(nodes, member, |base, after| {
+                    let sources = [Some(base), after].into_iter().flatten();
+                    earlier.extend(sources.filter_map(|s| group_of[s]).filter(|&h| h != g));
+                    if group_of[base] != Some(g) && in_buffer(base) {
+                        bases.push(base);
+                    }
+                });
             }
-            earlier.remove(&g);
-            for &before in &earlier {
-                followers[before].push(g);
-            }
-            for &base in &bases {
-                *readers.entry(base).or_insert(0) += 1;
-            }
-            waits.push(earlier.len());
-            operands.push(bases.into_iter().collect());
+            bases.sort_unstable();
+            bases.dedup();
+            earlier.sort_unstable();
+            earlier.dedup();
+            earlier.iter().for_each(|&before| followers[before].push(g));
+            bases.iter().for_each(|&base: &NodeId| readers[base].push(g));
+            operands.push(bases);
+            all_earlier.push(earlier);
         }
-        let targets: BTreeSet<NodeId> = targets.iter().copied().collect();
-        let stays = |m: &NodeId| targets.contains(m) || readers.contains_key(m);
+        let stays = |m: &NodeId| target[*m] || !readers[*m].is_empty();
         let results = groups.iter().map(|g| g.members.iter().copied().filter(stays).collect()).collect();
-        let sources: Vec<bool> = waits.iter().map(|&w| w == 0).collect();
-        let ready = (0..groups.len()).filter(|&g| sources[g]).collect();
-        Scheduler { nodes, donated, targets, operands, results, readers, followers, waits, sources, ready }
+        let mut scheduler = Scheduler {
+            nodes,
+            donated,
+            operands,
+            results,
+            unread: readers.iter().map(SmallVec::len).collect(),
+            readers,
+            waits: all_earlier.iter().map(SmallVec::len).collect(),
+            alone: vec![0; n],
+            earlier: all_earlier,
+            followers,
+            target,
+            done: vec![false; n],
+            ready: BTreeSet::new(),
+            ranks: vec![None; n],
+        };
+        for g in 0..n {
+            if let [before] = scheduler.earlier[g][..] {
+                scheduler.alone[before] += 1;
+            }
+        }
+        let sources: Vec<usize> = (0..n).filter(|&g| scheduler.waits[g] == 0).collect();
+        sources.into_iter().for_each(|g| scheduler.admit(g));
+        scheduler
     }
 
     fn next(&mut self) -> Option<usize> {
-        let next = self.ready.iter().copied().min_by_key(|&g| (self.rank(g), g))?;
-        self.ready.remove(&next);
-        for operand in &self.operands[next] {
-            if let Some(left) = self.readers.get_mut(operand) {
-                *left -= 1;
+        let (_, next) = self.ready.pop_first()?;
+        (self.done[next], self.ranks[next]) = (true, None);
+        for k in 0..self.operands[next].len() {
+            let operand = self.operands[next][k];
+            self.unread[operand] -= 1;
+            if self.unread[operand] == 1 {
+                // Whoever is left is the last to read it.
+                let last = self.readers[operand].iter().copied().find(|&g| !self.done[g]);
+                last.into_iter().for_each(|g| self.rank_anew(g));
             }
         }
-        for &follower in &self.followers[next] {
+        for k in 0..self.followers[next].len() {
+            let follower = self.followers[next][k];
             self.waits[follower] -= 1;
-            if self.waits[follower] == 0 {
-                self.ready.insert(follower);
+            match self.waits[follower] {
+                0 => self.admit(follower),
+                1 => {
+                    let before = self.earlier[follower].iter().copied().find(|&g| !self.done[g]);
+                    if let Some(g) = before {
+                        self.alone[g] += 1;
+                        self.rank_anew(g);
+                    }
+                }
+                _ => {}
             }
         }
         Some(next)
     }
 
-    /// What is better left for later, and then by how many bytes memory grows when a group runs.
-    fn rank(&self, g: usize) -> (bool, bool, isize) {
+    /// Lets a group wait for its turn.
+    fn admit(&mut self, g: usize) {
+        let rank = self.rank(g);
+        self.ranks[g] = Some(rank);
+        self.ready.insert((rank, g));
+    }
+
+    /// After something changed for a group.
+    fn rank_anew(&mut self, g: usize) {
+        if let Some(rank) = self.ranks[g] {
+            self.ready.remove(&(rank, g));
+            self.admit(g);
+        }
+    }
+
+    fn rank(&self, g: usize) -> Rank {
         let mut grown: isize = self.results[g].iter().map(|&r| self.bytes(r)).sum();
         // A source that nothing else waits for alone.
-        let early = self.sources[g] && !self.followers[g].is_empty();
-        let early = early && self.followers[g].iter().all(|&f| self.waits[f] > 1);
+        let source = self.earlier[g].is_empty() && !self.followers[g].is_empty();
+        let early = source && self.alone[g] == 0;
         // The successor of a donated input would be written beside it, because others have yet to read it.
         let mut beside = false;
         for &operand in &self.operands[g] {
-            let last = self.readers.get(&operand) == Some(&1);
+            let last = self.unread[operand] == 1;
             let (donated, free) = match self.nodes[operand].kind {
                 Kind::Input { index } => {
                     let donated = self.donated.get(index).copied().unwrap_or(false);
                     (donated, donated)
                 }
-                _ => (false, !self.targets.contains(&operand)),
+                _ => (false, !self.target[operand]),
             };
             if last && free {
                 grown -= self.bytes(operand);
             }
-            let successor = |r: &NodeId| self.targets.contains(r) && self.bytes(*r) == self.bytes(operand);
+            let successor = |r: &NodeId| self.target[*r] && self.bytes(*r) == self.bytes(operand);
             beside |= donated && !last && self.results[g].iter().any(successor);
         }
         (beside, early, if early { 0 } else { grown })
