@@ -504,13 +504,23 @@ fn round(values: &mut [f32], to: DType) {
 /// Runs tasks, on all cores where the feature `parallel` is on. The first error wins.
 pub(crate) fn for_each<T: Send>(tasks: Vec<T>, f: impl Fn(T) -> Result<()> + Sync + Send) -> Result<()> {
     #[cfg(feature = "parallel")]
-    {
-        use rayon::prelude::*;
-        if tasks.len() > 1 {
-            return tasks.into_par_iter().try_for_each(f);
-        }
+    if tasks.len() > 1 {
+        use std::sync::{Mutex, PoisonError};
+        let tasks: Vec<Mutex<Option<T>>> = tasks.into_iter().map(|task| Mutex::new(Some(task))).collect();
+        return shared_out(tasks.len(), &|k| {
+            let task = tasks[k].lock().unwrap_or_else(PoisonError::into_inner).take();
+            task.map_or(Ok(()), &f)
+        });
     }
     tasks.into_iter().try_for_each(f)
+}
+
+/// Calls `f` with every number below `n`, on all cores. It is no generic function since what it stands on is large, and
+/// callers are many: each would have a copy compiled.
+#[cfg(feature = "parallel")]
+fn shared_out(n: usize, f: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+    use rayon::prelude::*;
+    (0..n).into_par_iter().try_for_each(f)
 }
 
 /// Sinks of one length cut at the same places, `chunk` elements a piece.
