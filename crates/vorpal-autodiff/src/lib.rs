@@ -9,10 +9,12 @@ pub mod ops;
 mod precision;
 mod transform;
 mod tree;
+#[cfg(not(target_arch = "wasm32"))]
+mod tune;
 
+pub use exec::{GraphNode, eval, graph_nodes, plan};
 #[cfg(not(target_arch = "wasm32"))]
 pub use exec::{LaunchTime, Profile, profile};
-pub use exec::{eval, plan};
 pub use graph::Tensor;
 pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};
 pub use ops::pointwise::{Operand, PointwiseFn};
@@ -25,6 +27,8 @@ pub use transform::{
 #[cfg(not(target_arch = "wasm32"))]
 pub use transform::{FixedPointOptions, fixed_point};
 pub use tree::{IntoTree, Tensors, Tree};
+#[cfg(not(target_arch = "wasm32"))]
+pub use tune::{Candidate, Choice, Finding, Outcome, Trial, Tuning, forget_tuning, tune};
 pub use vorpal_kernels::philox_word;
 pub use vorpal_tensor::{
     At, Buffer, DType, Device, DeviceInfo, DeviceKind, Element, Error, Result, Shape, Stats,

@@ -1,14 +1,20 @@
-//! The program `vorpal`: trains and runs the models of the zoo on any device.
+//! The program `vorpal`: trains and runs the models of the zoo on any device, and shows where time goes.
 
+mod bench;
 mod curves;
+mod explain;
 mod generate;
 mod info;
 mod options;
+mod profile;
 mod report;
 mod run_dir;
 mod stop;
 mod task;
 mod train;
+mod tune;
+mod units;
+mod workload;
 
 use std::error::Error;
 use std::io::Write;
@@ -37,6 +43,11 @@ fn main() -> ExitCode {
         Command::Info => info::run(),
         Command::Train { what } => train::run(what),
         Command::Generate(options) => generate::run(&options),
+        Command::Workloads => workload::list(),
+        Command::Explain(options) => explain::run(&options),
+        Command::Profile(options) => profile::run(&options),
+        Command::Tune(options) => tune::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

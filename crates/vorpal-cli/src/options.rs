@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Train and run differentiable models on any graphics hardware.
 #[derive(Debug, Parser)]
@@ -23,6 +23,98 @@ pub enum Command {
     },
     /// Go on with a text as a trained model would.
     Generate(Generate),
+    /// List the workloads that can be explained, profiled, tuned and measured.
+    Workloads,
+    /// Show what becomes of a workload without running it: graph, kernels, traffic, memory.
+    Explain(Explain),
+    /// Show where the time of a workload goes, kernel by kernel, against what the device can do.
+    Profile(ProfileOptions),
+    /// Measure the variants of kernels on an adapter and remember the fastest ones.
+    Tune(TuneOptions),
+    /// Measure how long workloads take.
+    Bench(BenchOptions),
+}
+
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// Its name; `vorpal workloads` lists them.
+    pub workload: String,
+    /// Device whose kernels are shown: cpu, software, gpu:0, or a part of an adapter's name [default: cpu]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Kind of device whose kernels are shown; none has to be there.
+    #[arg(long, value_name = "KIND", conflicts_with = "device")]
+    pub target: Option<TargetName>,
+    /// Print the shader of launch N and nothing else
+    #[arg(long, value_name = "N")]
+    pub wgsl: Option<usize>,
+    /// List every node of the graph
+    #[arg(long)]
+    pub graph: bool,
+}
+
+/// Kinds of devices.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TargetName {
+    /// Native code on the processor.
+    Native,
+    /// A graphics interface emulated on the processor.
+    Software,
+    /// A graphics card.
+    Card,
+}
+
+#[derive(Args, Debug)]
+pub struct ProfileOptions {
+    /// Its name; `vorpal workloads` lists them.
+    pub workload: String,
+    /// best, cpu, software, gpu:0, or a part of an adapter's name [default: $VORPAL_DEVICE, else best]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Steps that are measured, if there is time for them
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    pub runs: usize,
+    /// Time for all of them
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// List all launches, not only the longest
+    #[arg(long)]
+    pub all: bool,
+    /// Write a trace for Chrome and Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Write a page with pictures
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct TuneOptions {
+    /// Workloads whose kernels are measured [default: all]
+    #[arg(value_name = "WORKLOAD")]
+    pub workloads: Vec<String>,
+    /// best, software, gpu:0, or a part of an adapter's name [default: $VORPAL_DEVICE, else best]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Time for all measurements together
+    #[arg(long, value_name = "N", default_value_t = 60.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// Forget what is remembered for the device, and measure anew
+    #[arg(long)]
+    pub again: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchOptions {
+    /// Workloads to measure [default: all]
+    #[arg(value_name = "WORKLOAD")]
+    pub workloads: Vec<String>,
+    /// best, cpu, software, gpu:0, or a part of an adapter's name [default: $VORPAL_DEVICE, else best]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Time for each
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = seconds)]
+    pub seconds: f64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,4 +230,8 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn temperature(text: &str) -> Result<f64, String> {
     number(text, |x| x >= 0.0, "a temperature is a number from 0 on")
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    number(text, |x| (0.0..=86_400.0).contains(&x), "a time is a number of seconds of at most a day")
 }

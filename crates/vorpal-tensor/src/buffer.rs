@@ -54,8 +54,11 @@ impl Buffer {
         Ok(Buffer(Arc::new(Block { device: device.clone(), bytes, class, id, memory: Some(memory) })))
     }
 
-    /// Overwrites the content.
-    pub(crate) fn fill(&self, bytes: &[u8]) -> Result<()> {
+    /// Overwrites the content, or the beginning of it, before whatever runs next.
+    ///
+    /// # Errors
+    /// What went wrong on the device before.
+    pub fn fill(&self, bytes: &[u8]) -> Result<()> {
         match (&self.0.device.0.backend, &self.0.memory) {
             (Backend::Gpu(gpu), Some(Memory::Gpu(buffer))) => gpu.write(buffer, bytes),
             _ => {

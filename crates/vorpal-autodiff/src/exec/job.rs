@@ -98,7 +98,7 @@ impl Job {
     }
 
     /// Positions of the inputs of a node.
-    fn inputs(&self, k: usize) -> &[usize] {
+    pub fn inputs(&self, k: usize) -> &[usize] {
         let start = k.checked_sub(1).map_or(0, |before| self.inputs_end[before]);
         &self.inputs[start..self.inputs_end[k]]
     }
@@ -145,6 +145,8 @@ impl Job {
         let mut key = Key::with_capacity(16 * self.order.len());
         key.push_text(&device.info().selector);
         key.push(usize::from(fusion()));
+        #[cfg(not(target_arch = "wasm32"))]
+        key.push(crate::tune::tunings());
         for (k, node) in self.order.iter().enumerate() {
             key.push(node.spec.dtype as usize);
             key.push_list(&node.spec.shape);
@@ -172,6 +174,11 @@ impl Job {
     /// Shapes and dtypes of the operands of a node.
     pub fn operands(&self, k: usize) -> Vec<Spec> {
         self.inputs(k).iter().map(|&i| self.order[i].spec.clone()).collect()
+    }
+
+    /// Whether the value of a node is there already.
+    pub fn is_given(&self, k: usize) -> bool {
+        self.leaf[k].is_some()
     }
 
     /// Positions of the nodes that are to be computed.

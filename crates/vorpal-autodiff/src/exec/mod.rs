@@ -1,5 +1,6 @@
 //! The executor: everything asked for in one call is one plan, compiled once and replayed.
 
+mod inspect;
 mod job;
 mod prepared;
 #[cfg(not(target_arch = "wasm32"))]
@@ -14,7 +15,10 @@ use crate::Tensors;
 use crate::compile::ir::Target;
 use crate::compile::plan::Plan;
 use crate::graph::{IdSet, Node};
+pub use inspect::{GraphNode, graph_nodes};
 use job::Job;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use prepared::replay;
 #[cfg(not(target_arch = "wasm32"))]
 pub use profile::{LaunchTime, Profile, profile};
 
@@ -56,6 +60,16 @@ pub fn eval<T: Tensors + ?Sized>(what: &T) -> Result<()> {
 /// An error that one of the tensors carries.
 pub fn plan<T: Tensors + ?Sized>(what: &T, target: Target) -> Result<Plan> {
     Job::collect(&unevaluated(what)?).compile(target)
+}
+
+/// The plans that [`eval`] would make of `what`, device by device, before any tuning.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn plans<T: Tensors + ?Sized>(what: &T) -> Result<Vec<(Device, Plan)>> {
+    let plan = |(device, roots): (Device, Vec<Arc<Node>>)| {
+        let plan = Job::collect(&roots).compile(Target::of(device.info()))?;
+        Ok((device, plan))
+    };
+    by_device(what)?.into_iter().map(plan).collect()
 }
 
 /// The nodes of `what` that have no value yet, each once.

@@ -77,7 +77,13 @@ pub(super) fn prepared(device: &Device, key: Key, job: &Job) -> Result<Arc<Prepa
             return Ok(known.clone());
         }
     }
-    let made = Arc::new(Prepared::new(device, job, job.compile(Target::of(device.info()))?)?);
+    let compile = || job.compile(Target::of(device.info()));
+    let prepare = |plan| Prepared::new(device, job, plan);
+    #[cfg(not(target_arch = "wasm32"))]
+    let made = Arc::new(crate::tune::tuned(device, compile, prepare)?);
+    // A browser has neither a clock for kernels nor a disk.
+    #[cfg(target_arch = "wasm32")]
+    let made = Arc::new(prepare(compile()?)?);
     device.count_plan();
     let mut cache = cache().lock().unwrap_or_else(PoisonError::into_inner);
     let now = cache.0;
@@ -209,7 +215,7 @@ fn params(device: &Device, job: &Job, blocks: &[ParamBlock], scalars: &[f64]) ->
 }
 
 /// Pipelines and bindings of a plan.
-fn replay(device: &Device, plan: &Plan) -> Result<Replay> {
+pub(crate) fn replay(device: &Device, plan: &Plan) -> Result<Replay> {
     let (mut steps, mut params) = (Vec::with_capacity(plan.launches.len()), 0u32);
     for launch in &plan.launches {
         let kernel = &launch.kernel;
