@@ -1,0 +1,7 @@
+//! Convolutions.
+
+mod family;
+
+fn main() -> Result<(), vorpal::Error> {
+    family::run("conv", &["conv", "resnet_block"])
+}
