@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use vorpal_autodiff::grad;
 use vorpal_nn::{
     DType, Device, Error, Lstm, Module, Role, Tensor, from_safetensors, to_safetensors, value_and_grad,
 };
@@ -69,6 +70,48 @@ fn an_lstm_is_pytorchs() {
         }
         grads.0.walk("", &mut |name, _, grad| close(grad, &golden[&format!("grad.{name}")], name));
     }
+}
+
+/// The outputs of an LSTM of one layer, written out step by step.
+fn written_out(lstm: &Lstm, x: &Tensor) -> Tensor {
+    let layer = &lstm.layers[0];
+    let hidden = layer.weight_hh.shape()[1];
+    let zeros = Tensor::zeros([x.shape()[1], hidden], DType::F32, &Device::cpu());
+    let (mut h, mut c, mut outputs) = (zeros.clone(), zeros, Vec::new());
+    for t in 0..x.shape()[0] {
+        let from_inputs = x.narrow(0, t, 1).squeeze(0).matmul(&layer.weight_ih.t()) + &layer.bias_ih;
+        let all = from_inputs + h.matmul(&layer.weight_hh.t()) + &layer.bias_hh;
+        let gate = |k: usize| all.narrow(1, k * hidden, hidden);
+        c = gate(1).sigmoid() * &c + gate(0).sigmoid() * gate(2).tanh();
+        h = gate(3).sigmoid() * c.tanh();
+        outputs.push(h.clone());
+    }
+    Tensor::stack(&outputs.iter().collect::<Vec<_>>(), 0)
+}
+
+#[test]
+fn second_derivatives_are_those_of_the_steps_written_out() {
+    let device = Device::cpu();
+    let at = (Lstm::new(3, 4, 1, &device), Tensor::randn([5, 2, 3], DType::F32, &device));
+    // A number made of all first derivatives.
+    let steepness = |f: fn(&Lstm, &Tensor) -> Tensor| {
+        grad(&at, |at| {
+            let first = grad(at, |(lstm, x)| f(lstm, x).square().sum_all()).expect("a gradient");
+            let mut sum = first.1.square().sum_all();
+            first.0.walk("", &mut |_, _, grad| sum = &sum + grad.square().sum_all());
+            sum
+        })
+        .expect("a derivative of it")
+    };
+    let found = steepness(|lstm, x| lstm.forward(x, None).0);
+    let expected = steepness(written_out);
+    let numbers =
+        |x: &Tensor| x.to_vec::<f32>().expect("values").into_iter().map(f64::from).collect::<Vec<_>>();
+    close(&found.1, &numbers(&expected.1), "x");
+    let mut of_parameters = Vec::new();
+    expected.0.walk("", &mut |_, _, tensor| of_parameters.push(numbers(tensor)));
+    let mut next = of_parameters.iter();
+    found.0.walk("", &mut |name, _, tensor| close(tensor, next.next().expect("as many"), name));
 }
 
 #[test]

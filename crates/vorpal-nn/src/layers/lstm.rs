@@ -1,6 +1,6 @@
 //! Recurrent layers.
 
-use vorpal_autodiff::{At, Device, Error, Tensor, Tensors, Tree, scan};
+use vorpal_autodiff::{At, Device, Error, Tensor, Tensors, Tree, custom_vjp, scan, vjp};
 
 use crate::init::uniform;
 use crate::{Module, Role, join};
@@ -85,29 +85,71 @@ impl LstmLayer {
 
     #[track_caller]
     fn forward(&self, x: &Tensor, start: Option<&LstmState>) -> (Tensor, LstmState) {
-        let hidden = self.weight_hh.shape().last().copied().unwrap_or(0);
         let from_inputs = x.matmul(&self.weight_ih.t()) + (&self.bias_ih + &self.bias_hh);
         let zeros = || {
             let batch = x.shape().get(1).copied().unwrap_or(0);
+            let hidden = self.weight_hh.shape().last().copied().unwrap_or(0);
             let zeros = x.device().map(|device| Tensor::zeros([batch, hidden], x.dtype(), &device));
             zeros.unwrap_or_else(|_| x.clone())
         };
-        let start = start.cloned().unwrap_or_else(|| (zeros(), zeros()));
-        let weight_hh = self.weight_hh.t();
-        let step = |(h, c): &LstmState, from_inputs: &Tensor| {
-            let all = from_inputs + h.matmul(&weight_hh);
-            let gate = |k: usize| all.narrow(-1, k * hidden, hidden);
-            let c = gate(1).sigmoid() * c + gate(0).sigmoid() * gate(2).tanh();
-            let h = gate(3).sigmoid() * c.tanh();
-            ((h.clone(), c), h)
-        };
-        match scan(&start, &from_inputs, step) {
-            Ok((last, outputs)) => (outputs, last),
-            Err(error) => {
-                let wrong = Tensor::error(error);
-                (wrong.clone(), (wrong.clone(), wrong))
-            }
+        let (h, c) = start.cloned().unwrap_or_else(|| (zeros(), zeros()));
+        let states = custom_vjp(
+            &[&from_inputs, &self.weight_hh, &h, &c],
+            |inputs| match inputs {
+                [from_inputs, weight, h, c] => states(from_inputs, weight, h, c),
+                _ => x.clone(),
+            },
+            |inputs, states, grad| match inputs {
+                [from_inputs, weight, h, c] => cotangents(from_inputs, weight, h, c, states, grad),
+                _ => Vec::new(),
+            },
+        );
+        let steps = x.shape().first().copied().unwrap_or(0);
+        let state = |k: usize| states.narrow(0, k, 1).squeeze(0);
+        (states.narrow(0, 1, steps), (state(steps), state(steps + 1)))
+    }
+}
+
+/// Hidden states before the first and after every step, and the last cell state: `[steps + 2, batch, hidden]`.
+#[track_caller]
+fn states(from_inputs: &Tensor, weight: &Tensor, h: &Tensor, c: &Tensor) -> Tensor {
+    let hidden = weight.shape().last().copied().unwrap_or(0);
+    let weight = weight.t();
+    let step = |(h, c): &LstmState, from_inputs: &Tensor| {
+        let all = from_inputs + h.matmul(&weight);
+        let gate = |k: usize| all.narrow(-1, k * hidden, hidden);
+        let c = gate(1).sigmoid() * c + gate(0).sigmoid() * gate(2).tanh();
+        let h = gate(3).sigmoid() * c.tanh();
+        ((h.clone(), c), h)
+    };
+    match scan(&(h.clone(), c.clone()), from_inputs, step) {
+        Ok(((_, last), outputs)) => Tensor::concat(&[&h.unsqueeze(0), &outputs, &last.unsqueeze(0)], 0),
+        Err(error) => Tensor::error(error),
+    }
+}
+
+/// Cotangents of what `states` is made from. Steps add their shares of the weights' cotangent, a small product each: as
+/// the products of the inputs are added to those of the states, their cotangents are the same, and one product of all
+/// steps is the sum.
+fn cotangents(
+    from_inputs: &Tensor,
+    weight: &Tensor,
+    h: &Tensor,
+    c: &Tensor,
+    states_after: &Tensor,
+    grad: &Tensor,
+) -> Vec<Option<Tensor>> {
+    let rest = (from_inputs.clone(), h.clone(), c.clone());
+    let rest =
+        vjp(&rest, |(from_inputs, h, c)| states(from_inputs, weight, h, c)).and_then(|(_, back)| back(grad));
+    match rest {
+        Ok((from_inputs, h, c)) => {
+            let steps = from_inputs.shape().first().copied().unwrap_or(0);
+            let before = states_after.narrow(0, 0, steps).flatten(0, 1);
+            let weight = from_inputs.flatten(0, 1).t().matmul(&before);
+            vec![Some(from_inputs), Some(weight), Some(h), Some(c)]
         }
+        Err(error) => vec![Some(Tensor::error(error)); 4],
     }
 }
 
