@@ -37,6 +37,12 @@ impl Arg {
         Arg { access: Access::Read, dtype, len }
     }
 
+    /// Bytes that go to and fro: a buffer that is changed in place is read and written.
+    pub fn traffic_bytes(&self) -> usize {
+        let times = if self.access == Access::ReadWrite { 2 } else { 1 };
+        times * self.dtype.bytes(self.len)
+    }
+
     /// A buffer that is written in full.
     pub fn write(dtype: DType, len: usize) -> Arg {
         Arg { access: Access::Write, dtype, len }

@@ -117,7 +117,7 @@ impl Kernel for Pointwise {
     }
 
     fn cost(&self) -> Cost {
-        let bytes: usize = self.args.iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args.iter().map(Arg::traffic_bytes).sum();
         Cost { flops: self.program.flops() * self.len as u64, bytes: bytes as u64 }
     }
 

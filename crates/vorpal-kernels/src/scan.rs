@@ -212,7 +212,7 @@ impl Kernel for Scan {
     }
 
     fn cost(&self) -> Cost {
-        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: (self.count() * self.planes()) as u64, bytes: bytes as u64 }
     }
 }

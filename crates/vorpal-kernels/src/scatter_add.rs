@@ -116,7 +116,7 @@ impl Kernel for ScatterAdd {
 
     fn cost(&self) -> Cost {
         let count = self.shape.count();
-        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: count as u64, bytes: bytes as u64 }
     }
 }

@@ -223,7 +223,7 @@ impl Kernel for Segment {
     }
 
     fn cost(&self) -> Cost {
-        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         let [outer, _, inner] = self.shape;
         let flops = outer * self.len * inner * if self.weighted { 2 } else { 1 };
         Cost { flops: flops as u64, bytes: bytes as u64 }

@@ -210,7 +210,7 @@ impl Kernel for Sort {
     }
 
     fn cost(&self) -> Cost {
-        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: 0, bytes: bytes as u64 }
     }
 }

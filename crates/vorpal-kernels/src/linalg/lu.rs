@@ -135,7 +135,7 @@ impl Kernel for Lu {
     fn cost(&self) -> Cost {
         let MatrixShape { batch, rows, .. } = self.shape;
         let flops: usize = self.steps.clone().map(|k| 2 * (rows - k - 1).pow(2)).sum();
-        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: (batch * flops) as u64, bytes: bytes as u64 }
     }
 }

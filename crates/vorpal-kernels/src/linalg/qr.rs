@@ -135,7 +135,7 @@ impl Kernel for QrFactor {
     fn cost(&self) -> Cost {
         let MatrixShape { batch, rows, columns } = self.shape;
         let flops: usize = self.steps.clone().map(|k| 4 * (rows - k) * (columns - k)).sum();
-        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: (batch * flops) as u64, bytes: bytes as u64 }
     }
 }
@@ -250,7 +250,7 @@ impl Kernel for QrForm {
     fn cost(&self) -> Cost {
         let MatrixShape { batch, rows, .. } = self.shape;
         let flops = 4 * self.steps.len() * rows * self.width * batch;
-        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: flops as u64, bytes: bytes as u64 }
     }
 }

@@ -143,7 +143,7 @@ impl Kernel for TriangularSolve {
 
     fn cost(&self) -> Cost {
         let flops: usize = self.steps.clone().map(|k| 2 * (self.shape.rows - k)).sum();
-        let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: (flops * self.shape.columns * self.shape.batch) as u64, bytes: bytes as u64 }
     }
 }

@@ -264,7 +264,7 @@ impl Kernel for Row {
     }
 
     fn cost(&self) -> Cost {
-        let bytes: usize = self.args.iter().map(|a| a.dtype.bytes(a.len)).sum();
+        let bytes: usize = self.args.iter().map(Arg::traffic_bytes).sum();
         Cost { flops: self.program.flops() * self.shape.numel() as u64, bytes: bytes as u64 }
     }
 
