@@ -68,6 +68,11 @@ impl Report {
         launch.time / self.total().max(f64::MIN_POSITIVE)
     }
 
+    /// How many runs the times are medians of.
+    pub fn medians_of(&self) -> String {
+        if self.runs == 1 { "one run".into() } else { format!("medians of {} runs", self.runs) }
+    }
+
     /// The launches, the longest first.
     pub fn by_time(&self) -> Vec<&Launch> {
         let mut launches: Vec<&Launch> = self.launches.iter().collect();
@@ -179,14 +184,18 @@ fn ceilings(device: &Device) -> Result<Ceilings> {
     // Large enough for no cache to hold it, unless that would take long.
     let copy = |n: usize| best(&Tensor::zeros([n], DType::F32, device), |x| x + 1.0);
     let product = |n: usize| best(&Tensor::full([n, n], 0.5, DType::F32, device), |x| x.matmul(x));
-    let (mut moved, mut worked) = (copy(1 << 22)?, product(1024)?);
+    let rate = |(cost, time): (Cost, f64)| cost.flops as f64 / time;
+    let mut moved = copy(1 << 22)?;
     if moved.1 < CEILING_TIME_MIN {
         moved = copy(1 << 26)?;
     }
-    if worked.1 < CEILING_TIME_MIN {
-        worked = product(4096)?;
+    // Which size suits a device best differs.
+    let (small, large) = (product(512)?, product(1024)?);
+    let mut flops = rate(small).max(rate(large));
+    if large.1 < CEILING_TIME_MIN {
+        flops = flops.max(rate(product(4096)?));
     }
-    Ok(Ceilings { bytes: moved.0.bytes as f64 / moved.1, flops: worked.0.flops as f64 / worked.1 })
+    Ok(Ceilings { bytes: moved.0.bytes as f64 / moved.1, flops })
 }
 
 /// Cost and shortest seconds of what is made of an operand.

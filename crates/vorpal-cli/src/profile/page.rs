@@ -58,7 +58,7 @@ pub fn html(report: &Report) -> String {
 fn figures(out: &mut String, report: &Report) {
     let figures = [
         (seconds(report.step), "a step, median".to_string()),
-        (seconds(report.total()), format!("in launches, medians of {} runs", report.runs)),
+        (seconds(report.total()), format!("in launches, {}", report.medians_of())),
         (report.launches.len().to_string(), "launches".to_string()),
         (format!("{}/s", bytes(report.ceilings.bytes)), "elementwise at best".to_string()),
         (format!("{}/s", flops(report.ceilings.flops)), "matrix product at best".to_string()),

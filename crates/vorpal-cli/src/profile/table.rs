@@ -14,7 +14,7 @@ pub fn text(report: &Report, all: bool) -> String {
     let _ = writeln!(
         out,
         "{}: {}\non {}\ncan do: {}/s elementwise, {}/s in a matrix product\nstep: {} (median), {} of it in {} launches \
-         (medians of {} runs)\n",
+         ({})\n",
         report.name,
         report.what,
         report.device,
@@ -23,7 +23,7 @@ pub fn text(report: &Report, all: bool) -> String {
         seconds(report.step),
         seconds(total),
         report.launches.len(),
-        report.runs
+        report.medians_of()
     );
     let _ = writeln!(
         out,
