@@ -4,7 +4,7 @@
     cargo build --release --bin growth
     benches/growth.py cpu software
 
-Needs matplotlib.
+In place of a device, a file with what the program printed (`cpu.jsonl`). Needs matplotlib.
 """
 
 import json
@@ -23,7 +23,9 @@ PROGRAM = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "r
 
 
 def points(device):
-    out = subprocess.run([PROGRAM, "--device", device], check=True, capture_output=True, text=True).stdout
+    if device.endswith(".jsonl"):
+        return [json.loads(line) for line in pathlib.Path(device).read_text().splitlines()]
+    out = subprocess.run([PROGRAM, "--device", device, "--longest", "0.5"], check=True, capture_output=True, text=True).stdout
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -39,7 +41,7 @@ def main():
         for device, all_points in found.items():
             mine = [p for p in all_points if p["name"] == name]
             sizes = [p["size"] for p in mine]
-            time.loglog(sizes, [p["ms"] for p in mine], "o-", markersize=3, linewidth=1, label=device)
+            time.loglog(sizes, [p["ms"] for p in mine], "o-", markersize=3, linewidth=1, label=pathlib.Path(device).stem)
             memory.loglog(sizes, [p["bytes"] / 2**20 for p in mine], "o-", markersize=3, linewidth=1)
             memory.set_xlabel(mine[0]["unit"] if mine else "")
         time.set_title(name)
@@ -47,7 +49,8 @@ def main():
     axes[1][0].set_ylabel("MiB of the plan")
     axes[0][0].legend(frameon=False)
     for axis in axes.flat:
-        axis.grid(True, which="major", linewidth=0.3)
+        axis.minorticks_off()
+        axis.grid(True, linewidth=0.3)
     figure.tight_layout()
     target = ROOT / "docs" / "pictures" / "growth.svg"
     target.parent.mkdir(parents=True, exist_ok=True)

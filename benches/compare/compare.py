@@ -3,6 +3,7 @@
 
     benches/compare/compare.py --build            # once: builds Vorpal and the peers written in Rust
     benches/compare/compare.py                    # everything this machine can run, within 15 minutes
+    benches/compare/compare.py --docs             # the same, with the tables into docs/performance.md
     benches/compare/compare.py --device cpu --peers pytorch candle --workloads mlp_step cnn_step --rounds 5
 
 Every measurement is a process of its own. A round runs each workload on each peer, one after the other; a ratio is the
@@ -75,17 +76,19 @@ BARS = {
     ("software", "attention_512", "burn"): 2.0,
     **{("software", step, "meganeura"): 3.0 for step in STEPS[:3]},
 }
+# The tables stand between these lines of docs/performance.md.
+MARKS = ["<!-- tables of benches/compare/compare.py -->", "<!-- end of the tables -->"]
 
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", action="store_true", help="build what is measured, and stop")
-    parser.add_argument("--device", nargs="+", choices=list(PEERS), default=["software", "cpu"])
+    parser.add_argument("--device", nargs="+", choices=list(PEERS), default=["cpu", "software"])
     parser.add_argument("--peers", nargs="*", help="only these")
     parser.add_argument("--workloads", nargs="+", help="only these, or parts of their names, on every peer")
     parser.add_argument("--rounds", type=int, default=3, help="at most")
     parser.add_argument("--seconds", type=float, default=0.7, help="how long a process repeats its workload")
-    parser.add_argument("--minutes", type=float, default=14.0, help="no process starts later")
+    parser.add_argument("--minutes", type=float, default=14.0, help="no process starts later; devices share them")
     parser.add_argument("--timeout", type=float, default=85.0, help="of a process, in seconds")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--target", default="/tmp/peers", help="folder for what the peers build")
@@ -93,6 +96,7 @@ def options():
     parser.add_argument("--vorpal", default=None, help="the program `workloads`")
     parser.add_argument("--prefix", default="", help="a command to start every process with, such as `nice -n -5`")
     parser.add_argument("--out", default=str(ROOT / "target" / "compare"), help="of the tables, without .md and .json")
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/performance.md")
     return parser.parse_args()
 
 
@@ -101,7 +105,9 @@ def build(args):
     subprocess.run(["cargo", "build", "--release", "--bin", "workloads"], cwd=ROOT, check=True)
     for peer in RUST_PEERS:
         env = {**os.environ, "CARGO_TARGET_DIR": f"{args.target}/{peer}"}
-        subprocess.run(["nice", "-n", "15", "cargo", "build", "--release"], cwd=HERE / peer, env=env, check=True)
+        done = subprocess.run(["nice", "-n", "15", "cargo", "build", "--release"], cwd=HERE / peer, env=env)
+        if done.returncode != 0:
+            print(f"{peer} is left out: it does not build here", file=sys.stderr)
 
 
 def command(args, peer, device, workload):
@@ -152,25 +158,33 @@ def chosen(args, device, peer, workload):
 
 def run(args):
     """Results by (device, workload, peer): a list with one entry for each round."""
-    found, deadline = {}, time.monotonic() + 60 * args.minutes
+    found, start = {}, time.monotonic()
     homes = pathlib.Path(tempfile.mkdtemp(prefix="compare-"))
     try:
-        for number in range(args.rounds):
-            for device in args.device:
-                peers = [p for p in PEERS[device] if args.peers is None or p in args.peers]
-                for workload in STEPS + OPS:
-                    todo = [p for p in ["vorpal", *peers] if chosen(args, device, p, workload)]
-                    for peer in todo:
-                        entries = found.setdefault((device, workload, peer), [])
-                        if time.monotonic() > deadline or any("unable" in entry for entry in entries):
-                            continue
-                        entry = measure(args, peer, device, workload, homes / peer / device)
-                        entries.append(entry)
-                        time_ms = f"{entry['median_ms']:.3f} ms" if "median_ms" in entry else entry["unable"]
-                        print(f"round {number + 1} {device:9} {workload:22} {peer:16} {time_ms}", file=sys.stderr)
+        for place, device in enumerate(args.device):
+            # What a device leaves of its share is for the next.
+            deadline = start + 60 * args.minutes * (place + 1) / len(args.device)
+            for number in range(args.rounds):
+                run_round(args, device, number, deadline, homes, found)
     finally:
         shutil.rmtree(homes, ignore_errors=True)
     return found
+
+
+def run_round(args, device, number, deadline, homes, found):
+    """Every workload on every peer, once."""
+    peers = [p for p in PEERS[device] if args.peers is None or p in args.peers]
+    for workload in STEPS + OPS:
+        for peer in ["vorpal", *peers]:
+            if not chosen(args, device, peer, workload):
+                continue
+            entries = found.setdefault((device, workload, peer), [])
+            if time.monotonic() > deadline or any("unable" in entry for entry in entries):
+                continue
+            entry = measure(args, peer, device, workload, homes / peer / device)
+            entries.append(entry)
+            result = f"{entry['median_ms']:.3f} ms" if "median_ms" in entry else entry["unable"]
+            print(f"round {number + 1} {device:9} {workload:22} {peer:16} {result}", file=sys.stderr)
 
 
 def summary(entries):
@@ -260,9 +274,16 @@ def bar_table(found):
     return table(["bar", "against", "at least", "found", "held"], rows)
 
 
+def machine(args):
+    cpu = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    name = cpu[0] if cpu else "a processor"
+    return f"{name}, {args.threads} threads; {time.strftime('%Y-%m-%d')}, commit {commit.stdout.strip()}."
+
+
 def write(args, found):
     notes = set()
-    parts = [bar_table(found)]
+    parts = [machine(args), bar_table(found)]
     for device in args.device:
         parts += device_tables(device, found, notes)
     if notes:
@@ -273,6 +294,10 @@ def write(args, found):
     out.with_suffix(".md").write_text(text)
     flat = [{"device": d, "workload": w, "peer": p, "rounds": r} for (d, w, p), r in found.items()]
     out.with_suffix(".json").write_text(json.dumps(flat, indent=1) + "\n")
+    if args.docs:
+        page = ROOT / "docs" / "performance.md"
+        before, rest = page.read_text().split(MARKS[0])
+        page.write_text(before + MARKS[0] + "\n\n" + text + "\n" + MARKS[1] + rest.split(MARKS[1])[1])
     print(text)
 
 
