@@ -381,8 +381,7 @@ impl<'a> Env<'a, '_> {
                 (Inst::Call { f, args }, ..) => {
                     let lanes: SmallVec<[Lane<'_>; 3]> =
                         args.iter().map(|&a| self.lane(a, block, regs)).collect();
-                    let refs: SmallVec<[&Lane<'_>; 3]> = lanes.iter().collect();
-                    (f.cpu)(&refs, &mut out);
+                    (f.cpu)(&lanes, out.lane_mut());
                 }
                 (Inst::Cast { x, dtype }, ..) => {
                     convert(self.lane(*x, block, regs), self.types[*x], *dtype, &mut out);

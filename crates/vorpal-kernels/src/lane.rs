@@ -1,5 +1,8 @@
 //! Blocks of elements, as native bodies of scalar functions see them.
 
+use std::sync::LazyLock;
+
+use pulp::Arch;
 use vorpal_tensor::DType;
 
 /// Calls an expression with the slices of two blocks of one type, whatever it is; further arms follow.
@@ -28,7 +31,14 @@ macro_rules! lanes {
             $variant(&'a [$ty]),
         )*}
 
-        /// An owned block to fill. Its type and length are set before a body runs.
+        /// A borrowed block to fill. Its type and length are set before a body runs.
+        #[derive(Debug)]
+        pub enum LaneMut<'a> {$(
+            $(#[$doc])*
+            $variant(&'a mut [$ty]),
+        )*}
+
+        /// An owned block.
         #[derive(Clone, Debug)]
         pub enum Lanes {$(
             $(#[$doc])*
@@ -39,6 +49,11 @@ macro_rules! lanes {
             /// The block, borrowed.
             pub fn lane(&self) -> Lane<'_> {
                 match self {$(Lanes::$variant(v) => Lane::$variant(v),)*}
+            }
+
+            /// The block, borrowed to be filled.
+            pub fn lane_mut(&mut self) -> LaneMut<'_> {
+                match self {$(Lanes::$variant(v) => LaneMut::$variant(v),)*}
             }
 
             /// Number of elements.
@@ -88,18 +103,20 @@ macro_rules! lanes {
             const LOWEST: $ty = $low;
             const HIGHEST: $ty = $high;
             const EXACT: bool = size_of::<$ty>() < 8 || (0.5 as $ty) as f64 == 0.5;
-            fn of<'a>(lane: &Lane<'a>) -> &'a [$ty] {
+            fn of(lane: Lane<'_>) -> &[$ty] {
                 if let Lane::$variant(v) = lane { v } else { &[] }
             }
-            fn of_mut(lanes: &mut Lanes) -> &mut [$ty] {
-                if let Lanes::$variant(v) = lanes { v } else { &mut [] }
+            fn of_mut(lane: LaneMut<'_>) -> &mut [$ty] {
+                if let LaneMut::$variant(v) = lane { v } else { &mut [] }
             }
             fn from_number(value: f64) -> $ty {
                 value as $ty
             }
+            #[inline(always)]
             fn nan(self) -> bool {
                 $nan(self)
             }
+            #[inline(always)]
             fn plus(self, other: $ty) -> $ty {
                 $plus(self, other)
             }
@@ -108,6 +125,7 @@ macro_rules! lanes {
 }
 
 /// Integers are all numbers.
+#[inline(always)]
 fn never<T>(_: T) -> bool {
     false
 }
@@ -153,9 +171,9 @@ pub trait LaneElement: Copy + Default + PartialOrd + Send + Sync + 'static {
     /// Whether f64 holds every value.
     const EXACT: bool;
     /// The elements of a block of this type; empty for a block of another type.
-    fn of<'a>(lane: &Lane<'a>) -> &'a [Self];
-    /// The elements of an owned block of this type; empty for a block of another type.
-    fn of_mut(lanes: &mut Lanes) -> &mut [Self];
+    fn of(lane: Lane<'_>) -> &[Self];
+    /// The elements to fill of a block of this type; none for a block of another type.
+    fn of_mut(lane: LaneMut<'_>) -> &mut [Self];
     /// A number, truncated and saturated for integers.
     fn from_number(value: f64) -> Self;
     /// Whether it is not a number.
@@ -164,33 +182,49 @@ pub trait LaneElement: Copy + Default + PartialOrd + Send + Sync + 'static {
     fn plus(self, other: Self) -> Self;
 }
 
+/// The instructions of the processor at hand, found out once.
+fn processor() -> Arch {
+    static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
+    *ARCH
+}
+
+/// Runs a loop as machine code for the processor at hand. Whatever it calls must be inlined to become vector code.
+#[inline(always)]
+pub(crate) fn vectorized<R>(body: impl FnOnce() -> R) -> R {
+    processor().dispatch(body)
+}
+
 /// Fills `out` with `f` of each element.
-pub fn map1<A: LaneElement, R: LaneElement>(args: &[&Lane<'_>], out: &mut Lanes, f: impl Fn(A) -> R) {
-    for (o, &a) in R::of_mut(out).iter_mut().zip(A::of(args[0])) {
-        *o = f(a);
-    }
+pub fn map1<A: LaneElement, R: LaneElement>(args: &[Lane<'_>], out: LaneMut<'_>, f: impl Fn(A) -> R) {
+    let (a, out) = (A::of(args[0]), R::of_mut(out));
+    vectorized(
+        #[inline(always)]
+        || out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a)),
+    );
 }
 
 /// Fills `out` with `f` of each pair.
 pub fn map2<A: LaneElement, B: LaneElement, R: LaneElement>(
-    args: &[&Lane<'_>],
-    out: &mut Lanes,
+    args: &[Lane<'_>],
+    out: LaneMut<'_>,
     f: impl Fn(A, B) -> R,
 ) {
-    let (a, b) = (A::of(args[0]), B::of(args[1]));
-    for ((o, &a), &b) in R::of_mut(out).iter_mut().zip(a).zip(b) {
-        *o = f(a, b);
-    }
+    let (a, b, out) = (A::of(args[0]), B::of(args[1]), R::of_mut(out));
+    vectorized(
+        #[inline(always)]
+        || out.iter_mut().zip(a).zip(b).for_each(|((o, &a), &b)| *o = f(a, b)),
+    );
 }
 
 /// Fills `out` with `f` of each triple.
 pub fn map3<A: LaneElement, B: LaneElement, C: LaneElement, R: LaneElement>(
-    args: &[&Lane<'_>],
-    out: &mut Lanes,
+    args: &[Lane<'_>],
+    out: LaneMut<'_>,
     f: impl Fn(A, B, C) -> R,
 ) {
-    let (a, b, c) = (A::of(args[0]), B::of(args[1]), C::of(args[2]));
-    for (((o, &a), &b), &c) in R::of_mut(out).iter_mut().zip(a).zip(b).zip(c) {
-        *o = f(a, b, c);
-    }
+    let (a, b, c, out) = (A::of(args[0]), B::of(args[1]), C::of(args[2]), R::of_mut(out));
+    vectorized(
+        #[inline(always)]
+        || out.iter_mut().zip(a).zip(b).zip(c).for_each(|(((o, &a), &b), &c)| *o = f(a, b, c)),
+    );
 }

@@ -3,6 +3,7 @@
 mod attention;
 mod checked;
 mod conv;
+pub mod elementary;
 mod emit;
 mod fft;
 mod gather;
@@ -33,7 +34,7 @@ pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use fft::{FFT_LEN_MAX, Fft, UnitRoots};
 pub use gather::{Gather, GatherShape};
 pub use kernel::{Access, Arg, Cost, CpuArg, CpuRun, Kernel, spread};
-pub use lane::{Lane, LaneElement, Lanes, map1, map2, map3};
+pub use lane::{Lane, LaneElement, LaneMut, Lanes, map1, map2, map3};
 pub use linalg::{Cholesky, Lu, MatrixShape, QrFactor, QrForm, Real, TriangularSolve};
 pub use matmul::{MATMUL_K_MAX, MatMul, Variant};
 pub use philox::{philox_word, philox4x32};

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
-use crate::{Arg, Lane, Lanes};
+use crate::{Arg, Lane, LaneMut};
 
 /// Position of an instruction in its [`Program`]; instructions only refer to earlier ones.
 pub type ValueId = usize;
@@ -26,7 +26,7 @@ pub struct ScalarFn {
     /// are linked once however many functions share them.
     pub support: &'static str,
     /// Native body on blocks of elements. All operands and the result have the same length.
-    pub cpu: fn(&[&Lane<'_>], &mut Lanes),
+    pub cpu: fn(&[Lane<'_>], LaneMut<'_>),
     /// Floating point operations, for cost estimates.
     pub flops: u32,
 }

@@ -6,8 +6,8 @@ mod common;
 
 use common::{Random, adapter, assert_close, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
-    Arg, Domain, Inst, Kernel, Lane, Lanes, Pointwise, Program, ReduceKind, ResultType, Row, ScalarFn, Store,
-    map1, map2, map3,
+    Arg, Domain, Inst, Kernel, Lane, LaneMut, Pointwise, Program, ReduceKind, ResultType, Row, ScalarFn,
+    Store, map1, map2, map3,
 };
 use vorpal_tensor::{DType, Layout, Shape};
 
@@ -15,7 +15,7 @@ const fn function(
     name: &'static str,
     arity: usize,
     wgsl: &'static str,
-    cpu: fn(&[&Lane<'_>], &mut Lanes),
+    cpu: fn(&[Lane<'_>], LaneMut<'_>),
 ) -> ScalarFn {
     ScalarFn { name, arity, result: ResultType::Last, wgsl, support: "", cpu, flops: 1 }
 }

@@ -477,10 +477,10 @@ fn count(counts: &mut SmallVec<[(NodeId, usize); BUFFERS_MAX]>, base: NodeId, mo
 mod tests {
     use super::super::ir::Builder;
     use super::*;
-    use vorpal_kernels::{Lane, Lanes, ReduceKind, ResultType, ScalarFn, map1, map2};
+    use vorpal_kernels::{Lane, LaneMut, ReduceKind, ResultType, ScalarFn, map1, map2};
     use vorpal_tensor::DType;
 
-    const fn binary(name: &'static str, cpu: fn(&[&Lane<'_>], &mut Lanes)) -> ScalarFn {
+    const fn binary(name: &'static str, cpu: fn(&[Lane<'_>], LaneMut<'_>)) -> ScalarFn {
         ScalarFn { name, arity: 2, result: ResultType::Last, wgsl: "", support: "", cpu, flops: 1 }
     }
     static SUB: ScalarFn = binary("sub", |a, o| map2(a, o, |x: f32, y: f32| x - y));

@@ -363,9 +363,8 @@ impl Builder {
             blocks.push(lanes_of(value, self.dtype(arg)));
         }
         let borrowed: SmallVec<[_; 3]> = blocks.iter().map(Lanes::lane).collect();
-        let operands: SmallVec<[_; 3]> = borrowed.iter().collect();
         let mut out = Lanes::of(dtype, 1);
-        (f.cpu)(&operands, &mut out);
+        (f.cpu)(&borrowed, out.lane_mut());
         out.first()
     }
 

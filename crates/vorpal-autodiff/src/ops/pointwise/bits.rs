@@ -1,6 +1,6 @@
 //! Whole numbers as bits, and whole division.
 
-use vorpal_kernels::{Lanes, ResultType, ScalarFn, map1, map2};
+use vorpal_kernels::{LaneMut, ResultType, ScalarFn, map1, map2};
 
 use super::logic::none;
 use super::number::Number;
@@ -26,13 +26,19 @@ pub trait Whole: Number {
 macro_rules! whole {
     ($($ty:ty),*) => {$(
         impl Whole for $ty {
+            #[inline(always)]
             fn and(self, other: $ty) -> $ty { self & other }
+            #[inline(always)]
             fn or(self, other: $ty) -> $ty { self | other }
+            #[inline(always)]
             fn xor(self, other: $ty) -> $ty { self ^ other }
+            #[inline(always)]
             fn inverted(self) -> $ty { !self }
+            #[inline(always)]
             fn left(self, by: $ty) -> $ty {
                 u32::try_from(by).ok().and_then(|by| self.checked_shl(by)).unwrap_or(0)
             }
+            #[inline(always)]
             fn right(self, by: $ty) -> $ty {
                 let sign = (self >> (<$ty>::BITS - 1)) >> 1;
                 u32::try_from(by).ok().and_then(|by| self.checked_shr(by)).unwrap_or(sign)
@@ -45,12 +51,12 @@ whole!(i64, i32, u32, i8, u8);
 macro_rules! integers {
     ($map:ident, $args:ident, $out:ident, $body:ident) => {
         match $out {
-            Lanes::I64(_) => $map($args, $out, $body::<i64>),
-            Lanes::I32(_) => $map($args, $out, $body::<i32>),
-            Lanes::U32(_) => $map($args, $out, $body::<u32>),
-            Lanes::I8(_) => $map($args, $out, $body::<i8>),
-            Lanes::U8(_) => $map($args, $out, $body::<u8>),
-            Lanes::F64(_) | Lanes::F32(_) => {}
+            LaneMut::I64(_) => $map($args, $out, $body::<i64>),
+            LaneMut::I32(_) => $map($args, $out, $body::<i32>),
+            LaneMut::U32(_) => $map($args, $out, $body::<u32>),
+            LaneMut::I8(_) => $map($args, $out, $body::<i8>),
+            LaneMut::U8(_) => $map($args, $out, $body::<u8>),
+            LaneMut::F64(_) | LaneMut::F32(_) => {}
         }
     };
 }
@@ -61,6 +67,7 @@ macro_rules! whole_functions {
         $(
             $(#[$doc])*
             pub static $name: PointwiseFn = {
+                #[inline(always)]
                 fn body<T: Whole>($($arg: T),+) -> T {
                     $body
                 }

@@ -2,8 +2,9 @@
 
 use std::f64::consts::{LN_2, LN_10};
 
+use vorpal_kernels::elementary;
 use vorpal_kernels::shaders::{BITS, ELEMENTARY, POWER};
-use vorpal_kernels::{LaneElement, Lanes, map1, map2};
+use vorpal_kernels::{LaneElement, LaneMut, map1, map2};
 
 use super::{ADD, DIV, MUL, Operand, SUB, binary_methods, pointwise_table, unary_methods};
 use crate::Tensor;
@@ -29,6 +30,7 @@ macro_rules! reals {
             $($(#[$doc])* fn $method(self $(, $arg: Self)*) -> Self;)*
         }
         impl Real for f32 {
+            #[inline(always)]
             fn lit(value: f64) -> f32 {
                 value as f32
             }
@@ -38,9 +40,10 @@ macro_rules! reals {
             fn through(self, f: impl Fn(f64) -> f64) -> f32 {
                 f(f64::from(self)) as f32
             }
-            $(fn $method(self $(, $arg: f32)*) -> f32 { $single(self $(, $arg)*) })*
+            $(#[inline(always)] fn $method(self $(, $arg: f32)*) -> f32 { $single(self $(, $arg)*) })*
         }
         impl Real for f64 {
+            #[inline(always)]
             fn lit(value: f64) -> f64 {
                 value
             }
@@ -50,25 +53,25 @@ macro_rules! reals {
             fn through(self, f: impl Fn(f64) -> f64) -> f64 {
                 f(self)
             }
-            $(fn $method(self $(, $arg: f64)*) -> f64 { $double(self $(, $arg)*) })*
+            $(#[inline(always)] fn $method(self $(, $arg: f64)*) -> f64 { $double(self $(, $arg)*) })*
         }
     };
 }
 reals! {
     /// eˣ.
-    exp() = f32::exp, f64::exp;
+    exp() = elementary::exp, f64::exp;
     /// 2ˣ.
-    exp2() = f32::exp2, f64::exp2;
+    exp2() = elementary::exp2, f64::exp2;
     /// eˣ − 1.
-    expm1() = f32::exp_m1, f64::exp_m1;
+    expm1() = elementary::expm1, f64::exp_m1;
     /// Natural logarithm.
-    ln() = f32::ln, f64::ln;
+    ln() = elementary::ln, f64::ln;
     /// Logarithm to base 2.
-    log2() = f32::log2, f64::log2;
+    log2() = elementary::log2, f64::log2;
     /// Logarithm to base 10.
-    log10() = f32::log10, f64::log10;
+    log10() = elementary::log10, f64::log10;
     /// log(1 + x).
-    log1p() = f32::ln_1p, f64::ln_1p;
+    log1p() = elementary::log1p, f64::ln_1p;
     /// Square root.
     sqrt() = f32::sqrt, f64::sqrt;
     /// Cube root.
@@ -90,7 +93,7 @@ reals! {
     /// Hyperbolic cosine.
     cosh() = f32::cosh, f64::cosh;
     /// Hyperbolic tangent.
-    tanh() = f32::tanh, f64::tanh;
+    tanh() = elementary::tanh, f64::tanh;
     /// Inverse hyperbolic sine.
     asinh() = libm::asinhf, libm::asinh;
     /// Inverse hyperbolic cosine.
@@ -106,7 +109,7 @@ reals! {
     /// Integer part.
     trunc() = f32::trunc, f64::trunc;
     /// Error function.
-    erf() = libm::erff, libm::erf;
+    erf() = elementary::erf, libm::erf;
     /// Complementary error function.
     erfc() = libm::erfcf, libm::erfc;
     /// Logarithm of the absolute gamma function.
@@ -125,13 +128,13 @@ reals! {
 macro_rules! dispatch {
     ($args:ident, $out:ident, $body:ident, $a:ident) => {
         match $out {
-            Lanes::F64(_) => map1($args, $out, $body::<f64>),
+            LaneMut::F64(_) => map1($args, $out, $body::<f64>),
             _ => map1($args, $out, $body::<f32>),
         }
     };
     ($args:ident, $out:ident, $body:ident, $a:ident, $b:ident) => {
         match $out {
-            Lanes::F64(_) => map2($args, $out, $body::<f64>),
+            LaneMut::F64(_) => map2($args, $out, $body::<f64>),
             _ => map2($args, $out, $body::<f32>),
         }
     };
@@ -196,20 +199,19 @@ pointwise_table! { FLOATS, Real, Float, Last, dispatch;
     vjp: |v| vec![Some(v.grad * (v.output - v.output * v.output))];
 
     /// log(1 + eˣ), without overflow.
-    SOFTPLUS "softplus" (a) = if a > T::lit(0.0) { a + (-a).exp().log1p() } else { a.exp().log1p() };
+    SOFTPLUS "softplus" (a) = {
+        let (high, size) = if a > T::lit(0.0) { (a, a) } else { (T::lit(0.0), -a) };
+        high + (-size).exp().log1p()
+    };
     wgsl: "max(a, 0.0) + log1p(exp(-abs(a)))", support: ELEMENTARY, flops: 28, on: [(-3.0, 3.0)],
     vjp: |v| vec![Some(v.grad * v.inputs[0].sigmoid())];
 
     /// log(eᵃ + eᵇ), without overflow.
     LOGADDEXP "logaddexp" (a, b) = {
         let (high, low) = if a > b { (a, b) } else { (b, a) };
-        if a.nan() || b.nan() {
-            a + b
-        } else if high == low {
-            high + T::lit(LN_2)
-        } else {
-            high + (low - high).exp().log1p()
-        }
+        // Two infinities of one sign have no difference.
+        let below = if high == low { T::lit(0.0) } else { low - high };
+        high + below.exp().log1p()
     };
     wgsl: "log_add_exp(a, b)", support: ELEMENTARY, flops: 30, on: [(-3.0, 3.0), (-3.0, 3.0)],
     vjp: |v| {

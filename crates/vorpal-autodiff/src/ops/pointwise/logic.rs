@@ -1,6 +1,6 @@
 //! Comparison, logic and choice.
 
-use vorpal_kernels::{Lane, Lanes, ResultType, ScalarFn, map1, map2, map3};
+use vorpal_kernels::{Lane, LaneMut, ResultType, ScalarFn, map1, map2, map3};
 
 use vorpal_tensor::DType;
 
@@ -19,10 +19,11 @@ macro_rules! comparisons {
         $(
             $(#[$doc])*
             pub static $name: PointwiseFn = {
+                #[inline(always)]
                 fn body<T: Number>($a: T, $b: T) -> bool {
                     $body
                 }
-                fn lanes<T: Number>(args: &[&Lane<'_>], out: &mut Lanes) {
+                fn lanes<T: Number>(args: &[Lane<'_>], out: LaneMut<'_>) {
                     map2(args, out, |a: T, b: T| u32::from(body(a, b)));
                 }
                 PointwiseFn {
@@ -71,7 +72,7 @@ const fn logic(
     name: &'static str,
     arity: usize,
     wgsl: &'static str,
-    cpu: fn(&[&Lane<'_>], &mut Lanes),
+    cpu: fn(&[Lane<'_>], LaneMut<'_>),
 ) -> ScalarFn {
     ScalarFn { name, arity, result: ResultType::Bool, wgsl, support: "", cpu, flops: 0 }
 }
@@ -150,6 +151,7 @@ kinds! {
     IS_FINITE "is_finite" "(bitcast<u32>(a) & 0x7fffffffu) < 0x7f800000u" |a| a.is_finite();
 }
 
+#[inline(always)]
 fn choose<T>(a: u32, b: T, c: T) -> T {
     if a != 0 { b } else { c }
 }
@@ -163,13 +165,13 @@ pub static SELECT: PointwiseFn = PointwiseFn {
         wgsl: "select(c, b, a)",
         support: "",
         cpu: |x, o| match o {
-            Lanes::F64(_) => map3(x, o, choose::<f64>),
-            Lanes::F32(_) => map3(x, o, choose::<f32>),
-            Lanes::I64(_) => map3(x, o, choose::<i64>),
-            Lanes::I32(_) => map3(x, o, choose::<i32>),
-            Lanes::U32(_) => map3(x, o, choose::<u32>),
-            Lanes::I8(_) => map3(x, o, choose::<i8>),
-            Lanes::U8(_) => map3(x, o, choose::<u8>),
+            LaneMut::F64(_) => map3(x, o, choose::<f64>),
+            LaneMut::F32(_) => map3(x, o, choose::<f32>),
+            LaneMut::I64(_) => map3(x, o, choose::<i64>),
+            LaneMut::I32(_) => map3(x, o, choose::<i32>),
+            LaneMut::U32(_) => map3(x, o, choose::<u32>),
+            LaneMut::I8(_) => map3(x, o, choose::<i8>),
+            LaneMut::U8(_) => map3(x, o, choose::<u8>),
         },
         flops: 1,
     },

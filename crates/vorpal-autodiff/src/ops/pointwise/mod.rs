@@ -342,10 +342,11 @@ macro_rules! pointwise_table {
         $(
             $(#[$doc])*
             pub static $name: $crate::ops::pointwise::PointwiseFn = {
+                #[inline(always)]
                 fn body<T: $bound>($($arg: T),+) -> pointwise_table!(@out $result) {
                     $body
                 }
-                fn cpu(args: &[&vorpal_kernels::Lane<'_>], out: &mut vorpal_kernels::Lanes) {
+                fn cpu(args: &[vorpal_kernels::Lane<'_>], out: vorpal_kernels::LaneMut<'_>) {
                     $dispatch!(args, out, body, $($arg),+);
                 }
                 fn reference(args: &[f64]) -> f64 {

@@ -1,6 +1,6 @@
 //! Arithmetic on floats and integers.
 
-use vorpal_kernels::{Lanes, map1, map2};
+use vorpal_kernels::{LaneMut, map1, map2};
 
 use vorpal_kernels::shaders::BITS;
 
@@ -31,10 +31,15 @@ macro_rules! float_number {
         impl Number for $ty {
             const ZERO: $ty = 0.0;
             const ONE: $ty = 1.0;
+            #[inline(always)]
             fn minus(self, other: $ty) -> $ty { self - other }
+            #[inline(always)]
             fn times(self, other: $ty) -> $ty { self * other }
+            #[inline(always)]
             fn over(self, other: $ty) -> $ty { self / other }
+            #[inline(always)]
             fn rest(self, other: $ty) -> $ty { self % other }
+            #[inline(always)]
             fn negated(self) -> $ty { -self }
         }
     )*};
@@ -46,10 +51,15 @@ macro_rules! integer_number {
         impl Number for $ty {
             const ZERO: $ty = 0;
             const ONE: $ty = 1;
+            #[inline(always)]
             fn minus(self, other: $ty) -> $ty { self.wrapping_sub(other) }
+            #[inline(always)]
             fn times(self, other: $ty) -> $ty { self.wrapping_mul(other) }
+            #[inline(always)]
             fn over(self, other: $ty) -> $ty { if other == 0 { self } else { self.wrapping_div(other) } }
+            #[inline(always)]
             fn rest(self, other: $ty) -> $ty { if other == 0 { 0 } else { self.wrapping_rem(other) } }
+            #[inline(always)]
             fn negated(self) -> $ty { self.wrapping_neg() }
         }
     )*};
@@ -59,24 +69,24 @@ integer_number!(i64, i32, u32, i8, u8);
 macro_rules! dispatch {
     ($args:ident, $out:ident, $body:ident, $a:ident) => {
         match $out {
-            Lanes::F64(_) => map1($args, $out, $body::<f64>),
-            Lanes::F32(_) => map1($args, $out, $body::<f32>),
-            Lanes::I64(_) => map1($args, $out, $body::<i64>),
-            Lanes::I32(_) => map1($args, $out, $body::<i32>),
-            Lanes::U32(_) => map1($args, $out, $body::<u32>),
-            Lanes::I8(_) => map1($args, $out, $body::<i8>),
-            Lanes::U8(_) => map1($args, $out, $body::<u8>),
+            LaneMut::F64(_) => map1($args, $out, $body::<f64>),
+            LaneMut::F32(_) => map1($args, $out, $body::<f32>),
+            LaneMut::I64(_) => map1($args, $out, $body::<i64>),
+            LaneMut::I32(_) => map1($args, $out, $body::<i32>),
+            LaneMut::U32(_) => map1($args, $out, $body::<u32>),
+            LaneMut::I8(_) => map1($args, $out, $body::<i8>),
+            LaneMut::U8(_) => map1($args, $out, $body::<u8>),
         }
     };
     ($args:ident, $out:ident, $body:ident, $a:ident, $b:ident) => {
         match $out {
-            Lanes::F64(_) => map2($args, $out, $body::<f64>),
-            Lanes::F32(_) => map2($args, $out, $body::<f32>),
-            Lanes::I64(_) => map2($args, $out, $body::<i64>),
-            Lanes::I32(_) => map2($args, $out, $body::<i32>),
-            Lanes::U32(_) => map2($args, $out, $body::<u32>),
-            Lanes::I8(_) => map2($args, $out, $body::<i8>),
-            Lanes::U8(_) => map2($args, $out, $body::<u8>),
+            LaneMut::F64(_) => map2($args, $out, $body::<f64>),
+            LaneMut::F32(_) => map2($args, $out, $body::<f32>),
+            LaneMut::I64(_) => map2($args, $out, $body::<i64>),
+            LaneMut::I32(_) => map2($args, $out, $body::<i32>),
+            LaneMut::U32(_) => map2($args, $out, $body::<u32>),
+            LaneMut::I8(_) => map2($args, $out, $body::<i8>),
+            LaneMut::U8(_) => map2($args, $out, $body::<u8>),
         }
     };
 }

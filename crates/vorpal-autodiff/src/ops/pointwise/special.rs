@@ -3,7 +3,7 @@
 use std::f64::consts::{FRAC_2_SQRT_PI, PI};
 
 use vorpal_kernels::shaders::{ERF as ERF_WGSL, GAMMA};
-use vorpal_kernels::{Lanes, map1, map2};
+use vorpal_kernels::{LaneMut, map1, map2};
 
 use super::float::dispatch;
 use super::{ADD, MUL, Real, pointwise_table, unary_methods};

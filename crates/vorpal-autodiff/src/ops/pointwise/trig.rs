@@ -1,7 +1,7 @@
 //! Circular and hyperbolic functions of floats and their inverses.
 
 use vorpal_kernels::shaders::ELEMENTARY;
-use vorpal_kernels::{Lanes, map1, map2};
+use vorpal_kernels::{LaneMut, map1, map2};
 
 use super::float::dispatch;
 use super::{ADD, MUL, Real, binary_methods, pointwise_table, unary_methods};

@@ -1,0 +1,295 @@
+//! Elementary functions of f32 for native bodies: without branches, tables or calls, so that a loop over them becomes
+//! vector code. The plain operations of IEEE 754 alone, so that every processor gives the same bits.
+//!
+//! Every function gives its f64 value to the error that its line of [`tests`] states, subnormal results to the last of
+//! their bits, and the corners (NaN, infinities, zeros with their signs) of the functions of C.
+//!
+//! The polynomials are Chebyshev fits of what is left after the first, exact terms.
+
+use std::f32::consts::{LOG2_E, LOG10_E};
+
+/// Adding and subtracting it rounds numbers below 2²² to whole ones; the low bits of the sum are that number.
+const WHOLE: f32 = 12_582_912.0;
+
+/// ln 2 in two parts, the first of which times a whole number below 2¹⁵ is exact.
+const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+
+/// c₀ + c₁ x + c₂ x² + …
+#[inline(always)]
+fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    let mut sum = coefficients[N - 1];
+    for k in (0..N - 1).rev() {
+        sum = sum * x + coefficients[k];
+    }
+    sum
+}
+
+/// `x` between two limits; NaN stays.
+#[inline(always)]
+fn limited(x: f32, low: f32, high: f32) -> f32 {
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
+}
+
+/// The nearest whole number, as a float and as an integer.
+#[inline(always)]
+fn whole(x: f32) -> (f32, i32) {
+    let sum = x + WHOLE;
+    (sum - WHOLE, (sum.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32))
+}
+
+/// 2ⁿ for −126 ≤ n ≤ 127.
+#[inline(always)]
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
+}
+
+/// x · 2ⁿ for −252 ≤ n ≤ 254, rounded once.
+#[inline(always)]
+fn scaled(x: f32, n: i32) -> f32 {
+    let half = n >> 1;
+    x * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// eʳ − 1 for |r| ≤ ½ ln 2.
+#[inline(always)]
+fn expm1_near_zero(r: f32) -> f32 {
+    let p = polynomial(r, [0.5, 0.166_665_76, 0.041_666_552, 0.008_363_42, 0.001_392_648_4]);
+    r * r * p + r
+}
+
+/// The whole number n and the rest r of x = n ln 2 + r.
+#[inline(always)]
+fn reduced(x: f32) -> (f32, i32) {
+    let (n, bits) = whole(x * LOG2_E);
+    (x - n * LN_2_HIGH - n * LN_2_LOW, bits)
+}
+
+/// eˣ.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    let (r, n) = reduced(limited(x, -104.0, 89.0));
+    scaled(expm1_near_zero(r) + 1.0, n)
+}
+
+/// 2ˣ.
+#[inline(always)]
+pub fn exp2(x: f32) -> f32 {
+    let x = limited(x, -151.0, 129.0);
+    let (n, bits) = whole(x);
+    scaled(expm1_near_zero((x - n) * std::f32::consts::LN_2) + 1.0, bits)
+}
+
+/// eˣ − 1, accurate near 0.
+#[inline(always)]
+pub fn expm1(x: f32) -> f32 {
+    let (r, n) = reduced(limited(x, -80.0, 89.0));
+    // Half of the power, so that it is a float where the result still is one.
+    let half = power_of_two(n.wrapping_sub(1));
+    let value = (half * expm1_near_zero(r) + (half - 0.5)) * 2.0;
+    if x.abs() < 2e-8 { x } else { value }
+}
+
+/// The exponent and log(m) − e-free parts of a positive number x = m · 2ᵉ with √½ ≤ m < √2: (e, m − 1, log(m) − (m − 1)).
+#[inline(always)]
+fn log_parts(x: f32) -> (f32, f32, f32) {
+    let subnormal = x < f32::MIN_POSITIVE;
+    let bits = (if subnormal { x * 8_388_608.0 } else { x }).to_bits();
+    // The bits of √½ are taken off, so that the exponent changes there.
+    let e = (bits.wrapping_sub(0x3f35_04f3) as i32) >> 23;
+    let f = f32::from_bits(bits.wrapping_sub((e << 23) as u32)) - 1.0;
+    let p = polynomial(
+        f,
+        [
+            0.333_333_32,
+            -0.249_999_97,
+            0.200_007_17,
+            -0.166_678_07,
+            0.142_490_07,
+            -0.124_255_23,
+            0.116_857_85,
+            -0.114_812_12,
+            0.069_725_186,
+        ],
+    );
+    let square = f * f;
+    let e = (if subnormal { e.wrapping_sub(23) } else { e }) as f32;
+    (e, f, f * square * p - 0.5 * square)
+}
+
+/// A logarithm where the number is positive and finite, else what it is there.
+#[inline(always)]
+fn log_or_corner(x: f32, value: f32) -> f32 {
+    let value = if x < f32::INFINITY { value } else { x };
+    let value = if x == 0.0 { f32::NEG_INFINITY } else { value };
+    if x < 0.0 { f32::NAN } else { value }
+}
+
+/// Natural logarithm.
+#[inline(always)]
+pub fn ln(x: f32) -> f32 {
+    let (e, f, rest) = log_parts(x);
+    log_or_corner(x, f + (rest + e * LN_2_LOW) + e * LN_2_HIGH)
+}
+
+/// Logarithm to base 2; exact of powers of two.
+#[inline(always)]
+pub fn log2(x: f32) -> f32 {
+    let (e, f, rest) = log_parts(x);
+    // log₂e − 1 keeps the leading term exact.
+    let fraction = (f + rest) + (rest * (LOG2_E - 1.0) + f * (LOG2_E - 1.0));
+    log_or_corner(x, e + fraction)
+}
+
+/// Logarithm to base 10.
+#[inline(always)]
+pub fn log10(x: f32) -> f32 {
+    // log₁₀2 in two parts, the first of which times a whole number below 2¹⁵ is exact.
+    const HIGH: f32 = 0.300_781_25;
+    const LOW: f32 = 2.487_456_6e-4;
+    let (e, f, rest) = log_parts(x);
+    log_or_corner(x, (f + rest) * LOG10_E + e * LOW + e * HIGH)
+}
+
+/// log(1 + x), accurate near 0.
+#[inline(always)]
+pub fn log1p(x: f32) -> f32 {
+    let sum = 1.0 + x;
+    // What the sum has lost, to first order.
+    let lost = if x.abs() < 1e30 { (x - (sum - 1.0)) / sum } else { 0.0 };
+    let value = ln(sum);
+    let value = if sum == 0.0 { value } else { value + lost };
+    if x.abs() < 2e-8 { x } else { value }
+}
+
+/// Hyperbolic tangent.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let size = x.abs();
+    let (r, n) = reduced(if size > 10.0 { 20.0 } else { size * 2.0 });
+    let power = power_of_two(n);
+    let t = power * expm1_near_zero(r) + (power - 1.0);
+    let value = (t / (t + 2.0)).copysign(x);
+    if size < 1e-4 { x } else { value }
+}
+
+/// Error function.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let t = x.abs();
+    let s = x * x;
+    let near = polynomial(
+        s,
+        [0.128_379_15, -0.376_124_85, 0.112_817_09, -0.026_762_35, 0.004_986_477_3, -5.954_904e-4],
+    );
+    let near = x * near + x;
+    // −log(erfc(t)) ∕ t.
+    let far = limited(t, 0.9, 4.1);
+    let q = polynomial(
+        far,
+        [
+            1.128_637,
+            0.635_117_5,
+            0.106_415_02,
+            -0.024_006_957,
+            0.003_793_701_8,
+            -3.667_541_6e-4,
+            1.611_587_5e-5,
+        ],
+    );
+    let far = (1.0 - exp(-(far * q))).copysign(x);
+    let value = if t < 0.93 { near } else { far };
+    if x.is_nan() { x } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest distance between a function of every 509th float and its f64 value, in units of the last place of
+    /// f32 there, and where.
+    fn worst(f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> (f64, f32) {
+        let mut worst = (0.0f64, 0.0f32);
+        for bits in (0..u32::MAX).step_by(509) {
+            let x = f32::from_bits(bits);
+            let (found, value) = (f(x), exact(f64::from(x)));
+            let nearest = value as f32;
+            if found == nearest || (found.is_nan() && nearest.is_nan()) {
+                continue;
+            }
+            let last_place =
+                f64::from(f32::from_bits(nearest.abs().to_bits() + 1)) - f64::from(nearest.abs());
+            let error = (f64::from(found) - value).abs() / last_place;
+            if error > worst.0 || error.is_nan() {
+                worst = (error, x);
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn errors_in_units_of_the_last_place() {
+        type Measured = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f64);
+        let functions: [Measured; 9] = [
+            ("exp", exp, f64::exp, 1.1),
+            ("exp2", exp2, f64::exp2, 1.1),
+            ("expm1", expm1, f64::exp_m1, 2.0),
+            ("ln", ln, f64::ln, 1.1),
+            ("log2", log2, f64::log2, 2.0),
+            ("log10", log10, f64::log10, 2.0),
+            ("log1p", log1p, f64::ln_1p, 2.0),
+            ("tanh", tanh, f64::tanh, 2.5),
+            ("erf", erf, libm::erf, 2.0),
+        ];
+        for (name, f, exact, bound) in functions {
+            let (error, x) = worst(f, exact);
+            println!("{name}: {error:.2} at {x}");
+            assert!(error <= bound, "{name} of {x} is off by {error:.2} units");
+        }
+    }
+
+    #[test]
+    fn corners_are_those_of_c() {
+        let (inf, nan, max) = (f32::INFINITY, f32::NAN, f32::MAX);
+        type Corner = (&'static str, fn(f32) -> f32, f32, f32);
+        let corners: [Corner; 31] = [
+            ("exp", exp, -inf, 0.0),
+            ("exp", exp, inf, inf),
+            ("exp", exp, nan, nan),
+            ("exp", exp, -0.0, 1.0),
+            ("exp2", exp2, -149.0, 1e-45),
+            ("exp2", exp2, 127.0, 1.701_411_8e38),
+            ("exp2", exp2, max, inf),
+            ("exp2", exp2, nan, nan),
+            ("expm1", expm1, -0.0, -0.0),
+            ("expm1", expm1, -inf, -1.0),
+            ("expm1", expm1, inf, inf),
+            ("expm1", expm1, 1e-45, 1e-45),
+            ("expm1", expm1, nan, nan),
+            ("ln", ln, 0.0, -inf),
+            ("ln", ln, -0.0, -inf),
+            ("ln", ln, -1.0, nan),
+            ("ln", ln, 1.0, 0.0),
+            ("ln", ln, inf, inf),
+            ("ln", ln, nan, nan),
+            ("log2", log2, 1e-45, -149.0),
+            ("log1p", log1p, -0.0, -0.0),
+            ("log1p", log1p, -1.0, -inf),
+            ("log1p", log1p, -2.0, nan),
+            ("log1p", log1p, inf, inf),
+            ("log1p", log1p, nan, nan),
+            ("tanh", tanh, -0.0, -0.0),
+            ("tanh", tanh, -inf, -1.0),
+            ("tanh", tanh, nan, nan),
+            ("erf", erf, -0.0, -0.0),
+            ("erf", erf, -inf, -1.0),
+            ("erf", erf, nan, nan),
+        ];
+        for (name, f, x, expected) in corners {
+            let found = f(x);
+            let same = found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
+            assert!(same, "{name} of {x} is {found}, should be {expected}");
+        }
+    }
+}
