@@ -1,504 +1,33 @@
 //! Native evaluation of fused programs, block by block.
 //!
 //! Values of a block live in registers of up to [`BLOCK`] elements that stay in the first caches;
-//! operands that lie in memory in the right order and type are used where they are.
+//! operands that lie in memory in the right order and type are used where they are, results are made where they
+//! belong.
+
+use std::ops::Range;
 
 use half::{bf16, f16};
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Error, Layout, Result};
 
-use crate::lane::alike;
-use crate::{Access, Arg, CpuArg, CpuRun, Domain, Inst, Lane, LaneElement, Lanes, Program, ValueId};
+pub(crate) use crate::arguments::{Arguments, Piece, Sink, Source, take};
+use crate::arguments::{cut, gather, load, place};
+use crate::fold::fold_rows;
+use crate::lane::{alike, vectorized};
+use crate::tape::{Action, Class, Home, Operand, Scope, Step, Tape};
+use crate::{Arg, CpuRun, Lane, LaneMut, Lanes, Program};
 
-/// Elements of a block.
+/// Elements of a block where nothing speaks for another number.
 pub(crate) const BLOCK: usize = 1024;
 
-/// A buffer argument to read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Source<'a> {
-    F64(&'a [f64]),
-    F32(&'a [f32]),
-    F16(&'a [f16]),
-    BF16(&'a [bf16]),
-    I64(&'a [i64]),
-    I32(&'a [i32]),
-    U32(&'a [u32]),
-    I8(&'a [i8]),
-    U8(&'a [u8]),
-}
+/// Elements of a task: small enough to share, large enough to be worth it.
+pub(crate) const TASK: usize = 16 * BLOCK;
 
-/// A buffer argument, or a part of one, to write.
-#[derive(Debug)]
-pub(crate) enum Sink<'a> {
-    F64(&'a mut [f64]),
-    F32(&'a mut [f32]),
-    F16(&'a mut [f16]),
-    BF16(&'a mut [bf16]),
-    I64(&'a mut [i64]),
-    I32(&'a mut [i32]),
-    U32(&'a mut [u32]),
-    I8(&'a mut [i8]),
-    U8(&'a mut [u8]),
-}
+/// Bytes that the registers of a block may take together: half of a first cache.
+const REGISTER_BYTES: usize = 16 << 10;
 
-fn cast_read<T: bytemuck::Pod>(bytes: &[u8], len: usize, arg: usize) -> Result<&[T]> {
-    let all: &[T] = bytemuck::try_cast_slice(&bytes[..bytes.len() / size_of::<T>() * size_of::<T>()])
-        .map_err(|e| Error::internal("interp", format!("argument {arg}: {e}")))?;
-    all.get(..len).ok_or_else(|| Error::internal("interp", format!("argument {arg} is shorter than {len}")))
-}
-
-fn cast_write<T: bytemuck::Pod>(bytes: &mut [u8], len: usize, arg: usize) -> Result<&mut [T]> {
-    let whole = bytes.len() / size_of::<T>() * size_of::<T>();
-    let all: &mut [T] = bytemuck::try_cast_slice_mut(&mut bytes[..whole])
-        .map_err(|e| Error::internal("interp", format!("argument {arg}: {e}")))?;
-    all.get_mut(..len)
-        .ok_or_else(|| Error::internal("interp", format!("argument {arg} is shorter than {len}")))
-}
-
-macro_rules! each_type {
-    ($enum:ident, $value:expr, $x:ident => $body:expr) => {
-        match $value {
-            $enum::F64($x) => $body,
-            $enum::F32($x) => $body,
-            $enum::F16($x) => $body,
-            $enum::BF16($x) => $body,
-            $enum::I64($x) => $body,
-            $enum::I32($x) => $body,
-            $enum::U32($x) => $body,
-            $enum::I8($x) => $body,
-            $enum::U8($x) => $body,
-        }
-    };
-}
-
-impl<'a> Sink<'a> {
-    pub fn len(&self) -> usize {
-        each_type!(Sink, self, x => x.len())
-    }
-
-    /// The first `at` elements and the rest.
-    pub fn split_at(self, at: usize) -> (Sink<'a>, Sink<'a>) {
-        macro_rules! cut {
-            ($variant:ident, $x:ident) => {{
-                let (a, b) = $x.split_at_mut(at);
-                (Sink::$variant(a), Sink::$variant(b))
-            }};
-        }
-        match self {
-            Sink::F64(x) => cut!(F64, x),
-            Sink::F32(x) => cut!(F32, x),
-            Sink::F16(x) => cut!(F16, x),
-            Sink::BF16(x) => cut!(BF16, x),
-            Sink::I64(x) => cut!(I64, x),
-            Sink::I32(x) => cut!(I32, x),
-            Sink::U32(x) => cut!(U32, x),
-            Sink::I8(x) => cut!(I8, x),
-            Sink::U8(x) => cut!(U8, x),
-        }
-    }
-
-    /// Writes a block at `start`.
-    pub fn store(&mut self, start: usize, lane: Lane<'_>) {
-        alike!((self, lane), Sink, Lane, (o, v) => o[start..start + v.len()].copy_from_slice(v);
-            (Sink::F16(o), Lane::F32(v)) => {
-                o[start..].iter_mut().zip(v).for_each(|(o, &v)| *o = f16::from_f32(v));
-            }
-            (Sink::BF16(o), Lane::F32(v)) => {
-                o[start..].iter_mut().zip(v).for_each(|(o, &v)| *o = bf16::from_f32(v));
-            }
-            _ => {}
-        );
-    }
-
-    /// Reads a block at `start` into a register.
-    fn load(&self, start: usize, out: &mut Lanes) {
-        alike!((self, out), Sink, Lanes, (x, o) => copy(x, start, o);
-            (Sink::F16(x), Lanes::F32(o)) => {
-                o.iter_mut().zip(&x[start..]).for_each(|(o, x)| *o = x.to_f32());
-            }
-            (Sink::BF16(x), Lanes::F32(o)) => {
-                o.iter_mut().zip(&x[start..]).for_each(|(o, x)| *o = x.to_f32());
-            }
-            _ => {}
-        );
-    }
-}
-
-fn copy<T: Copy>(from: &[T], start: usize, to: &mut [T]) {
-    let n = to.len();
-    to.copy_from_slice(&from[start..start + n]);
-}
-
-/// The arguments of a run: what is read, and what is written with its argument number.
-pub(crate) struct Arguments<'a> {
-    pub sources: Vec<Option<Source<'a>>>,
-    pub sinks: Vec<(usize, Sink<'a>)>,
-}
-
-/// Takes arguments `first..` of a run.
-pub(crate) fn take<'a>(run: &mut CpuRun<'a>, args: &[Arg], first: usize) -> Result<Arguments<'a>> {
-    let mut out = Arguments { sources: vec![None; args.len()], sinks: Vec::new() };
-    for (k, arg) in args.iter().enumerate().skip(first) {
-        let (dtype, len) = (arg.dtype, arg.len);
-        match (run.take(k), arg.access) {
-            (Some(CpuArg::Read(bytes)), Access::Read) => {
-                out.sources[k] = Some(match dtype {
-                    DType::F64 => Source::F64(cast_read(bytes, len, k)?),
-                    DType::F32 => Source::F32(cast_read(bytes, len, k)?),
-                    DType::F16 => Source::F16(cast_read(bytes, len, k)?),
-                    DType::BF16 => Source::BF16(cast_read(bytes, len, k)?),
-                    DType::I64 => Source::I64(cast_read(bytes, len, k)?),
-                    DType::I32 => Source::I32(cast_read(bytes, len, k)?),
-                    DType::U32 | DType::Bool => Source::U32(cast_read(bytes, len, k)?),
-                    DType::I8 => Source::I8(cast_read(bytes, len, k)?),
-                    DType::U8 => Source::U8(cast_read(bytes, len, k)?),
-                });
-            }
-            (Some(CpuArg::Write(bytes)), Access::Write | Access::ReadWrite) => out.sinks.push((
-                k,
-                match dtype {
-                    DType::F64 => Sink::F64(cast_write(bytes, len, k)?),
-                    DType::F32 => Sink::F32(cast_write(bytes, len, k)?),
-                    DType::F16 => Sink::F16(cast_write(bytes, len, k)?),
-                    DType::BF16 => Sink::BF16(cast_write(bytes, len, k)?),
-                    DType::I64 => Sink::I64(cast_write(bytes, len, k)?),
-                    DType::I32 => Sink::I32(cast_write(bytes, len, k)?),
-                    DType::U32 | DType::Bool => Sink::U32(cast_write(bytes, len, k)?),
-                    DType::I8 => Sink::I8(cast_write(bytes, len, k)?),
-                    DType::U8 => Sink::U8(cast_write(bytes, len, k)?),
-                },
-            )),
-            _ => {
-                return Err(Error::internal(
-                    "interp",
-                    format!("argument {k} is not what the kernel asked for"),
-                ));
-            }
-        }
-    }
-    Ok(out)
-}
-
-/// Calls `run(offset in the block, length, place, stride)` for every stretch of the `n` elements from
-/// linear index `start` on that one stride describes; `place` is `None` outside of the bounds.
-pub(crate) fn stretches(
-    layout: &Layout,
-    start: usize,
-    n: usize,
-    mut run: impl FnMut(usize, usize, Option<isize>, isize),
-) {
-    let rank = layout.shape.len();
-    if rank == 0 {
-        for k in 0..n {
-            run(k, 1, Some(layout.offset), 0);
-        }
-        return;
-    }
-    let inner = rank - 1;
-    let (size, stride) = (layout.shape[inner], layout.strides[inner]);
-    let mut coordinates: SmallVec<[usize; 6]> = smallvec::smallvec![0; rank];
-    let mut rest = start;
-    for axis in (0..rank).rev() {
-        let d = layout.shape[axis].max(1);
-        coordinates[axis] = rest % d;
-        rest /= d;
-    }
-    let mut done = 0;
-    while done < n {
-        let from = coordinates[inner];
-        let len = (size - from).min(n - done);
-        let base: isize =
-            (0..inner).map(|a| coordinates[a] as isize * layout.strides[a]).sum::<isize>() + layout.offset;
-        let inside =
-            |a: usize| layout.bounds.get(a).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinates[a]));
-        if (0..inner).all(inside) {
-            let (lo, hi) = layout.bounds.get(inner).copied().unwrap_or((0, size));
-            let (a, b) =
-                (lo.clamp(from, from + len), hi.clamp(from, from + len).max(lo.clamp(from, from + len)));
-            if a > from {
-                run(done, a - from, None, 0);
-            }
-            if b > a {
-                run(done + a - from, b - a, Some(base + a as isize * stride), stride);
-            }
-            if from + len > b {
-                run(done + b - from, from + len - b, None, 0);
-            }
-        } else {
-            run(done, len, None, 0);
-        }
-        done += len;
-        // Advance to the next line.
-        coordinates[inner] = 0;
-        for axis in (0..inner).rev() {
-            coordinates[axis] += 1;
-            if coordinates[axis] < layout.shape[axis] {
-                break;
-            }
-            coordinates[axis] = 0;
-        }
-    }
-}
-
-fn gather<S: Copy, T: Copy>(
-    layout: &Layout,
-    start: usize,
-    source: &[S],
-    out: &mut [T],
-    fill: T,
-    widen: impl Fn(S) -> T + Copy,
-) {
-    stretches(layout, start, out.len(), |at, len, place, stride| {
-        let out = &mut out[at..at + len];
-        match (place, stride) {
-            (None, _) => out.fill(fill),
-            (Some(p), 0) => out.fill(widen(source[p as usize])),
-            (Some(p), 1) => {
-                let p = p as usize;
-                out.iter_mut().zip(&source[p..p + len]).for_each(|(o, &s)| *o = widen(s));
-            }
-            (Some(p), stride) => {
-                let mut p = p;
-                for o in out {
-                    *o = widen(source[p as usize]);
-                    p += stride;
-                }
-            }
-        }
-    });
-}
-
-fn load(source: Source<'_>, layout: &Layout, start: usize, fill: f64, out: &mut Lanes) {
-    alike!((source, out), Source, Lanes, (s, o) => gather(layout, start, s, o, from_number(fill), |x| x);
-        (Source::F16(s), Lanes::F32(o)) => gather(layout, start, s, o, fill as f32, f16::to_f32),
-        (Source::BF16(s), Lanes::F32(o)) => gather(layout, start, s, o, fill as f32, bf16::to_f32),
-        _ => {}
-    );
-}
-
-fn from_number<T: LaneElement>(value: f64) -> T {
-    T::from_number(value)
-}
-
-/// Values of `Row` domain while rows `first..first + n` of a row kernel run.
-pub(crate) struct RowValues {
-    /// The first row.
-    pub first: usize,
-    /// For every value of the program its elements, where it is a row value.
-    pub values: Vec<Option<Lanes>>,
-}
-
-/// What an evaluation reads besides its registers.
-pub(crate) struct Env<'a, 'p> {
-    pub program: &'p Program,
-    pub types: &'p [DType],
-    pub sources: &'p [Option<Source<'a>>],
-    pub scalars: &'p [f64],
-    /// Map from linear index to row, in row kernels.
-    pub row_map: Option<&'p Layout>,
-}
-
-/// What differs from block to block beside the registers.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Around<'s, 'a> {
-    /// Known row values.
-    pub rows: Option<&'s RowValues>,
-    /// Results, with their old content for loads in place.
-    pub sinks: &'s [(usize, Sink<'a>)],
-    /// Linear index of the first element of the sinks.
-    pub sink_start: usize,
-    /// The argument that holds the accumulators of an epilogue.
-    pub acc: Option<usize>,
-}
-
-/// Registers of one thread.
-pub(crate) struct Registers {
-    lanes: Vec<Lanes>,
-    /// Elements of a register that hold the splat of a constant already.
-    splatted: Vec<usize>,
-}
-
-impl Registers {
-    pub fn new(types: &[DType]) -> Registers {
-        Registers { lanes: types.iter().map(|&t| Lanes::of(t, 0)).collect(), splatted: vec![0; types.len()] }
-    }
-}
-
-impl Registers {
-    /// Sets a register to `n` elements of known values from `start` on.
-    pub fn set(&mut self, v: ValueId, known: &Lanes, start: usize, n: usize) {
-        let range = start..start + n;
-        self.splatted[v] = 0;
-        alike!((known, &mut self.lanes[v]), Lanes, Lanes, (k, o) => k[range].clone_into(o); _ => {});
-    }
-}
-
-/// One block: linear indices `start..start + n` of a domain.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Block {
-    pub start: usize,
-    pub n: usize,
-    pub domain: Domain,
-}
-
-impl<'a> Env<'a, '_> {
-    /// Evaluates `wanted` (ascending) for a block.
-    pub fn run(
-        &self,
-        wanted: &[ValueId],
-        block: Block,
-        regs: &mut Registers,
-        around: Around<'_, '_>,
-    ) -> Result<()> {
-        let Block { start, n, domain } = block;
-        let Around { rows, sinks, sink_start, acc } = around;
-        for &v in wanted {
-            if self.direct(v, block).is_some() {
-                continue;
-            }
-            let mut out = std::mem::replace(&mut regs.lanes[v], Lanes::U32(Vec::new()));
-            if out.len() != n {
-                out.resize(n);
-            }
-            let row_value = rows.and_then(|r| r.values[v].as_ref().map(|x| (r.first, x)));
-            match (&self.program.insts[v], row_value, self.row_map) {
-                (Inst::Const { value, .. }, ..) => constant(&mut out, *value, &mut regs.splatted[v], n),
-                (Inst::Scalar { index, .. }, ..) => {
-                    constant(&mut out, self.scalars[*index], &mut regs.splatted[v], n);
-                }
-                (_, Some((first, values)), Some(map)) if domain == Domain::Full => {
-                    spread(values, first, map, start, &mut out);
-                }
-                (Inst::Load { arg, layout, fill, .. }, ..) => match self.sources[*arg] {
-                    Some(source) => load(source, layout, start, *fill, &mut out),
-                    None => sink(sinks, *arg)?.load(start - sink_start, &mut out),
-                },
-                (Inst::Acc { .. }, ..) => {
-                    let arg = acc.ok_or_else(|| Error::internal("interp", "no accumulator"))?;
-                    sink(sinks, arg)?.load(start - sink_start, &mut out);
-                }
-                (Inst::Place { layout, .. }, ..) => place(layout, start, &mut out),
-                (Inst::Call { f, args }, ..) => {
-                    let lanes: SmallVec<[Lane<'_>; 3]> =
-                        args.iter().map(|&a| self.lane(a, block, regs)).collect();
-                    (f.cpu)(&lanes, out.lane_mut());
-                }
-                (Inst::Cast { x, dtype }, ..) => {
-                    convert(self.lane(*x, block, regs), self.types[*x], *dtype, &mut out);
-                }
-                (Inst::Reduce { .. }, ..) => return Err(Error::internal("interp", "a reduction in a block")),
-            }
-            regs.lanes[v] = out;
-        }
-        Ok(())
-    }
-
-    /// A value that lies in memory as a block needs it.
-    fn direct(&self, v: ValueId, block: Block) -> Option<Lane<'a>> {
-        let Inst::Load { arg, layout, domain, .. } = &self.program.insts[v] else { return None };
-        if *domain != block.domain || !layout.is_contiguous() || layout.offset < 0 {
-            return None;
-        }
-        let range = layout.offset as usize + block.start..layout.offset as usize + block.start + block.n;
-        match self.sources[*arg]? {
-            Source::F64(s) => s.get(range).map(Lane::F64),
-            Source::F32(s) => s.get(range).map(Lane::F32),
-            Source::I64(s) => s.get(range).map(Lane::I64),
-            Source::I32(s) => s.get(range).map(Lane::I32),
-            Source::U32(s) => s.get(range).map(Lane::U32),
-            Source::I8(s) => s.get(range).map(Lane::I8),
-            Source::U8(s) => s.get(range).map(Lane::U8),
-            Source::F16(_) | Source::BF16(_) => None,
-        }
-    }
-
-    /// A value of the block that has been evaluated.
-    pub fn lane<'r>(&self, v: ValueId, block: Block, regs: &'r Registers) -> Lane<'r>
-    where
-        'a: 'r,
-    {
-        self.direct(v, block).unwrap_or_else(|| regs.lanes[v].lane())
-    }
-}
-
-fn sink<'s, 'a>(sinks: &'s [(usize, Sink<'a>)], arg: usize) -> Result<&'s Sink<'a>> {
-    let missing = || Error::internal("interp", format!("argument {arg} is not there"));
-    sinks.iter().find(|(k, _)| *k == arg).map(|(_, s)| s).ok_or_else(missing)
-}
-
-fn constant(out: &mut Lanes, value: f64, splatted: &mut usize, n: usize) {
-    if *splatted != n {
-        out.splat(value);
-        *splatted = n;
-    }
-}
-
-fn place(layout: &Layout, start: usize, out: &mut Lanes) {
-    if let Lanes::U32(out) = out {
-        let n = out.len();
-        stretches(layout, start, n, |at, len, place, stride| {
-            let mut p = place.unwrap_or(0);
-            for o in &mut out[at..at + len] {
-                *o = p as u32;
-                p += stride;
-            }
-        });
-    }
-}
-
-/// Row values at every element of a block.
-fn spread(values: &Lanes, first: usize, map: &Layout, start: usize, out: &mut Lanes) {
-    let mut map = map.clone();
-    map.offset -= first as isize;
-    alike!((values, out), Lanes, Lanes, (s, o) => gather(&map, start, s, o, from_number(0.0), |x| x); _ => {});
-}
-
-fn fill<T>(out: &mut [T], values: impl Iterator<Item = T>) {
-    out.iter_mut().zip(values).for_each(|(o, v)| *o = v);
-}
-
-/// Conversion as Rust's `as`: floats to integers truncate and saturate, integers to integers wrap; anything to `Bool`
-/// is `!= 0`.
-fn convert(x: Lane<'_>, from: DType, to: DType, out: &mut Lanes) {
-    macro_rules! from_to {
-        ($x:ident, $($variant:ident $ty:ty),*) => {
-            match out {
-                Lanes::U32(o) if to == DType::Bool => {
-                    fill(o, $x.iter().map(|&x| u32::from(x != Default::default())));
-                }
-                $(Lanes::$variant(o) => fill(o, $x.iter().map(|&x| x as $ty)),)*
-            }
-        };
-        ($x:ident) => {
-            from_to!($x, F64 f64, F32 f32, I64 i64, I32 i32, U32 u32, I8 i8, U8 u8)
-        };
-    }
-    match x {
-        Lane::F64(x) => from_to!(x),
-        Lane::F32(x) => from_to!(x),
-        Lane::I64(x) => from_to!(x),
-        Lane::I32(x) => from_to!(x),
-        Lane::U32(x) if from == DType::Bool => {
-            // Any word but 0 is true.
-            let truths: SmallVec<[u8; BLOCK]> = x.iter().map(|&x| u8::from(x != 0)).collect();
-            from_to!(truths);
-        }
-        Lane::U32(x) => from_to!(x),
-        Lane::I8(x) => from_to!(x),
-        Lane::U8(x) => from_to!(x),
-    }
-    if let Lanes::F32(o) = out {
-        round(o, to);
-    }
-}
-
-fn round(values: &mut [f32], to: DType) {
-    match to {
-        DType::F16 => values.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32()),
-        DType::BF16 => values.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32()),
-        _ => {}
-    }
-}
+/// Work of a task in passes over an element, some tens of microseconds: less is not worth sharing.
+const TASK_WORK: usize = 1 << 18;
 
 /// Runs tasks, on all cores where the feature `parallel` is on. The first error wins.
 pub(crate) fn for_each<T: Send>(tasks: Vec<T>, f: impl Fn(T) -> Result<()> + Sync + Send) -> Result<()> {
@@ -522,49 +51,368 @@ fn shared_out(n: usize, f: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> 
     (0..n).into_par_iter().try_for_each(f)
 }
 
-/// Sinks of one length cut at the same places, `chunk` elements a piece.
-pub(crate) fn cut<'a>(sinks: Vec<(usize, Sink<'a>)>, chunk: usize) -> Vec<Vec<(usize, Sink<'a>)>> {
-    let mut pieces: Vec<Vec<(usize, Sink<'a>)>> = Vec::new();
-    for (arg, sink) in sinks {
-        let (mut rest, mut k) = (sink, 0);
-        loop {
-            let here = chunk.min(rest.len());
-            let (piece, more) = rest.split_at(here);
-            if pieces.len() == k {
-                pieces.push(Vec::new());
+/// A stretch of elements with their rows: linear indices of both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    pub start: usize,
+    pub n: usize,
+    pub row: usize,
+    pub rows: usize,
+}
+
+impl Block {
+    /// The linear indices of a class.
+    fn range(&self, class: Class) -> (usize, usize) {
+        match class {
+            Class::Uniform => (0, 1),
+            Class::Row => (self.row, self.rows),
+            Class::Full => (self.start, self.n),
+        }
+    }
+}
+
+/// A tape with what it reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Bound<'t, 'a> {
+    pub tape: &'t Tape,
+    pub sources: &'t [Option<Source<'a>>],
+    pub scalars: &'t [f64],
+    /// Row values known before, by value.
+    pub given: &'t [Option<Lanes>],
+    /// Map from linear index to row, for spreading those.
+    pub map: Option<&'t Layout>,
+}
+
+/// Where registers lie in the words of a thread, one behind the other.
+#[derive(Clone, Copy, Debug)]
+struct Geometry {
+    /// First register and size of a register by class, in words.
+    first: [usize; 3],
+    size: [usize; 3],
+}
+
+impl Geometry {
+    fn range(&self, class: Class, register: usize) -> Range<usize> {
+        let start = self.first[class as usize] + register * self.size[class as usize];
+        start..start + self.size[class as usize]
+    }
+}
+
+/// Registers of one thread.
+pub(crate) struct Registers {
+    words: Vec<u64>,
+    geometry: Geometry,
+}
+
+impl Registers {
+    /// Registers for blocks of up to `n` elements and `rows` rows.
+    pub fn new(tape: &Tape, n: usize, rows: usize) -> Registers {
+        // A line more, so that the same places of two registers do not fall on one place of the cache.
+        let words = |elements: usize| (elements * tape.width).div_ceil(64) * 8 + 8;
+        let size = [1, words(rows), words(n)];
+        // The largest come first, so that they start where lines of the cache do if the first does.
+        let full = size[2] * tape.registers[2];
+        let row = size[1] * tape.registers[1];
+        let words = vec![0u64; full + row + tape.registers[0] + 7];
+        let skip = words.as_ptr().align_offset(64).min(7);
+        let geometry = Geometry { first: [skip + full + row, skip + full, skip], size };
+        Registers { words, geometry }
+    }
+}
+
+/// `n` elements of a register.
+fn lane_of(words: &[u64], dtype: DType, n: usize) -> Lane<'_> {
+    match dtype.compute() {
+        DType::F64 => Lane::F64(&bytemuck::cast_slice(words)[..n]),
+        DType::I64 => Lane::I64(&bytemuck::cast_slice(words)[..n]),
+        DType::I32 => Lane::I32(&bytemuck::cast_slice(words)[..n]),
+        DType::U32 | DType::Bool => Lane::U32(&bytemuck::cast_slice(words)[..n]),
+        DType::I8 => Lane::I8(&bytemuck::cast_slice(words)[..n]),
+        DType::U8 => Lane::U8(&bytemuck::cast_slice(words)[..n]),
+        DType::F32 | DType::F16 | DType::BF16 => Lane::F32(&bytemuck::cast_slice(words)[..n]),
+    }
+}
+
+/// `n` elements of a register to fill.
+fn lane_mut_of(words: &mut [u64], dtype: DType, n: usize) -> LaneMut<'_> {
+    match dtype.compute() {
+        DType::F64 => LaneMut::F64(&mut bytemuck::cast_slice_mut(words)[..n]),
+        DType::I64 => LaneMut::I64(&mut bytemuck::cast_slice_mut(words)[..n]),
+        DType::I32 => LaneMut::I32(&mut bytemuck::cast_slice_mut(words)[..n]),
+        DType::U32 | DType::Bool => LaneMut::U32(&mut bytemuck::cast_slice_mut(words)[..n]),
+        DType::I8 => LaneMut::I8(&mut bytemuck::cast_slice_mut(words)[..n]),
+        DType::U8 => LaneMut::U8(&mut bytemuck::cast_slice_mut(words)[..n]),
+        DType::F32 | DType::F16 | DType::BF16 => LaneMut::F32(&mut bytemuck::cast_slice_mut(words)[..n]),
+    }
+}
+
+/// What can be read while a value is made: everything but its own place.
+struct View<'v, 'a> {
+    bound: &'v Bound<'v, 'a>,
+    block: Block,
+    pieces: &'v [Piece<'a>],
+    geometry: Geometry,
+    /// Words before and behind those that are written, and where the latter end.
+    before: &'v [u64],
+    after: &'v [u64],
+    end: usize,
+}
+
+impl<'v> View<'v, '_> {
+    fn lane(&self, x: &Operand) -> Result<Lane<'v>> {
+        let missing = || Error::internal("interp", "an operand is not there");
+        let (start, n) = self.block.range(x.class);
+        match x.home {
+            Home::Register(register) => {
+                let range = self.geometry.range(x.class, register);
+                let words = if range.start < self.end {
+                    self.before.get(range)
+                } else {
+                    self.after.get(range.start - self.end..range.end - self.end)
+                };
+                Ok(lane_of(words.ok_or_else(missing)?, x.dtype, n))
             }
-            pieces[k].push((arg, piece));
-            (rest, k) = (more, k + 1);
-            if rest.len() == 0 {
-                break;
+            Home::Source { arg, offset } => {
+                self.bound.sources[arg].and_then(|s| s.lane(offset + start, n)).ok_or_else(missing)
+            }
+            Home::Sink(arg) => piece(self.pieces, arg)?.lane(start, n).ok_or_else(missing),
+            Home::Given(v) => {
+                self.bound.given[v].as_ref().and_then(|known| known.lane().part(start, n)).ok_or_else(missing)
             }
         }
     }
-    pieces
+
+    /// Makes a value.
+    fn make(&self, step: &Step, mut out: LaneMut<'_>) -> Result<()> {
+        let (start, _) = self.block.range(step.out.class);
+        match &step.action {
+            Action::Constant(value) => out.splat(*value),
+            Action::Scalar(index) => out.splat(self.bound.scalars[*index]),
+            Action::Load { arg, layout, fill } => match self.bound.sources[*arg] {
+                Some(source) => load(source, layout, start, *fill, out),
+                None => return Err(Error::internal("interp", format!("argument {arg} is not there"))),
+            },
+            Action::Reload(arg) => piece(self.pieces, *arg)?.load(start, out),
+            Action::Place(layout) => place(layout, start, out),
+            Action::Call { f, operands } => {
+                let mut lanes = [Lane::U8(&[]); 3];
+                for (lane, x) in lanes.iter_mut().zip(operands) {
+                    *lane = self.lane(x)?;
+                }
+                (f.cpu)(&lanes[..operands.len()], out);
+            }
+            Action::Cast { x, from, to } => convert(self.lane(x)?, *from, *to, out),
+            Action::Reduce { kind, x } => fold_rows(*kind, self.lane(x)?, self.tape_columns(), out),
+            Action::Spread(x) => self.spread(x, start, out)?,
+            Action::Copy(x) => {
+                alike!((self.lane(x)?, out), Lane, LaneMut, (v, o) => o.copy_from_slice(v); _ => {})
+            }
+        }
+        Ok(())
+    }
+
+    fn tape_columns(&self) -> usize {
+        self.bound.tape.columns.unwrap_or(1)
+    }
+
+    /// A value once more for every element that shares it.
+    fn spread(&self, x: &Operand, start: usize, out: LaneMut<'_>) -> Result<()> {
+        if x.class == Class::Uniform {
+            alike!((self.lane(x)?, out), Lane, LaneMut, (v, o) => o.fill(v[0]); _ => {});
+        } else if let (Home::Given(v), Some(map)) = (x.home, self.bound.map) {
+            let known = self.bound.given[v].as_ref().map(Lanes::lane);
+            let known = known.ok_or_else(|| Error::internal("interp", "a row value is not there"))?;
+            alike!((known, out), Lane, LaneMut, (s, o) => gather(map, start, s, o, Default::default(), |x| x);
+                _ => {});
+        } else {
+            let columns = self.tape_columns();
+            alike!((self.lane(x)?, out), Lane, LaneMut,
+                (v, o) => o.chunks_exact_mut(columns).zip(v).for_each(|(o, &v)| o.fill(v)); _ => {});
+        }
+        Ok(())
+    }
 }
 
-/// Elements of a task: small enough to share, large enough to be worth it.
-pub(crate) const TASK: usize = 16 * BLOCK;
+/// The piece of a result.
+fn piece<'p, 'a>(pieces: &'p [Piece<'a>], arg: usize) -> Result<&'p Piece<'a>> {
+    let missing = || Error::internal("interp", format!("result {arg} is not there"));
+    pieces.iter().find(|p| p.arg == arg).ok_or_else(missing)
+}
 
-/// Evaluates a pointwise program over `len` elements. `acc` names the argument that holds the
-/// accumulators of an epilogue.
-pub(crate) fn pointwise(
-    program: &Program,
-    args: &[Arg],
-    len: usize,
-    run: &mut CpuRun<'_>,
-    first: usize,
-    acc: Option<usize>,
-) -> Result<()> {
+impl<'t, 'a> Bound<'t, 'a> {
+    /// Makes the values of a list of steps.
+    fn steps(
+        &self,
+        steps: &[Step],
+        block: Block,
+        registers: &mut Registers,
+        pieces: &mut [Piece<'a>],
+    ) -> Result<()> {
+        let geometry = registers.geometry;
+        for step in steps {
+            let (start, n) = block.range(step.out.class);
+            match step.out.home {
+                Home::Register(register) => {
+                    let range = geometry.range(step.out.class, register);
+                    let (before, rest) = registers.words.split_at_mut(range.start);
+                    let (own, after) = rest.split_at_mut(range.end - range.start);
+                    let view = View { bound: self, block, pieces, geometry, before, after, end: range.end };
+                    view.make(step, lane_mut_of(own, step.out.dtype, n))?;
+                }
+                Home::Sink(arg) => {
+                    let missing = || Error::internal("interp", format!("result {arg} is not there"));
+                    let at = pieces.iter().position(|p| p.arg == arg).ok_or_else(missing)?;
+                    let mut taken = std::mem::replace(&mut pieces[at].sink, Sink::U8(&mut []));
+                    let from = start - pieces[at].start;
+                    let words = &registers.words[..];
+                    let view = View {
+                        bound: self,
+                        block,
+                        pieces,
+                        geometry,
+                        before: words,
+                        after: &[],
+                        end: usize::MAX,
+                    };
+                    let made = match &step.action {
+                        Action::Copy(x) if taken.is_short() => {
+                            view.lane(x).map(|lane| taken.store(from, lane))
+                        }
+                        _ => taken.lane_mut(from, n).ok_or_else(missing).and_then(|out| view.make(step, out)),
+                    };
+                    pieces[at].sink = taken;
+                    made?;
+                }
+                Home::Source { .. } | Home::Given(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What is done once for a thread, for blocks of up to the size of one.
+    pub fn begin(&self, n: usize, rows: usize) -> Result<Registers> {
+        let mut registers = Registers::new(self.tape, n, rows);
+        self.steps(&self.tape.once, Block { start: 0, n, row: 0, rows }, &mut registers, &mut [])?;
+        Ok(registers)
+    }
+
+    /// Evaluates a block and writes its results.
+    pub fn block(&self, block: Block, registers: &mut Registers, pieces: &mut [Piece<'a>]) -> Result<()> {
+        self.steps(&self.tape.steps, block, registers, pieces)
+    }
+
+    /// Goal number `k` of a block that was evaluated.
+    pub fn goal<'r>(&'r self, k: usize, block: Block, registers: &'r Registers) -> Result<Lane<'r>> {
+        let (before, after) = (&registers.words[..], &[][..]);
+        let (geometry, pieces) = (registers.geometry, &[][..]);
+        View { bound: self, block, pieces, geometry, before, after, end: usize::MAX }
+            .lane(&self.tape.goals[k])
+    }
+
+    /// Evaluates elements `start..start + n`, or where blocks are rows those of rows, on this thread. The pieces hold
+    /// at least these elements of the results.
+    pub fn apply(&self, start: usize, n: usize, pieces: &mut [Piece<'a>]) -> Result<()> {
+        let columns = self.tape.columns;
+        let size = self.tape.block_len();
+        let step = columns.map_or(size, |c| (size / c).max(1)).min(n.max(1));
+        let per = columns.unwrap_or(1);
+        let mut registers = self.begin(step * per, step)?;
+        for at in (start..start + n).step_by(step) {
+            let here = step.min(start + n - at);
+            let block = Block { start: at * per, n: here * per, row: at, rows: here };
+            self.block(block, &mut registers, pieces)?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates `n` elements or rows, on all cores where it is worth it.
+    pub fn run(&self, n: usize, mut pieces: SmallVec<[Piece<'a>; 4]>) -> Result<()> {
+        let per = self.tape.columns.unwrap_or(1);
+        let step = (TASK_WORK / self.tape.weight.max(1)).max(BLOCK).next_multiple_of(BLOCK);
+        let step = if self.tape.columns.is_some() { (step / per).max(1) } else { step };
+        if n <= step {
+            return self.apply(0, n, &mut pieces);
+        }
+        let tasks: Vec<_> = cut(pieces, step, per).into_iter().enumerate().collect();
+        for_each(tasks, |(k, mut pieces)| self.apply(k * step, step.min(n - k * step), &mut pieces))
+    }
+}
+
+impl Tape {
+    /// Elements of a block whose registers fit the cache.
+    fn block_len(&self) -> usize {
+        let registers = self.registers[Class::Full as usize].max(1);
+        (REGISTER_BYTES / (registers * self.width) / 64 * 64).clamp(BLOCK / 4, 2 * BLOCK)
+    }
+}
+
+/// Conversion as Rust's `as`: floats to integers truncate and saturate, integers to integers wrap; anything to `Bool`
+/// is `!= 0`.
+fn convert(x: Lane<'_>, from: DType, to: DType, mut out: LaneMut<'_>) {
+    macro_rules! from_to {
+        ($x:ident, |$e:ident| $value:expr, $($variant:ident $ty:ty),*) => {
+            match &mut out {
+                LaneMut::U32(o) if to == DType::Bool => {
+                    o.iter_mut().zip($x).for_each(|(o, &$e)| *o = u32::from($value != Default::default()));
+                }
+                $(LaneMut::$variant(o) => o.iter_mut().zip($x).for_each(|(o, &$e)| *o = $value as $ty),)*
+            }
+        };
+        ($x:ident, |$e:ident| $value:expr) => {
+            from_to!($x, |$e| $value, F64 f64, F32 f32, I64 i64, I32 i32, U32 u32, I8 i8, U8 u8)
+        };
+    }
+    match x {
+        Lane::F64(x) => from_to!(x, |e| e),
+        Lane::F32(x) => from_to!(x, |e| e),
+        Lane::I64(x) => from_to!(x, |e| e),
+        Lane::I32(x) => from_to!(x, |e| e),
+        // Any word but 0 is true.
+        Lane::U32(x) if from == DType::Bool => from_to!(x, |e| u8::from(e != 0)),
+        Lane::U32(x) => from_to!(x, |e| e),
+        Lane::I8(x) => from_to!(x, |e| e),
+        Lane::U8(x) => from_to!(x, |e| e),
+    }
+    if let LaneMut::F32(o) = out {
+        round(o, to);
+    }
+}
+
+/// Rounds to what 16 bits hold.
+fn round(values: &mut [f32], to: DType) {
+    match to {
+        DType::F16 => vectorized(|| values.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32())),
+        DType::BF16 => vectorized(|| values.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32())),
+        _ => {}
+    }
+}
+
+/// The tape of a pointwise program. `acc` names the argument that holds the accumulators of an epilogue.
+pub(crate) fn pointwise_tape(program: &Program, args: &[Arg], acc: Option<usize>) -> Tape {
+    let stores = program.stores.iter().map(|&store| (store, Class::Full)).collect();
+    Tape::new(program, args, &Scope { stores, acc, ..Scope::default() })
+}
+
+/// Evaluates a pointwise tape over `len` elements.
+pub(crate) fn pointwise(tape: &Tape, args: &[Arg], len: usize, run: &mut CpuRun<'_>) -> Result<()> {
     if len == 0 {
         return Ok(());
     }
     let scalars = run.scalars;
-    let arguments = take(run, args, first)?;
-    pointwise_on(program, args, len, arguments, scalars, acc)
+    let arguments = take(run, args, 0)?;
+    bound(tape, &arguments.sources, scalars).run(len, Piece::all(arguments.sinks, Class::Full))
 }
 
-/// As [`pointwise`], on arguments taken before.
+/// A pointwise tape with what it reads.
+pub(crate) fn bound<'t, 'a>(
+    tape: &'t Tape,
+    sources: &'t [Option<Source<'a>>],
+    scalars: &'t [f64],
+) -> Bound<'t, 'a> {
+    Bound { tape, sources, scalars, given: &[], map: None }
+}
+
+/// Evaluates the epilogue of a kernel over the `len` elements of its result, on arguments taken before.
 pub(crate) fn pointwise_on(
     program: &Program,
     args: &[Arg],
@@ -573,25 +421,6 @@ pub(crate) fn pointwise_on(
     scalars: &[f64],
     acc: Option<usize>,
 ) -> Result<()> {
-    let types = program.types(args);
-    let env = Env { program, types: &types, sources: &arguments.sources, scalars, row_map: None };
-    let wanted: Vec<ValueId> = (0..program.insts.len()).collect();
-    let tasks: Vec<_> = cut(arguments.sinks, TASK).into_iter().enumerate().collect();
-    for_each(tasks, |(k, mut sinks)| {
-        let mut regs = Registers::new(&types);
-        let from = k * TASK;
-        let to = (from + TASK).min(len);
-        for start in (from..to).step_by(BLOCK) {
-            let block = Block { start, n: BLOCK.min(to - start), domain: Domain::Full };
-            let around = Around { sinks: &sinks, sink_start: from, acc, ..Around::default() };
-            env.run(&wanted, block, &mut regs, around)?;
-            for store in &program.stores {
-                let lane = env.lane(store.value, block, &regs);
-                if let Some((_, sink)) = sinks.iter_mut().find(|(arg, _)| *arg == store.arg) {
-                    sink.store(start - from, lane);
-                }
-            }
-        }
-        Ok(())
-    })
+    let tape = pointwise_tape(program, args, acc);
+    bound(&tape, &arguments.sources, scalars).run(len, Piece::all(arguments.sinks, Class::Full))
 }

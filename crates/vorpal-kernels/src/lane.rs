@@ -1,8 +1,8 @@
 //! Blocks of elements, as native bodies of scalar functions see them.
 
+#[cfg(target_arch = "x86_64")]
 use std::sync::LazyLock;
 
-use pulp::Arch;
 use vorpal_tensor::DType;
 
 /// Calls an expression with the slices of two blocks of one type, whatever it is; further arms follow.
@@ -45,6 +45,20 @@ macro_rules! lanes {
             $variant(Vec<$ty>),
         )*}
 
+        impl<'a> Lane<'a> {
+            /// `n` elements from `start` on.
+            pub(crate) fn part(self, start: usize, n: usize) -> Option<Lane<'a>> {
+                match self {$(Lane::$variant(v) => v.get(start..start + n).map(Lane::$variant),)*}
+            }
+        }
+
+        impl LaneMut<'_> {
+            /// Sets every element to a number.
+            pub(crate) fn splat(&mut self, value: f64) {
+                match self {$(LaneMut::$variant(v) => v.fill(value as $ty),)*}
+            }
+        }
+
         impl Lanes {
             /// The block, borrowed.
             pub fn lane(&self) -> Lane<'_> {
@@ -66,14 +80,9 @@ macro_rules! lanes {
                 self.len() == 0
             }
 
-            /// Makes the block longer, with zeros, or shorter.
-            pub fn resize(&mut self, n: usize) {
-                match self {$(Lanes::$variant(v) => v.resize(n, <$ty>::default()),)*}
-            }
-
             /// Sets every element to a number.
             pub fn splat(&mut self, value: f64) {
-                match self {$(Lanes::$variant(v) => v.fill(value as $ty),)*}
+                self.lane_mut().splat(value);
             }
 
             /// Sets every element to the lowest or highest value of the type.
@@ -84,7 +93,7 @@ macro_rules! lanes {
             }
 
             /// Adds a block of the same type at the end.
-            pub fn append(&mut self, lane: Lane<'_>) {
+            pub(crate) fn append(&mut self, lane: Lane<'_>) {
                 alike!((self, lane), Lanes, Lane, (o, v) => o.extend_from_slice(v); _ => {})
             }
 
@@ -182,16 +191,18 @@ pub trait LaneElement: Copy + Default + PartialOrd + Send + Sync + 'static {
     fn plus(self, other: Self) -> Self;
 }
 
-/// The instructions of the processor at hand, found out once.
-fn processor() -> Arch {
-    static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
-    *ARCH
-}
-
-/// Runs a loop as machine code for the processor at hand. Whatever it calls must be inlined to become vector code.
+/// Runs a loop as machine code for the processor at hand: with vectors of 256 bits where an x86 has them; what else
+/// processors have, their plain code has too. Whatever the loop calls must be inlined to become vector code.
 #[inline(always)]
 pub(crate) fn vectorized<R>(body: impl FnOnce() -> R) -> R {
-    processor().dispatch(body)
+    #[cfg(target_arch = "x86_64")]
+    {
+        static WIDE: LazyLock<Option<pulp::x86::V3>> = LazyLock::new(pulp::x86::V3::try_new);
+        if let Some(wide) = *WIDE {
+            return wide.vectorize(body);
+        }
+    }
+    body()
 }
 
 /// Fills `out` with `f` of each element.

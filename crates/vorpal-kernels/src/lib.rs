@@ -1,11 +1,13 @@
 //! Kernels of Vorpal: WGSL, launch geometry and a native CPU body for each.
 
+mod arguments;
 mod attention;
 mod checked;
 mod conv;
 pub mod elementary;
 mod emit;
 mod fft;
+mod fold;
 mod gather;
 mod gemm;
 mod interp;
@@ -23,6 +25,7 @@ mod scatter_add;
 mod search_sorted;
 mod segment;
 mod sort;
+mod tape;
 mod wgsl;
 
 pub use attention::{

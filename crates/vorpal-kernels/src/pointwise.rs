@@ -1,11 +1,12 @@
 //! Fused pointwise expressions.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use vorpal_shaders::{Linker, POINTWISE, Shader};
 use vorpal_tensor::{DType, Error, Result};
 
 use crate::emit::Emitter;
+use crate::tape::Tape;
 use crate::{Access, Arg, Cost, CpuRun, Domain, Kernel, Program, interp, spread};
 
 /// Evaluates a [`Program`] without reductions for every element of its outputs, which all have `len`
@@ -16,12 +17,14 @@ pub struct Pointwise {
     args: Vec<Arg>,
     scalars: Vec<DType>,
     len: usize,
+    /// How it runs natively, once it did.
+    tape: OnceLock<Arc<Tape>>,
 }
 
 impl Pointwise {
     /// A kernel from a program, the buffers it names and its run-time scalars.
     pub fn new(program: Program, args: Vec<Arg>, scalars: Vec<DType>, len: usize) -> Pointwise {
-        Pointwise { program, args, scalars, len }
+        Pointwise { program, args, scalars, len, tape: OnceLock::new() }
     }
 
     /// Whether results are stored in 16 bits, so that an invocation makes a whole word.
@@ -113,7 +116,9 @@ impl Kernel for Pointwise {
     }
 
     fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
-        interp::pointwise(&self.program, &self.args, self.len, &mut run, 0, None)
+        let tape =
+            self.tape.get_or_init(|| Arc::new(interp::pointwise_tape(&self.program, &self.args, None)));
+        interp::pointwise(tape, &self.args, self.len, &mut run)
     }
 
     fn cost(&self) -> Cost {
@@ -122,8 +127,9 @@ impl Kernel for Pointwise {
     }
 
     fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
-        merged(&self.program, &self.args, self.len, input, output)
-            .map(|(program, args)| Arc::new(Pointwise { program, args, ..self.clone() }) as Arc<dyn Kernel>)
+        merged(&self.program, &self.args, self.len, input, output).map(|(program, args)| {
+            Arc::new(Pointwise::new(program, args, self.scalars.clone(), self.len)) as Arc<dyn Kernel>
+        })
     }
 }
 

@@ -2,14 +2,15 @@
 
 mod native;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 use vorpal_shaders::{Linker, ROW_GROUP, ROW_THREAD, Shader};
 use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
 use crate::emit::Emitter;
-use crate::{Arg, Cost, CpuRun, Domain, Inst, Kernel, Program, ValueId, pointwise, spread};
+use crate::tape::Class;
+use crate::{Arg, Cost, CpuRun, Domain, Inst, Kernel, Program, Store, ValueId, pointwise, spread};
 
 /// Loop trips one invocation may take over all its passes. Some software adapters end an invocation
 /// silently after 65,535.
@@ -30,6 +31,8 @@ pub struct Row {
     scalars: Vec<DType>,
     shape: Shape,
     axes: SmallVec<[bool; 6]>,
+    /// How it runs natively, once it did.
+    recipe: OnceLock<Arc<native::Recipe>>,
 }
 
 /// How often the columns are gone through before a value is known: reductions of inputs need one pass,
@@ -57,13 +60,27 @@ impl Row {
         shape: Shape,
         axes: &[bool],
     ) -> Option<Row> {
-        let row = Row { program, args, scalars, shape, axes: axes.iter().copied().collect() };
+        let axes = axes.iter().copied().collect();
+        let row = Row { program, args, scalars, shape, axes, recipe: OnceLock::new() };
         (row.trips() < TRIPS_MAX).then_some(row)
     }
 
     /// Columns a row may have when its program goes through them `passes` times.
     pub fn max_columns(passes: usize) -> usize {
         (TRIPS_MAX - 1) / passes.max(1)
+    }
+
+    /// How it runs natively.
+    fn recipe(&self) -> &native::Recipe {
+        self.recipe.get_or_init(|| Arc::new(native::Recipe::new(self)))
+    }
+
+    /// Whether a result has an element for every row or for every column of it: a value without columns may still be
+    /// stored for every element of a row.
+    fn class_of(&self, arg: usize, domains: &[Domain]) -> Class {
+        let of_rows = |s: &Store| s.arg == arg && domains[s.value] == Domain::Row;
+        let one_each = self.args[arg].len == self.rows() && self.program.stores.iter().any(of_rows);
+        if one_each { Class::Row } else { Class::Full }
     }
 
     /// Rows.
@@ -209,8 +226,7 @@ impl Row {
         let (mut full, mut rows, mut goals) = (String::new(), String::new(), Vec::new());
         for store in &self.program.stores {
             let value = format!("v{}", store.value);
-            // A value without columns may still be stored for every element of a row.
-            if self.args[store.arg].len == self.rows() && domains[store.value] == Domain::Row {
+            if self.class_of(store.arg, &domains) == Class::Row {
                 rows += &emitter.store(&value, store.arg, "row");
             } else {
                 full += &emitter.store(&value, store.arg, "i");
@@ -270,7 +286,10 @@ impl Kernel for Row {
 
     fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
         // Every pass of a row reads its elements through the lane that writes them in the last one.
-        pointwise::merged(&self.program, &self.args, self.shape.numel(), input, output)
-            .map(|(program, args)| Arc::new(Row { program, args, ..self.clone() }) as Arc<dyn Kernel>)
+        pointwise::merged(&self.program, &self.args, self.shape.numel(), input, output).map(
+            |(program, args)| {
+                Arc::new(Row { program, args, recipe: OnceLock::new(), ..self.clone() }) as Arc<dyn Kernel>
+            },
+        )
     }
 }

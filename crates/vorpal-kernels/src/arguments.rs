@@ -1,0 +1,383 @@
+//! Arguments of native bodies: elements to read and to write, whatever their type.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use smallvec::SmallVec;
+use vorpal_tensor::{DType, Error, Layout, Result};
+
+use crate::lane::{alike, vectorized};
+use crate::tape::Class;
+use crate::{Access, Arg, CpuArg, CpuRun, Lane, LaneElement, LaneMut};
+
+/// A buffer argument to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    F64(&'a [f64]),
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    BF16(&'a [bf16]),
+    I64(&'a [i64]),
+    I32(&'a [i32]),
+    U32(&'a [u32]),
+    I8(&'a [i8]),
+    U8(&'a [u8]),
+}
+
+/// A buffer argument, or a part of one, to write.
+#[derive(Debug)]
+pub(crate) enum Sink<'a> {
+    F64(&'a mut [f64]),
+    F32(&'a mut [f32]),
+    F16(&'a mut [f16]),
+    BF16(&'a mut [bf16]),
+    I64(&'a mut [i64]),
+    I32(&'a mut [i32]),
+    U32(&'a mut [u32]),
+    I8(&'a mut [i8]),
+    U8(&'a mut [u8]),
+}
+
+fn cast_read<T: bytemuck::Pod>(bytes: &[u8], len: usize, arg: usize) -> Result<&[T]> {
+    let all: &[T] = bytemuck::try_cast_slice(&bytes[..bytes.len() / size_of::<T>() * size_of::<T>()])
+        .map_err(|e| Error::internal("interp", format!("argument {arg}: {e}")))?;
+    all.get(..len).ok_or_else(|| Error::internal("interp", format!("argument {arg} is shorter than {len}")))
+}
+
+fn cast_write<T: bytemuck::Pod>(bytes: &mut [u8], len: usize, arg: usize) -> Result<&mut [T]> {
+    let whole = bytes.len() / size_of::<T>() * size_of::<T>();
+    let all: &mut [T] = bytemuck::try_cast_slice_mut(&mut bytes[..whole])
+        .map_err(|e| Error::internal("interp", format!("argument {arg}: {e}")))?;
+    all.get_mut(..len)
+        .ok_or_else(|| Error::internal("interp", format!("argument {arg} is shorter than {len}")))
+}
+
+macro_rules! each_type {
+    ($enum:ident, $value:expr, $x:ident => $body:expr) => {
+        match $value {
+            $enum::F64($x) => $body,
+            $enum::F32($x) => $body,
+            $enum::F16($x) => $body,
+            $enum::BF16($x) => $body,
+            $enum::I64($x) => $body,
+            $enum::I32($x) => $body,
+            $enum::U32($x) => $body,
+            $enum::I8($x) => $body,
+            $enum::U8($x) => $body,
+        }
+    };
+}
+
+impl<'a> Sink<'a> {
+    pub fn len(&self) -> usize {
+        each_type!(Sink, self, x => x.len())
+    }
+
+    /// The first `at` elements and the rest.
+    pub fn split_at(self, at: usize) -> (Sink<'a>, Sink<'a>) {
+        macro_rules! cut {
+            ($variant:ident, $x:ident) => {{
+                let (a, b) = $x.split_at_mut(at);
+                (Sink::$variant(a), Sink::$variant(b))
+            }};
+        }
+        match self {
+            Sink::F64(x) => cut!(F64, x),
+            Sink::F32(x) => cut!(F32, x),
+            Sink::F16(x) => cut!(F16, x),
+            Sink::BF16(x) => cut!(BF16, x),
+            Sink::I64(x) => cut!(I64, x),
+            Sink::I32(x) => cut!(I32, x),
+            Sink::U32(x) => cut!(U32, x),
+            Sink::I8(x) => cut!(I8, x),
+            Sink::U8(x) => cut!(U8, x),
+        }
+    }
+
+    /// Whether elements are stored shorter than they are computed.
+    pub fn is_short(&self) -> bool {
+        matches!(self, Sink::F16(_) | Sink::BF16(_))
+    }
+
+    /// `n` elements from `from` on, to fill; `None` where they are stored shorter than they are computed.
+    pub fn lane_mut(&mut self, from: usize, n: usize) -> Option<LaneMut<'_>> {
+        let range = from..from + n;
+        match self {
+            Sink::F64(x) => x.get_mut(range).map(LaneMut::F64),
+            Sink::F32(x) => x.get_mut(range).map(LaneMut::F32),
+            Sink::I64(x) => x.get_mut(range).map(LaneMut::I64),
+            Sink::I32(x) => x.get_mut(range).map(LaneMut::I32),
+            Sink::U32(x) => x.get_mut(range).map(LaneMut::U32),
+            Sink::I8(x) => x.get_mut(range).map(LaneMut::I8),
+            Sink::U8(x) => x.get_mut(range).map(LaneMut::U8),
+            Sink::F16(_) | Sink::BF16(_) => None,
+        }
+    }
+
+    /// The elements, as a source.
+    pub fn read(&self) -> Source<'_> {
+        match self {
+            Sink::F64(x) => Source::F64(x),
+            Sink::F32(x) => Source::F32(x),
+            Sink::F16(x) => Source::F16(x),
+            Sink::BF16(x) => Source::BF16(x),
+            Sink::I64(x) => Source::I64(x),
+            Sink::I32(x) => Source::I32(x),
+            Sink::U32(x) => Source::U32(x),
+            Sink::I8(x) => Source::I8(x),
+            Sink::U8(x) => Source::U8(x),
+        }
+    }
+
+    /// Writes a block at `from`.
+    pub fn store(&mut self, from: usize, lane: Lane<'_>) {
+        alike!((self, lane), Sink, Lane, (o, v) => o[from..from + v.len()].copy_from_slice(v);
+            (Sink::F16(o), Lane::F32(v)) => o[from..from + v.len()].convert_from_f32_slice(v),
+            (Sink::BF16(o), Lane::F32(v)) => {
+                let o = &mut o[from..];
+                vectorized(|| o.iter_mut().zip(v).for_each(|(o, &v)| *o = bf16::from_f32(v)));
+            }
+            _ => {}
+        );
+    }
+}
+
+impl<'a> Source<'a> {
+    /// `n` elements from `from` on; `None` where they are stored shorter than they are computed.
+    pub fn lane(self, from: usize, n: usize) -> Option<Lane<'a>> {
+        let range = from..from + n;
+        match self {
+            Source::F64(x) => x.get(range).map(Lane::F64),
+            Source::F32(x) => x.get(range).map(Lane::F32),
+            Source::I64(x) => x.get(range).map(Lane::I64),
+            Source::I32(x) => x.get(range).map(Lane::I32),
+            Source::U32(x) => x.get(range).map(Lane::U32),
+            Source::I8(x) => x.get(range).map(Lane::I8),
+            Source::U8(x) => x.get(range).map(Lane::U8),
+            Source::F16(_) | Source::BF16(_) => None,
+        }
+    }
+}
+
+/// A stretch of a result, from the element with linear index `start` on.
+#[derive(Debug)]
+pub(crate) struct Piece<'a> {
+    pub arg: usize,
+    /// What the result has an element for.
+    pub class: Class,
+    pub start: usize,
+    pub sink: Sink<'a>,
+}
+
+impl<'a> Piece<'a> {
+    /// Whole results.
+    pub fn all(sinks: Vec<(usize, Sink<'a>)>, class: Class) -> SmallVec<[Piece<'a>; 4]> {
+        sinks.into_iter().map(|(arg, sink)| Piece { arg, class, start: 0, sink }).collect()
+    }
+
+    /// `n` elements from linear index `start` on, as they are before they are written.
+    pub fn lane(&self, start: usize, n: usize) -> Option<Lane<'_>> {
+        self.sink.read().lane(start - self.start, n)
+    }
+
+    /// Reads elements from linear index `start` on into a register.
+    pub fn load(&self, start: usize, out: LaneMut<'_>) {
+        let layout = Layout::contiguous([self.sink.len()]);
+        load(self.sink.read(), &layout, start - self.start, 0.0, out);
+    }
+}
+
+/// Pieces cut at the same places: `step` elements of rows, `step · per` of all elements.
+pub(crate) fn cut<'a>(
+    pieces: SmallVec<[Piece<'a>; 4]>,
+    step: usize,
+    per: usize,
+) -> Vec<SmallVec<[Piece<'a>; 4]>> {
+    let mut out: Vec<SmallVec<[Piece<'a>; 4]>> = Vec::new();
+    for Piece { arg, class, mut start, sink } in pieces {
+        let chunk = if class == Class::Full { step * per } else { step };
+        let (mut rest, mut k) = (sink, 0);
+        loop {
+            let here = chunk.min(rest.len());
+            let (sink, more) = rest.split_at(here);
+            if out.len() == k {
+                out.push(SmallVec::new());
+            }
+            out[k].push(Piece { arg, class, start, sink });
+            (rest, k, start) = (more, k + 1, start + here);
+            if rest.len() == 0 {
+                break;
+            }
+        }
+    }
+    out
+}
+
+/// The arguments of a run: what is read, and what is written with its argument number.
+pub(crate) struct Arguments<'a> {
+    pub sources: Vec<Option<Source<'a>>>,
+    pub sinks: Vec<(usize, Sink<'a>)>,
+}
+
+/// Takes arguments `first..` of a run.
+pub(crate) fn take<'a>(run: &mut CpuRun<'a>, args: &[Arg], first: usize) -> Result<Arguments<'a>> {
+    let mut out = Arguments { sources: vec![None; args.len()], sinks: Vec::new() };
+    for (k, arg) in args.iter().enumerate().skip(first) {
+        let (dtype, len) = (arg.dtype, arg.len);
+        match (run.take(k), arg.access) {
+            (Some(CpuArg::Read(bytes)), Access::Read) => {
+                out.sources[k] = Some(match dtype {
+                    DType::F64 => Source::F64(cast_read(bytes, len, k)?),
+                    DType::F32 => Source::F32(cast_read(bytes, len, k)?),
+                    DType::F16 => Source::F16(cast_read(bytes, len, k)?),
+                    DType::BF16 => Source::BF16(cast_read(bytes, len, k)?),
+                    DType::I64 => Source::I64(cast_read(bytes, len, k)?),
+                    DType::I32 => Source::I32(cast_read(bytes, len, k)?),
+                    DType::U32 | DType::Bool => Source::U32(cast_read(bytes, len, k)?),
+                    DType::I8 => Source::I8(cast_read(bytes, len, k)?),
+                    DType::U8 => Source::U8(cast_read(bytes, len, k)?),
+                });
+            }
+            (Some(CpuArg::Write(bytes)), Access::Write | Access::ReadWrite) => out.sinks.push((
+                k,
+                match dtype {
+                    DType::F64 => Sink::F64(cast_write(bytes, len, k)?),
+                    DType::F32 => Sink::F32(cast_write(bytes, len, k)?),
+                    DType::F16 => Sink::F16(cast_write(bytes, len, k)?),
+                    DType::BF16 => Sink::BF16(cast_write(bytes, len, k)?),
+                    DType::I64 => Sink::I64(cast_write(bytes, len, k)?),
+                    DType::I32 => Sink::I32(cast_write(bytes, len, k)?),
+                    DType::U32 | DType::Bool => Sink::U32(cast_write(bytes, len, k)?),
+                    DType::I8 => Sink::I8(cast_write(bytes, len, k)?),
+                    DType::U8 => Sink::U8(cast_write(bytes, len, k)?),
+                },
+            )),
+            _ => {
+                return Err(Error::internal(
+                    "interp",
+                    format!("argument {k} is not what the kernel asked for"),
+                ));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Calls `run(offset in the block, length, place, stride)` for every stretch of the `n` elements from
+/// linear index `start` on that one stride describes; `place` is `None` outside of the bounds.
+pub(crate) fn stretches(
+    layout: &Layout,
+    start: usize,
+    n: usize,
+    mut run: impl FnMut(usize, usize, Option<isize>, isize),
+) {
+    let rank = layout.shape.len();
+    if rank == 0 {
+        for k in 0..n {
+            run(k, 1, Some(layout.offset), 0);
+        }
+        return;
+    }
+    let inner = rank - 1;
+    let (size, stride) = (layout.shape[inner], layout.strides[inner]);
+    let mut coordinates: SmallVec<[usize; 6]> = smallvec::smallvec![0; rank];
+    let mut rest = start;
+    for axis in (0..rank).rev() {
+        let d = layout.shape[axis].max(1);
+        coordinates[axis] = rest % d;
+        rest /= d;
+    }
+    let mut done = 0;
+    while done < n {
+        let from = coordinates[inner];
+        let len = (size - from).min(n - done);
+        let base: isize =
+            (0..inner).map(|a| coordinates[a] as isize * layout.strides[a]).sum::<isize>() + layout.offset;
+        let inside =
+            |a: usize| layout.bounds.get(a).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinates[a]));
+        if (0..inner).all(inside) {
+            let (lo, hi) = layout.bounds.get(inner).copied().unwrap_or((0, size));
+            let (a, b) =
+                (lo.clamp(from, from + len), hi.clamp(from, from + len).max(lo.clamp(from, from + len)));
+            if a > from {
+                run(done, a - from, None, 0);
+            }
+            if b > a {
+                run(done + a - from, b - a, Some(base + a as isize * stride), stride);
+            }
+            if from + len > b {
+                run(done + b - from, from + len - b, None, 0);
+            }
+        } else {
+            run(done, len, None, 0);
+        }
+        done += len;
+        // Advance to the next line.
+        coordinates[inner] = 0;
+        for axis in (0..inner).rev() {
+            coordinates[axis] += 1;
+            if coordinates[axis] < layout.shape[axis] {
+                break;
+            }
+            coordinates[axis] = 0;
+        }
+    }
+}
+
+pub(crate) fn gather<S: Copy, T: Copy>(
+    layout: &Layout,
+    start: usize,
+    source: &[S],
+    out: &mut [T],
+    fill: T,
+    widen: impl Fn(S) -> T + Copy,
+) {
+    stretches(layout, start, out.len(), |at, len, place, stride| {
+        let out = &mut out[at..at + len];
+        match (place, stride) {
+            (None, _) => out.fill(fill),
+            (Some(p), 0) => out.fill(widen(source[p as usize])),
+            (Some(p), 1) => {
+                let p = p as usize;
+                out.iter_mut().zip(&source[p..p + len]).for_each(|(o, &s)| *o = widen(s));
+            }
+            (Some(p), stride) => {
+                let mut p = p;
+                for o in out {
+                    *o = widen(source[p as usize]);
+                    p += stride;
+                }
+            }
+        }
+    });
+}
+
+/// Reads elements of a source through a layout, from linear index `start` on.
+pub(crate) fn load(source: Source<'_>, layout: &Layout, start: usize, fill: f64, out: LaneMut<'_>) {
+    alike!((source, out), Source, LaneMut, (s, o) => gather(layout, start, s, o, LaneElement::from_number(fill), |x| x);
+        (Source::F16(s), LaneMut::F32(o)) if layout.is_contiguous() => {
+            let from = layout.offset as usize + start;
+            s[from..from + o.len()].convert_to_f32_slice(o);
+        }
+        (Source::BF16(s), LaneMut::F32(o)) if layout.is_contiguous() => {
+            let s = &s[layout.offset as usize + start..];
+            vectorized(|| o.iter_mut().zip(s).for_each(|(o, x)| *o = x.to_f32()));
+        }
+        (Source::F16(s), LaneMut::F32(o)) => gather(layout, start, s, o, fill as f32, f16::to_f32),
+        (Source::BF16(s), LaneMut::F32(o)) => gather(layout, start, s, o, fill as f32, bf16::to_f32),
+        _ => {}
+    );
+}
+
+/// Places of a layout from linear index `start` on.
+pub(crate) fn place(layout: &Layout, start: usize, out: LaneMut<'_>) {
+    if let LaneMut::U32(out) = out {
+        let n = out.len();
+        stretches(layout, start, n, |at, len, place, stride| {
+            let mut p = place.unwrap_or(0);
+            for o in &mut out[at..at + len] {
+                *o = p as u32;
+                p += stride;
+            }
+        });
+    }
+}

@@ -1,0 +1,170 @@
+//! Native reductions of blocks: sums, maxima and minima, along rows or element by element.
+
+use std::ops::Range;
+
+use vorpal_tensor::{DType, Layout};
+
+use crate::arguments::stretches;
+use crate::lane::{alike, vectorized};
+use crate::{Lane, LaneElement, LaneMut, Lanes, ReduceKind};
+
+/// Numbers that are combined side by side. Two vectors of most processors hide what an addition takes.
+const SIDE: usize = 32;
+
+/// Elements whose sum is held in f32; longer sums are in f64.
+const SHORT: usize = 1024;
+
+/// Combines values in a fixed order: side by side first, then across.
+#[inline(always)]
+fn combine<T: Copy>(values: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
+    let mut side = [start; SIDE];
+    let (chunks, rest) = values.as_chunks::<SIDE>();
+    for chunk in chunks {
+        side.iter_mut().zip(chunk).for_each(|(s, &v)| *s = f(*s, v));
+    }
+    let all = if chunks.is_empty() { start } else { side.into_iter().fold(start, &f) };
+    rest.iter().fold(all, |a, &v| f(a, v))
+}
+
+#[inline(always)]
+fn higher<T: LaneElement>(a: T, v: T) -> T {
+    if v > a || v.nan() { v } else { a }
+}
+
+#[inline(always)]
+fn lower<T: LaneElement>(a: T, v: T) -> T {
+    if v < a || v.nan() { v } else { a }
+}
+
+#[inline(always)]
+fn fold<T: LaneElement>(kind: ReduceKind, values: &[T], start: T) -> T {
+    match kind {
+        ReduceKind::Sum => combine(values, start, T::plus),
+        ReduceKind::Max => combine(values, start, higher),
+        ReduceKind::Min => combine(values, start, lower),
+    }
+}
+
+/// The sum in f64 of stretches summed in f32.
+#[inline(always)]
+fn sum_f32(values: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    for short in values.chunks(SHORT) {
+        let mut side = [0f32; SIDE];
+        let (chunks, rest) = short.as_chunks::<SIDE>();
+        for chunk in chunks {
+            side.iter_mut().zip(chunk).for_each(|(s, &v)| *s += v);
+        }
+        if !chunks.is_empty() {
+            sum += side.iter().map(|&s| f64::from(s)).sum::<f64>();
+        }
+        sum += rest.iter().map(|&v| f64::from(v)).sum::<f64>();
+    }
+    sum
+}
+
+/// The result of a reduction of nothing.
+fn start_of<T: LaneElement>(kind: ReduceKind) -> T {
+    match kind {
+        ReduceKind::Sum => T::default(),
+        ReduceKind::Max => T::LOWEST,
+        ReduceKind::Min => T::HIGHEST,
+    }
+}
+
+fn each_row<T: LaneElement>(kind: ReduceKind, values: &[T], columns: usize, out: &mut [T]) {
+    let start = start_of::<T>(kind);
+    vectorized(
+        #[inline(always)]
+        || out.iter_mut().zip(values.chunks_exact(columns)).for_each(|(o, row)| *o = fold(kind, row, start)),
+    );
+}
+
+/// Reduces rows of `columns` values to one value each.
+pub(crate) fn fold_rows(kind: ReduceKind, values: Lane<'_>, columns: usize, out: LaneMut<'_>) {
+    match (kind, values, out) {
+        (ReduceKind::Sum, Lane::F32(v), LaneMut::F32(out)) => vectorized(
+            #[inline(always)]
+            || out.iter_mut().zip(v.chunks_exact(columns)).for_each(|(o, row)| *o = sum_f32(row) as f32),
+        ),
+        (_, values, out) => {
+            alike!((values, out), Lane, LaneMut, (v, o) => each_row(kind, v, columns, o); _ => {})
+        }
+    }
+}
+
+/// Accumulators of one reduction for all rows. Sums of floats are kept in f64.
+#[derive(Clone, Debug)]
+pub(crate) struct Accumulator {
+    kind: ReduceKind,
+    dtype: DType,
+    lanes: Lanes,
+}
+
+impl Accumulator {
+    pub fn new(kind: ReduceKind, dtype: DType, rows: usize) -> Accumulator {
+        let wide = kind == ReduceKind::Sum && dtype.is_float();
+        let mut lanes = Lanes::of(if wide { DType::F64 } else { dtype }, rows);
+        if kind != ReduceKind::Sum {
+            lanes.fill_extreme(kind == ReduceKind::Min);
+        }
+        Accumulator { kind, dtype, lanes }
+    }
+
+    /// Takes a block of values whose rows the map tells.
+    pub fn take(&mut self, values: Lane<'_>, map: &Layout, start: usize, n: usize) {
+        let kind = self.kind;
+        stretches(map, start, n, |at, len, place, stride| {
+            let row = place.unwrap_or(0) as usize;
+            let (range, rows) = (at..at + len, if stride == 0 { row..row + 1 } else { row..row + len });
+            match (values, &mut self.lanes) {
+                (Lane::F32(v), Lanes::F64(acc)) => add_f32(&v[range], &mut acc[rows]),
+                pair => alike!(pair, Lane, Lanes, (v, acc) => join(kind, v, range, &mut acc[rows]); _ => {}),
+            }
+        });
+    }
+
+    /// Takes what another part of the elements gave for the same rows.
+    pub fn merge(&mut self, other: &Accumulator) {
+        let kind = self.kind;
+        alike!((&other.lanes, &mut self.lanes), Lanes, Lanes, (v, acc) => join(kind, v, 0..v.len(), acc); _ => {});
+    }
+
+    /// The results.
+    pub fn finish(self) -> Lanes {
+        match self.lanes {
+            Lanes::F64(v) if self.dtype != DType::F64 => {
+                Lanes::F32(v.into_iter().map(|x| x as f32).collect())
+            }
+            lanes => lanes,
+        }
+    }
+}
+
+/// Joins values with the one accumulator there is, or each with its own.
+fn join<T: LaneElement>(kind: ReduceKind, values: &[T], range: Range<usize>, acc: &mut [T]) {
+    let values = &values[range];
+    vectorized(
+        #[inline(always)]
+        || match (acc, kind) {
+            ([one], _) => {
+                let own = fold(kind, values, start_of(kind));
+                *one = fold(kind, &[*one, own], start_of(kind));
+            }
+            (acc, ReduceKind::Sum) => acc.iter_mut().zip(values).for_each(|(a, &v)| *a = a.plus(v)),
+            (acc, ReduceKind::Max) => acc.iter_mut().zip(values).for_each(|(a, &v)| *a = higher(*a, v)),
+            (acc, ReduceKind::Min) => acc.iter_mut().zip(values).for_each(|(a, &v)| *a = lower(*a, v)),
+        },
+    );
+}
+
+/// Adds values to the one accumulator there is, or each to its own.
+fn add_f32(values: &[f32], acc: &mut [f64]) {
+    vectorized(
+        #[inline(always)]
+        || match acc {
+            [one] => *one += sum_f32(values),
+            acc => acc.iter_mut().zip(values).for_each(|(a, &v)| *a += f64::from(v)),
+        },
+    );
+}

@@ -1,0 +1,401 @@
+//! Programs made ready for native evaluation: in which order, where every value lies, what is done once only.
+//!
+//! Values of a block lie where they are read (operands that lie in memory in the right order and type), where they are
+//! written (results), or in registers, which are shared by values that are never alive together.
+
+use smallvec::SmallVec;
+use vorpal_tensor::{DType, Layout};
+
+use crate::{Access, Arg, Domain, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
+
+/// How far a value reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// The same for all elements of a run.
+    Uniform,
+    /// One for every row.
+    Row,
+    /// One for every element.
+    Full,
+}
+
+/// Where a value of a block lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// A register of the class of the value.
+    Register(usize),
+    /// The result with this argument number.
+    Sink(usize),
+    /// An argument, from a place on.
+    Source { arg: usize, offset: usize },
+    /// Row values known before.
+    Given(ValueId),
+}
+
+/// A value where it lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Operand {
+    pub home: Home,
+    pub class: Class,
+    pub dtype: DType,
+}
+
+/// What makes a value.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Constant(f64),
+    Scalar(usize),
+    Load {
+        arg: usize,
+        layout: Layout,
+        fill: f64,
+    },
+    /// The old content of a result that is written in place.
+    Reload(usize),
+    Place(Layout),
+    Call {
+        f: &'static ScalarFn,
+        operands: SmallVec<[Operand; 3]>,
+    },
+    Cast {
+        x: Operand,
+        from: DType,
+        to: DType,
+    },
+    Reduce {
+        kind: ReduceKind,
+        x: Operand,
+    },
+    /// The same value for more elements.
+    Spread(Operand),
+    /// The value once more, as it is stored.
+    Copy(Operand),
+}
+
+/// One value made.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub action: Action,
+    pub out: Operand,
+}
+
+/// Which part of a program is evaluated, and of what.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    /// Row values known before, by value; none are where it is shorter.
+    pub given: Vec<bool>,
+    /// Values that are asked for after a block, and for what.
+    pub goals: Vec<(ValueId, Class)>,
+    /// Results written, and for what they have an element each.
+    pub stores: Vec<(Store, Class)>,
+    /// Rows and columns, where blocks are whole rows.
+    pub rows: Option<(usize, usize)>,
+    /// The argument that holds the accumulators of an epilogue.
+    pub acc: Option<usize>,
+    /// Whether results are only read, as if they were arguments to read.
+    pub read_only: bool,
+}
+
+/// A program, or a part of one, ready to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Tape {
+    /// Done once, before the first block.
+    pub once: Vec<Step>,
+    /// Done for every block.
+    pub steps: Vec<Step>,
+    /// Where the goals are after a block.
+    pub goals: Vec<Operand>,
+    /// Registers of each class.
+    pub registers: [usize; 3],
+    /// Bytes of an element of a register.
+    pub width: usize,
+    /// Columns of a row, where blocks are whole rows.
+    pub columns: Option<usize>,
+    /// Work for an element, in passes over a block in the cache.
+    pub weight: usize,
+}
+
+/// A value on the way to a tape: what makes it, out of which other values.
+struct Draft {
+    action: Action,
+    operands: SmallVec<[usize; 3]>,
+    class: Class,
+    dtype: DType,
+    once: bool,
+    /// Where it lies, if not in a register.
+    home: Option<Home>,
+    /// A store of it that needs no copy.
+    sink: Option<usize>,
+    /// Position of the last draft that reads it.
+    last_use: usize,
+}
+
+struct Maker<'p> {
+    program: &'p Program,
+    args: &'p [Arg],
+    scope: &'p Scope,
+    types: Vec<DType>,
+    drafts: Vec<Draft>,
+    /// Draft of every value, at its own class and spread to all elements.
+    of: Vec<[Option<usize>; 3]>,
+}
+
+/// The same element again and again.
+fn is_uniform(layout: &Layout) -> bool {
+    layout.bounds.is_empty()
+        && layout.shape.numel() > 0
+        && layout.strides.iter().zip(&layout.shape[..]).all(|(&s, &d)| s == 0 || d == 1)
+}
+
+/// Whether every row reads the same.
+fn repeats(layout: &Layout, rows: usize) -> bool {
+    let mut product = 1;
+    for (&d, &stride) in layout.shape.iter().zip(&layout.strides) {
+        if product == rows {
+            break;
+        }
+        product *= d;
+        if d != 1 && stride != 0 {
+            return false;
+        }
+    }
+    product == rows && layout.bounds.is_empty()
+}
+
+impl Tape {
+    /// Makes a part of a program ready to run on its arguments.
+    pub fn new(program: &Program, args: &[Arg], scope: &Scope) -> Tape {
+        let n = program.insts.len();
+        let mut maker = Maker {
+            program,
+            args,
+            scope,
+            types: program.types(args),
+            drafts: Vec::new(),
+            of: vec![[None; 3]; n],
+        };
+        let needed = maker.needed();
+        for v in (0..n).filter(|&v| needed[v]) {
+            maker.value(v);
+        }
+        maker.finish()
+    }
+}
+
+impl Maker<'_> {
+    fn is_given(&self, v: ValueId) -> bool {
+        self.scope.given.get(v).copied().unwrap_or(false)
+    }
+
+    /// Values below the goals and stores, down to those that are given.
+    fn needed(&self) -> Vec<bool> {
+        let mut needed = vec![false; self.program.insts.len()];
+        let stores = self.scope.stores.iter().map(|(store, _)| store.value);
+        for v in self.scope.goals.iter().map(|&(v, _)| v).chain(stores) {
+            needed[v] = true;
+        }
+        for v in (0..needed.len()).rev().filter(|&v| !self.is_given(v)).collect::<Vec<_>>() {
+            if needed[v] {
+                match &self.program.insts[v] {
+                    Inst::Call { args, .. } => args.iter().for_each(|&a| needed[a] = true),
+                    Inst::Cast { x, .. } | Inst::Reduce { x, .. } => needed[*x] = true,
+                    _ => {}
+                }
+            }
+        }
+        needed
+    }
+
+    fn push(&mut self, action: Action, operands: SmallVec<[usize; 3]>, class: Class, dtype: DType) -> usize {
+        let once = class == Class::Uniform;
+        let draft = Draft { action, operands, class, dtype, once, home: None, sink: None, last_use: 0 };
+        self.drafts.push(draft);
+        self.drafts.len() - 1
+    }
+
+    /// The draft of a value for a class that is not below its own.
+    fn at(&mut self, v: ValueId, class: Class) -> usize {
+        if let Some(known) = self.of[v][class as usize] {
+            return known;
+        }
+        let own = self.of[v].iter().flatten().next().copied().unwrap_or(0);
+        let (dtype, once) = (self.drafts[own].dtype, self.drafts[own].class == Class::Uniform);
+        let filler = Operand { home: Home::Register(0), class, dtype };
+        let made = self.push(Action::Spread(filler), smallvec::smallvec![own], class, dtype);
+        self.drafts[made].once = once;
+        self.of[v][class as usize] = Some(made);
+        made
+    }
+
+    /// Drafts a value at its own class.
+    fn value(&mut self, v: ValueId) {
+        let dtype = self.types[v];
+        let filler = |class| Operand { home: Home::Register(0), class, dtype };
+        let none = SmallVec::new();
+        let class_of = |this: &Maker<'_>, x: ValueId| {
+            let own = this.of[x].iter().flatten().map(|&k| this.drafts[k].class).min();
+            own.unwrap_or(Class::Uniform)
+        };
+        let domain = |d: Domain| if d == Domain::Full { Class::Full } else { Class::Row };
+        let draft = if self.is_given(v) {
+            let k = self.push(Action::Constant(0.0), none, Class::Row, dtype);
+            self.drafts[k].home = Some(Home::Given(v));
+            k
+        } else {
+            match &self.program.insts[v] {
+                Inst::Const { value, .. } => self.push(Action::Constant(*value), none, Class::Uniform, dtype),
+                Inst::Scalar { index, .. } => self.push(Action::Scalar(*index), none, Class::Uniform, dtype),
+                Inst::Load { arg, layout, fill, domain: d } => {
+                    self.load(*arg, layout, *fill, domain(*d), dtype)
+                }
+                Inst::Acc { .. } => {
+                    self.push(Action::Reload(self.scope.acc.unwrap_or(0)), none, Class::Full, dtype)
+                }
+                Inst::Place { layout, domain: d } => {
+                    self.push(Action::Place(layout.clone()), none, domain(*d), dtype)
+                }
+                Inst::Call { f, args } => {
+                    let class = args.iter().map(|&a| class_of(self, a)).max().unwrap_or(Class::Uniform);
+                    let operands = args.iter().map(|&a| self.at(a, class)).collect();
+                    self.push(Action::Call { f, operands: SmallVec::new() }, operands, class, dtype)
+                }
+                Inst::Cast { x, dtype: to } => {
+                    let class = class_of(self, *x);
+                    let operands = smallvec::smallvec![self.at(*x, class)];
+                    let action = Action::Cast { x: filler(class), from: self.types[*x], to: *to };
+                    self.push(action, operands, class, dtype)
+                }
+                Inst::Reduce { kind, x } => {
+                    let operands = smallvec::smallvec![self.at(*x, Class::Full)];
+                    let action = Action::Reduce { kind: *kind, x: filler(Class::Full) };
+                    self.push(action, operands, Class::Row, dtype)
+                }
+            }
+        };
+        let class = self.drafts[draft].class;
+        self.of[v][class as usize] = Some(draft);
+    }
+
+    fn load(&mut self, arg: usize, layout: &Layout, fill: f64, class: Class, dtype: DType) -> usize {
+        let none = SmallVec::new();
+        if self.args[arg].access != Access::Read && !self.scope.read_only {
+            return self.push(Action::Reload(arg), none, class, dtype);
+        }
+        let class = if is_uniform(layout) { Class::Uniform } else { class };
+        let load = Action::Load { arg, layout: layout.clone(), fill };
+        let k = self.push(load, none, class, dtype);
+        let stored_as_computed =
+            self.args[arg].dtype.compute() == self.args[arg].dtype || self.args[arg].dtype == DType::Bool;
+        if class != Class::Uniform && stored_as_computed && layout.is_contiguous() && layout.offset >= 0 {
+            self.drafts[k].home = Some(Home::Source { arg, offset: layout.offset as usize });
+        } else if class == Class::Full && self.scope.rows.is_some_and(|(rows, _)| repeats(layout, rows)) {
+            self.drafts[k].once = true;
+        }
+        k
+    }
+
+    /// Results that are made in their place, and copies of the others at the end.
+    fn stores(&mut self) {
+        for (store, class) in &self.scope.stores {
+            let k = self.at(store.value, *class);
+            let reloaded_later = |(at, d): (usize, &Draft)| {
+                at > k && matches!(d.action, Action::Reload(arg) if arg == store.arg)
+            };
+            let draft = &self.drafts[k];
+            let in_place = !draft.once
+                && draft.home.is_none()
+                && draft.sink.is_none()
+                && !self.args[store.arg].dtype.is_16bit()
+                && !matches!(draft.action, Action::Reload(_))
+                && !self.drafts.iter().enumerate().any(reloaded_later);
+            if in_place {
+                self.drafts[k].sink = Some(store.arg);
+                continue;
+            }
+            let dtype = self.drafts[k].dtype;
+            let filler = Operand { home: Home::Register(0), class: *class, dtype };
+            let copy = self.push(Action::Copy(filler), smallvec::smallvec![k], *class, dtype);
+            self.drafts[copy].once = false;
+            self.drafts[copy].sink = Some(store.arg);
+        }
+    }
+
+    /// Gives every value its place.
+    fn finish(mut self) -> Tape {
+        let goals: Vec<usize> = self.scope.goals.iter().map(|&(v, class)| self.at(v, class)).collect();
+        self.stores();
+        let end = self.drafts.len();
+        for k in 0..end {
+            for operand in self.drafts[k].operands.clone() {
+                self.drafts[operand].last_use = k;
+            }
+        }
+        goals.iter().for_each(|&k| self.drafts[k].last_use = end);
+        let (mut registers, mut free) = ([0usize; 3], [const { Vec::<usize>::new() }; 3]);
+        let mut places: Vec<Operand> = Vec::with_capacity(end);
+        let (mut once, mut steps, mut weight) = (Vec::new(), Vec::new(), 0usize);
+        // What is done once comes first and keeps its register.
+        let kept = |d: &Draft| d.once && d.home.is_none();
+        let mut fixed: Vec<Option<usize>> = vec![None; end];
+        for (k, draft) in self.drafts.iter().enumerate().filter(|(_, d)| kept(d)) {
+            fixed[k] = Some(registers[draft.class as usize]);
+            registers[draft.class as usize] += 1;
+        }
+        for k in 0..end {
+            let (class, dtype) = (self.drafts[k].class, self.drafts[k].dtype);
+            let home = match (&self.drafts[k], fixed[k]) {
+                (Draft { home: Some(home), .. }, _) => *home,
+                (Draft { sink: Some(arg), .. }, _) => Home::Sink(*arg),
+                (_, Some(register)) => Home::Register(register),
+                _ => Home::Register(free[class as usize].pop().unwrap_or_else(|| {
+                    registers[class as usize] += 1;
+                    registers[class as usize] - 1
+                })),
+            };
+            let out = Operand { home, class, dtype };
+            places.push(out);
+            if self.drafts[k].home.is_none() {
+                let operands: SmallVec<[Operand; 3]> =
+                    self.drafts[k].operands.iter().map(|&o| places[o]).collect();
+                let action = with_operands(&self.drafts[k].action, operands);
+                weight += 1 + if let Action::Call { f, .. } = &action { f.flops as usize / 4 } else { 0 };
+                if self.drafts[k].once {
+                    once.push(Step { action, out })
+                } else {
+                    steps.push(Step { action, out })
+                }
+            }
+            // Registers that are read for the last time here are free afterwards.
+            let mut read = self.drafts[k].operands.clone();
+            read.sort_unstable();
+            read.dedup();
+            for o in read.into_iter().filter(|&o| self.drafts[o].last_use == k && fixed[o].is_none()) {
+                if let Home::Register(register) = places[o].home {
+                    free[places[o].class as usize].push(register);
+                }
+            }
+        }
+        let width = places.iter().map(|p| p.dtype.compute().size()).max().unwrap_or(4).max(4);
+        Tape {
+            once,
+            steps,
+            goals: goals.into_iter().map(|k| places[k]).collect(),
+            registers,
+            width,
+            columns: self.scope.rows.map(|(_, columns)| columns),
+            weight,
+        }
+    }
+}
+
+fn with_operands(action: &Action, operands: SmallVec<[Operand; 3]>) -> Action {
+    let mut action = action.clone();
+    match &mut action {
+        Action::Call { operands: own, .. } => *own = operands,
+        Action::Cast { x, .. } | Action::Reduce { x, .. } | Action::Spread(x) | Action::Copy(x) => {
+            *x = operands[0]
+        }
+        _ => {}
+    }
+    action
+}
