@@ -57,6 +57,12 @@ macro_rules! reals {
         }
     };
 }
+
+/// 1 ∕ (1 + e⁻ˣ).
+fn logistic(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
 reals! {
     /// eˣ.
     exp() = elementary::exp, f64::exp;
@@ -72,6 +78,8 @@ reals! {
     log10() = elementary::log10, f64::log10;
     /// log(1 + x).
     log1p() = elementary::log1p, f64::ln_1p;
+    /// 1 ∕ (1 + e⁻ˣ).
+    logistic() = elementary::sigmoid, logistic;
     /// Square root.
     sqrt() = f32::sqrt, f64::sqrt;
     /// Cube root.
@@ -194,7 +202,7 @@ pointwise_table! { FLOATS, Real, Float, Last, dispatch;
     vjp: |v| vec![Some(v.grad.with_constant(&MUL, -0.5) * (v.output * v.output * v.output))];
 
     /// Logistic function.
-    SIGMOID "sigmoid" (a) = T::lit(1.0) / (T::lit(1.0) + (-a).exp());
+    SIGMOID "sigmoid" (a) = a.logistic();
     wgsl: "1.0 / (1.0 + exp(min(-a, 88.0)))", flops: 10, on: [(-3.0, 3.0)],
     vjp: |v| vec![Some(v.grad * (v.output - v.output * v.output))];
 
