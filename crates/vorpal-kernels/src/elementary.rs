@@ -12,7 +12,7 @@ use std::f32::consts::{LOG2_E, LOG10_E};
 const WHOLE: f32 = 12_582_912.0;
 
 /// ln 2 in two parts, the first of which times a whole number below 2¹⁵ is exact.
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
 /// c₀ + c₁ x + c₂ x² + c₃ x³, or as much of it as there is.
@@ -130,7 +130,7 @@ fn log_parts(x: f32) -> (f32, f32, f32) {
     let p = polynomial(
         f,
         [
-            0.333_333_32,
+            0.333_333_3,
             -0.249_999_97,
             0.200_007_17,
             -0.166_678_07,
@@ -208,7 +208,7 @@ pub fn erf(x: f32) -> f32 {
     let s = x * x;
     let near = polynomial(
         s,
-        [0.128_379_15, -0.376_124_85, 0.112_817_09, -0.026_762_35, 0.004_986_477_3, -5.954_904e-4],
+        [0.128_379_15, -0.376_124_85, 0.112_817_09, -0.026_762_35, 0.004_986_477, -5.954_904e-4],
     );
     let near = x * near + x;
     // −log(erfc(t)) ∕ t.

@@ -28,7 +28,7 @@ pub(super) enum Recipe {
     /// Whole rows at a time.
     Whole(Tape),
     /// Elements in the order of memory, pass after pass.
-    InOrder { map: Layout, passes: Vec<Pass>, rows: Tape, full: Tape },
+    InOrder { map: Layout, passes: Vec<Pass>, rows: Box<Tape>, full: Box<Tape> },
 }
 
 /// Row values of a level, then the reductions that follow from them.
@@ -90,7 +90,7 @@ impl Recipe {
         let last = |class: Class| {
             tape(Scope { given: known(top), stores: stores(class).collect(), ..Scope::default() })
         };
-        Recipe::InOrder { map: row.row_map(), passes, rows: last(Class::Row), full: last(Class::Full) }
+        Recipe::InOrder { map: row.row_map(), passes, rows: last(Class::Row).into(), full: last(Class::Full).into() }
     }
 }
 
