@@ -1,7 +1,7 @@
 //! Elementary functions of f32 for native bodies: without branches, tables or calls, so that a loop over them becomes
 //! vector code. The plain operations of IEEE 754 alone, so that every processor gives the same bits.
 //!
-//! Every function gives its f64 value to the error that its line of [`tests`] states, subnormal results to the last of
+//! Every function gives its f64 value to the error that its tests state, subnormal results to the last of
 //! their bits, and the corners (NaN, infinities, zeros with their signs) of the functions of C.
 //!
 //! The polynomials are Chebyshev fits of what is left after the first, exact terms.

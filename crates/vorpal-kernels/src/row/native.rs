@@ -90,7 +90,12 @@ impl Recipe {
         let last = |class: Class| {
             tape(Scope { given: known(top), stores: stores(class).collect(), ..Scope::default() })
         };
-        Recipe::InOrder { map: row.row_map(), passes, rows: last(Class::Row).into(), full: last(Class::Full).into() }
+        Recipe::InOrder {
+            map: row.row_map(),
+            passes,
+            rows: last(Class::Row).into(),
+            full: last(Class::Full).into(),
+        }
     }
 }
 
