@@ -42,19 +42,15 @@ pub fn run(options: &Explain) -> Outcome<()> {
         return print(&wgsl(&plan, number)?);
     }
     let nodes = graph_nodes(&what)?;
-    print(&text(&workload, &kind(target), &nodes, &plan, options.graph))
+    print(&text(&workload, kind(target), &nodes, &plan, options.graph))
 }
 
 /// What kernels are for, in a few words.
-fn kind(target: Target) -> String {
-    let class = match target.class {
+fn kind(target: Target) -> &'static str {
+    match target.class {
         Class::Native => "native code",
         Class::Software => "a software adapter",
         Class::Card => "a graphics card",
-    };
-    match target.subgroup {
-        Some(size) => format!("{class} with subgroups of {size}"),
-        None => class.to_string(),
     }
 }
 
