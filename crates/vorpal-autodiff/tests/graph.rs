@@ -5,7 +5,8 @@
 mod common;
 
 use common::devices;
-use vorpal_autodiff::{DType, Device, Tensor, eval, grad, profile, vjp};
+use vorpal_autodiff::compile::ir::Target;
+use vorpal_autodiff::{DType, Device, Tensor, eval, grad, plan, profile, vjp};
 
 fn counting(shape: &[usize], device: &Device) -> Tensor {
     let n: usize = shape.iter().product();
@@ -113,6 +114,20 @@ fn a_profile_is_an_evaluation_that_tells_its_time() {
         assert_eq!(values(&timed.1), values(&step(&x).1));
         assert!(profile(&timed).expect("nothing to do").launches.is_empty());
     }
+}
+
+#[test]
+fn a_plan_tells_what_it_moves() {
+    let x = counting(&[64, 32], &Device::cpu());
+    let y = x.softmax(-1);
+    let cost = plan(&y, Target::NATIVE).expect("a plan").cost();
+    // One launch that reads and writes everything once.
+    assert_eq!((cost.bytes, cost.bytes_least), (2 * 64 * 32 * 4, 2 * 64 * 32 * 4));
+    assert!(cost.flops >= 3 * 64 * 32);
+    // The product goes through memory once in between.
+    let cost = plan(&y.t().matmul(&x), Target::NATIVE).expect("a plan").cost();
+    assert_eq!(cost.bytes_least, (64 * 32 + 32 * 32) * 4);
+    assert_eq!(cost.bytes, (2 * 64 * 32 + 2 * 64 * 32 + 32 * 32) * 4);
 }
 
 #[test]

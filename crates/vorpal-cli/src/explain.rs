@@ -148,43 +148,16 @@ fn buffers(launch: &Launch) -> String {
 
 /// Bytes moved, and how few would do.
 fn traffic(out: &mut String, plan: &Plan) {
-    let (mut moved, mut work) = (0, 0);
-    for launch in &plan.launches {
-        let cost = launch.kernel.cost();
-        (moved, work) = (moved + cost.bytes, work + cost.flops);
-    }
-    let least = least_bytes(plan);
+    let cost = plan.cost();
+    let (moved, least) = (cost.bytes as f64, cost.bytes_least as f64);
     let _ = writeln!(
         out,
         "traffic: {} moved, {} would do (what is given and what results, once): {:.2} times the least\nwork: {}",
-        bytes(moved as f64),
-        bytes(least as f64),
-        moved as f64 / (least as f64).max(1.0),
-        flops(work as f64)
+        bytes(moved),
+        bytes(least),
+        moved / least.max(1.0),
+        flops(cost.flops as f64)
     );
-}
-
-/// Bytes of the inputs that are read and of the results, each once.
-fn least_bytes(plan: &Plan) -> usize {
-    let mut read: BTreeMap<usize, usize> = BTreeMap::new();
-    for launch in &plan.launches {
-        for (place, arg) in launch.buffers.iter().zip(launch.kernel.args()) {
-            if let Place::Input(index) = place {
-                let bytes = read.entry(*index).or_default();
-                *bytes = (*bytes).max(arg.dtype.bytes(arg.len));
-            }
-        }
-    }
-    let results: BTreeMap<String, usize> = plan
-        .outputs
-        .iter()
-        .map(|output| match output.place {
-            Place::Slot(slot) => (name(output.place), plan.slots[slot]),
-            // Written over an input.
-            Place::Input(index) => (name(output.place), read.get(&index).copied().unwrap_or(0)),
-        })
-        .collect();
-    read.values().sum::<usize>() + results.values().sum::<usize>()
 }
 
 fn memory(out: &mut String, plan: &Plan) {

@@ -274,10 +274,22 @@ impl Device {
     /// The compiled pipeline of a shader; the same content gives the same pipeline.
     ///
     /// # Errors
-    /// [`Error::Shader`] with the compiler's message; [`Error::Internal`] on the native CPU.
+    /// As [`pipelines`](Device::pipelines).
     pub fn pipeline(&self, desc: &PipelineDesc<'_>) -> Result<Pipeline> {
+        let made = self.pipelines(std::slice::from_ref(desc))?.pop();
+        made.ok_or_else(|| Error::internal("device", "a shader without a pipeline"))
+    }
+
+    /// The compiled pipelines of several shaders. Those that are new are compiled side by side.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] with the compiler's message; [`Error::Internal`] on the native CPU.
+    pub fn pipelines(&self, descs: &[PipelineDesc<'_>]) -> Result<Vec<Pipeline>> {
         match &self.0.backend {
-            Backend::Gpu(gpu) => gpu.pipeline(self, desc),
+            Backend::Gpu(gpu) => {
+                gpu.healthy()?;
+                gpu.pipelines.get(&gpu.device, descs)
+            }
             Backend::Host(_) => Err(Error::internal("device", "the native CPU compiles no shaders")),
         }
     }

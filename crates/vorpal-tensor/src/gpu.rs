@@ -1,6 +1,6 @@
 //! Adapters through wgpu: memory, pipelines, transfers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,58 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use crate::device::{Backend, NEXT_ALLOCATION, lock};
+use crate::pipelines::Pipelines;
 use crate::pool::Pool;
 use crate::{Device, DeviceInfo, DeviceKind, Error, Limits, Result};
-
-/// How a kernel binds a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binding {
-    /// Storage, only read.
-    StorageRead,
-    /// Storage, written.
-    StorageWrite,
-    /// 256 bytes of run-time scalars.
-    Uniform,
-}
-
-/// Everything that makes a pipeline.
-#[derive(Clone, Copy, Debug)]
-pub struct PipelineDesc<'a> {
-    /// Name for errors and debuggers; not part of the identity.
-    pub kernel: &'a str,
-    /// WGSL text with the entry point `main`.
-    pub source: &'a str,
-    /// Values of `override` constants.
-    pub constants: &'a [(&'static str, f64)],
-    /// What is bound, in order.
-    pub bindings: &'a [Binding],
-}
-
-/// A compiled shader.
-#[derive(Clone)]
-pub struct Pipeline(pub(crate) Arc<Compiled>);
-
-pub(crate) struct Compiled {
-    pub label: String,
-    pub layout: wgpu::BindGroupLayout,
-    pub pipeline: wgpu::ComputePipeline,
-}
-
-impl Pipeline {
-    /// Name of the kernel it was first compiled for.
-    pub fn label(&self) -> &str {
-        &self.0.label
-    }
-}
-
-impl std::fmt::Debug for Pipeline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pipeline({})", self.0.label)
-    }
-}
-
-/// Identity of a pipeline: text, constants by their bits, bindings.
-type PipelineKey = (String, Vec<(&'static str, u64)>, Vec<Binding>);
 
 /// Bytes of the fault buffer: code, index, two spare words.
 pub(crate) const FAULT_BYTES: u64 = 16;
@@ -74,8 +25,7 @@ pub(crate) struct Gpu {
     /// Buffers that the host maps to read, by size.
     staging: Mutex<Vec<wgpu::Buffer>>,
     staging_allocated: AtomicU64,
-    pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
-    pipelines_created: AtomicU64,
+    pub pipelines: Pipelines,
     pub fault: wgpu::Buffer,
     /// What went wrong outside of any call.
     trouble: Arc<Mutex<Option<Error>>>,
@@ -235,8 +185,7 @@ impl Gpu {
             pool: Mutex::new(Pool::new(limit)),
             staging: Mutex::new(Vec::new()),
             staging_allocated: AtomicU64::new(0),
-            pipelines: Mutex::new(HashMap::new()),
-            pipelines_created: AtomicU64::new(0),
+            pipelines: Pipelines::default(),
             fault,
             trouble,
             in_flight: Mutex::new(VecDeque::new()),
@@ -257,7 +206,7 @@ impl Gpu {
     pub fn memory_stats(&self) -> (u64, u64, u64, u64, u64) {
         let pool = lock(&self.pool);
         let allocated = pool.allocated + self.staging_allocated.load(Ordering::Relaxed);
-        let pipelines = self.pipelines_created.load(Ordering::Relaxed);
+        let pipelines = self.pipelines.created();
         (pipelines, allocated, pool.in_use, pool.pooled, pool.peak)
     }
 
@@ -409,96 +358,13 @@ impl Gpu {
             mapped_at_creation: false,
         })
     }
-
-    /// The pipeline of a shader, compiled at its first use.
-    pub fn pipeline(&self, device: &Device, desc: &PipelineDesc<'_>) -> Result<Pipeline> {
-        self.healthy()?;
-        let constants = desc.constants.iter().map(|&(name, value)| (name, value.to_bits())).collect();
-        let key: PipelineKey = (desc.source.to_string(), constants, desc.bindings.to_vec());
-        let mut known = lock(&self.pipelines);
-        if let Some(pipeline) = known.get(&key) {
-            return Ok(pipeline.clone());
-        }
-        let made = self.compile(device, desc)?;
-        self.pipelines_created.fetch_add(1, Ordering::Relaxed);
-        known.insert(key, made.clone());
-        Ok(made)
-    }
-
-    fn compile(&self, device: &Device, desc: &PipelineDesc<'_>) -> Result<Pipeline> {
-        let _ = device;
-        let label = Some(desc.kernel);
-        #[cfg(not(target_arch = "wasm32"))]
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = trusted_module(&self.device, desc);
-        let entries: Vec<_> = desc.bindings.iter().enumerate().map(|(k, b)| layout_entry(k, *b)).collect();
-        let layout = self
-            .device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label,
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: desc.constants,
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        #[cfg(not(target_arch = "wasm32"))]
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            let message = one_line(&error.to_string());
-            return Err(Error::Shader { kernel: desc.kernel.into(), message });
-        }
-        Ok(Pipeline(Arc::new(Compiled { label: desc.kernel.into(), layout, pipeline })))
-    }
-}
-
-/// A module without bounds checks and loop bounds.
-///
-/// Every shader here is Vorpal's own or comes through the same kernel contract: its launcher proves
-/// that indices stay inside the buffers it binds and that loops end. `VORPAL_CHECKED=1` keeps the checks.
-#[allow(unsafe_code)]
-fn trusted_module(device: &wgpu::Device, desc: &PipelineDesc<'_>) -> wgpu::ShaderModule {
-    let module = wgpu::ShaderModuleDescriptor {
-        label: Some(desc.kernel),
-        source: wgpu::ShaderSource::Wgsl(desc.source.into()),
-    };
-    if std::env::var_os("VORPAL_CHECKED").is_some_and(|v| v == "1") {
-        return device.create_shader_module(module);
-    }
-    let mut checks = wgpu::ShaderRuntimeChecks::checked();
-    checks.bounds_checks = false;
-    checks.force_loop_bounding = false;
-    // SAFETY: see above; the checks that remain are those no launcher can prove.
-    unsafe { device.create_shader_module_trusted(module, checks) }
-}
-
-fn layout_entry(binding: usize, kind: Binding) -> wgpu::BindGroupLayoutEntry {
-    let ty = match kind {
-        Binding::Uniform => wgpu::BufferBindingType::Uniform,
-        Binding::StorageRead => wgpu::BufferBindingType::Storage { read_only: true },
-        Binding::StorageWrite => wgpu::BufferBindingType::Storage { read_only: false },
-    };
-    wgpu::BindGroupLayoutEntry {
-        binding: binding as u32,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-        count: None,
-    }
 }
 
 fn storage_usage() -> wgpu::BufferUsages {
     wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST
 }
 
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

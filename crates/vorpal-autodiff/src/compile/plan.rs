@@ -13,7 +13,7 @@ use super::memory::{self, Home, Use, Values};
 use super::schedule::schedule;
 
 /// Where a buffer of a launch comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// A buffer handed to the plan.
     Input(usize),
@@ -43,6 +43,17 @@ pub struct Output {
     pub layout: Layout,
 }
 
+/// Work and traffic of a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanCost {
+    /// Floating point operations.
+    pub flops: u64,
+    /// Bytes that the launches read and write in all.
+    pub bytes: u64,
+    /// Bytes that any plan must move: what it is given, read once, and its results, written once.
+    pub bytes_least: u64,
+}
+
 /// Everything that has to happen, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -58,6 +69,30 @@ impl Plan {
     /// Bytes the plan takes from its device beyond its inputs, results included.
     pub fn peak_bytes(&self) -> usize {
         self.slots.iter().sum()
+    }
+
+    /// What the launches do and move together, and how little could be moved.
+    pub fn cost(&self) -> PlanCost {
+        let (mut cost, mut given) = (PlanCost::default(), BTreeMap::new());
+        for launch in &self.launches {
+            let own = launch.kernel.cost();
+            cost.flops += own.flops;
+            cost.bytes += own.bytes;
+            for (&place, arg) in launch.buffers.iter().zip(launch.kernel.args()) {
+                if let Place::Input(index) = place {
+                    let most: &mut usize = given.entry(index).or_default();
+                    *most = arg.dtype.bytes(arg.len).max(*most);
+                }
+            }
+        }
+        let results: BTreeSet<Place> = self.outputs.iter().map(|o| o.place).collect();
+        let written = |place: &Place| match *place {
+            Place::Slot(slot) => self.slots[slot],
+            Place::Input(index) => given.get(&index).copied().unwrap_or(0),
+        };
+        let least = given.values().sum::<usize>() + results.iter().map(written).sum::<usize>();
+        cost.bytes_least = least as u64;
+        cost
     }
 
     /// Where a buffer stands in a table of all: slots first, inputs behind them.

@@ -216,26 +216,32 @@ fn params(device: &Device, job: &Job, blocks: &[ParamBlock], scalars: &[f64]) ->
 
 /// Pipelines and bindings of a plan.
 pub(crate) fn replay(device: &Device, plan: &Plan) -> Result<Replay> {
-    let (mut steps, mut params) = (Vec::with_capacity(plan.launches.len()), 0u32);
+    let mut shaders = Vec::with_capacity(plan.launches.len());
     for launch in &plan.launches {
         let kernel = &launch.kernel;
-        let (args, has_scalars) = (kernel.args(), !kernel.scalars().is_empty());
         let storage =
             |a: &Arg| if a.access == Access::Read { Binding::StorageRead } else { Binding::StorageWrite };
-        let mut bindings: Vec<Binding> = args.iter().map(storage).collect();
-        bindings.extend(has_scalars.then_some(Binding::Uniform));
+        let mut bindings: Vec<Binding> = kernel.args().iter().map(storage).collect();
+        bindings.extend((!kernel.scalars().is_empty()).then_some(Binding::Uniform));
         bindings.extend(kernel.checks_indices().then_some(Binding::StorageWrite));
-        let shader = kernel.shader()?;
-        let pipeline = device.pipeline(&PipelineDesc {
-            kernel: kernel.name(),
+        shaders.push((kernel.shader()?, bindings));
+    }
+    let descs: Vec<PipelineDesc<'_>> = (plan.launches.iter().zip(&shaders))
+        .map(|(launch, (shader, bindings))| PipelineDesc {
+            kernel: launch.kernel.name(),
             source: &shader.source,
             constants: &shader.constants,
-            bindings: &bindings,
-        })?;
+            bindings,
+        })
+        .collect();
+    let (mut steps, mut params) = (Vec::with_capacity(plan.launches.len()), 0u32);
+    for (launch, pipeline) in plan.launches.iter().zip(device.pipelines(&descs)?) {
+        let kernel = &launch.kernel;
+        let has_scalars = !kernel.scalars().is_empty();
         steps.push(Step {
             pipeline,
             buffers: launch.buffers.iter().map(|&p| plan.table_index(p)).collect(),
-            writes: args.iter().map(|a| a.access != Access::Read).collect(),
+            writes: kernel.args().iter().map(|a| a.access != Access::Read).collect(),
             groups: kernel.groups(),
             params: has_scalars.then_some(params),
             fault: kernel.checks_indices(),
