@@ -1,5 +1,7 @@
 //! The workloads on Burn: `burn-flex` on the processor, its wgpu backend through WGSL elsewhere.
 
+#![recursion_limit = "256"]
+
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::pool::{AdaptiveAvgPool2dConfig, MaxPool2dConfig};

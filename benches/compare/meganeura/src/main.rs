@@ -29,7 +29,6 @@ fn noise(n: usize) -> Vec<f32> {
 }
 
 /// A model under construction: inputs and parameters with their first values.
-#[derive(Default)]
 struct Model {
     graph: Graph,
     inputs: Vec<(String, Vec<f32>)>,
@@ -37,6 +36,10 @@ struct Model {
 }
 
 impl Model {
+    fn new() -> Model {
+        Model { graph: Graph::new(), inputs: Vec::new(), parameters: Vec::new() }
+    }
+
     fn input(&mut self, name: &str, shape: &[usize], values: Vec<f32>) -> NodeId {
         self.inputs.push((name.into(), values));
         self.graph.input(name, shape)
@@ -101,7 +104,7 @@ impl Model {
 }
 
 fn matmul(n: usize) -> Step {
-    let mut model = Model::default();
+    let mut model = Model::new();
     let a = model.input("a", &[n, n], noise(n * n));
     let b = model.input("b", &[n, n], noise(n * n));
     let out = model.graph.matmul(a, b);
@@ -109,14 +112,14 @@ fn matmul(n: usize) -> Step {
 }
 
 fn softmax() -> Step {
-    let mut model = Model::default();
+    let mut model = Model::new();
     let x = model.input("x", &[4096, 1024], noise(4096 * 1024));
     let out = model.graph.softmax(x);
     model.run(out, Mode::Inference)
 }
 
 fn layer_norm() -> Step {
-    let mut model = Model::default();
+    let mut model = Model::new();
     let x = model.input("x", &[4096, 1024], noise(4096 * 1024));
     let (weight, bias) = (model.parameter("weight", &[1024], 1), model.parameter("bias", &[1024], 1));
     let out = model.graph.layer_norm(x, weight, bias, 1e-5);
@@ -124,7 +127,7 @@ fn layer_norm() -> Step {
 }
 
 fn conv() -> Step {
-    let mut model = Model::default();
+    let mut model = Model::new();
     let x = model.input("x", &[16 * 32 * 32 * 32], noise(16 * 32 * 32 * 32));
     let weight = model.parameter("weight", &[64 * 32 * 9], 32 * 9);
     let out = model.graph.conv2d(x, weight, 16, 32, 32, 32, 64, 3, 3, 1, 1);
@@ -132,7 +135,7 @@ fn conv() -> Step {
 }
 
 fn mlp() -> Step {
-    let mut model = Model::default();
+    let mut model = Model::new();
     let mut x = model.input("x", &[256, 784], noise(256 * 784));
     x = model.linear(x, "first", 784, 512);
     x = model.graph.relu(x);
@@ -143,7 +146,7 @@ fn mlp() -> Step {
 }
 
 fn cnn() -> Step {
-    let mut model = Model::default();
+    let mut model = Model::new();
     let mut x = model.input("x", &[64 * 28 * 28], noise(64 * 28 * 28));
     x = model.conv_block(x, "first", 64, 1, 32, 28);
     x = model.conv_block(x, "second", 64, 32, 64, 14);
