@@ -136,7 +136,7 @@ const OWN_TEXT: &str = own_text![
     "crates/vorpal-kernels/src/emit.rs",
     "crates/vorpal-kernels/src/interp.rs",
     "crates/vorpal-kernels/src/row/native.rs",
-    "crates/vorpal-kernels/src/matmul.rs",
+    "crates/vorpal-kernels/src/matmul/mod.rs",
     "crates/vorpal-kernels/src/pool.rs",
     "crates/vorpal-autodiff/src/compile/fuse.rs",
     "crates/vorpal-autodiff/src/compile/ir.rs",

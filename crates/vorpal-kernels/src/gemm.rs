@@ -107,23 +107,26 @@ macro_rules! gemm {
                     return Ok(());
                 }
                 let work = m.saturating_mul(n).saturating_mul(k);
+                // The kernels below write columns. Rows of `out` are columns of its transpose, which is the product of the
+                // transposes the other way round.
+                let (of_out, of_a, of_b) = (of_out.transposed(), of_a.transposed(), of_b.transposed());
                 // SAFETY: the extents of all three matrices were checked to lie within their slices, the places of `out`
                 // are distinct, it is borrowed mutably and so overlaps neither operand, and elements are plain numbers.
                 unsafe {
                     $get()(
-                        m,
                         n,
+                        m,
                         k,
                         out.as_mut_ptr().offset(of_out.offset),
                         of_out.column_stride,
                         of_out.row_stride,
                         add,
-                        a.as_ptr().offset(of_a.offset),
-                        of_a.column_stride,
-                        of_a.row_stride,
                         b.as_ptr().offset(of_b.offset),
                         of_b.column_stride,
                         of_b.row_stride,
+                        a.as_ptr().offset(of_a.offset),
+                        of_a.column_stride,
+                        of_a.row_stride,
                         1.0,
                         1.0,
                         false,

@@ -1,12 +1,14 @@
 //! Matrix products.
 
+mod native;
+
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use vorpal_shaders::{Linker, MATMUL_DIRECT, MATMUL_TILED, Shader};
 use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
-use crate::gemm::{Gemm, Matrix};
+use crate::gemm::Matrix;
 use crate::interp::{self, Sink, Source};
 use crate::{Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
 
@@ -119,37 +121,6 @@ impl MatMul {
 
     fn batches(&self) -> usize {
         self.batch[0] * self.batch[1]
-    }
-
-    fn native<T: Gemm>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
-        let [m, n, _] = self.sizes;
-        let (one, rows) = (m * n, Matrix::rows_of(n));
-        if one == 0 {
-            return Ok(());
-        }
-        let shift = |operand: &Operand, index: usize| {
-            let (i, j) = ((index / self.batch[1]) as isize, (index % self.batch[1]) as isize);
-            let offset = operand.matrix.offset + i * operand.batch[0] + j * operand.batch[1];
-            Matrix { offset, ..operand.matrix }
-        };
-        // Many small products are shared out whole, few large ones each by itself.
-        let many = self.batches() >= 4;
-        let product = |index: usize, out: &mut [T]| {
-            T::gemm(
-                self.sizes,
-                (out, rows),
-                (a, shift(&self.a, index)),
-                (b, shift(&self.b, index)),
-                false,
-                !many,
-            )
-        };
-        let tasks: Vec<(usize, &mut [T])> = out.chunks_mut(one).enumerate().collect();
-        if many {
-            interp::for_each(tasks, |(index, out)| product(index, out))
-        } else {
-            tasks.into_iter().try_for_each(|(index, out)| product(index, out))
-        }
     }
 }
 
