@@ -164,15 +164,17 @@ impl Conv {
 
     fn native<T: Gemm + native::Number>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
         let (a, b) = (&a[self.offsets[0]..], &b[self.offsets[1]..]);
+        let whole = self.terms == [0, Conv::terms(&self.shape, self.pass)];
         match self.pass {
             ConvPass::Forward => {
-                let cut = native::cut_filters(&self.shape, b, |_, column| column, self.terms);
+                let term = |_, column| column;
+                let cut = (!whole).then(|| native::cut_filters(&self.shape, b, term, self.terms));
                 native::forward(&self.shape, a, cut.as_deref().unwrap_or(b), out)
             }
             ConvPass::BackwardData => {
                 let window = self.shape.window_len();
                 let term = |filter: usize, column: usize| filter * window + column % window;
-                let cut = native::cut_filters(&self.shape, b, term, self.terms);
+                let cut = (!whole).then(|| native::cut_filters(&self.shape, b, term, self.terms));
                 native::backward_data(&self.shape, a, cut.as_deref().unwrap_or(b), out)
             }
             ConvPass::BackwardWeight { splits } => native::backward_weight(&self.shape, a, b, out, splits),

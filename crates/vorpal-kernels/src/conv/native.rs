@@ -14,30 +14,23 @@ pub(super) trait Number: Copy + Default + AddAssign + Mul<Output = Self> + Send 
 impl Number for f32 {}
 impl Number for f64 {}
 
-/// Elements of the columns made at a time: they should stay in the second cache.
-const COLUMNS: usize = 1 << 16;
+/// Elements of the columns made at a time: they should stay in the second cache, laid out once more by the product.
+const COLUMNS: usize = 1 << 15;
 
-/// Filters with everything but some terms set to zero; `None` when all are wanted. `term` numbers them by
-/// filter of the group and column.
+/// Pixels of a product that are worth it.
+const PIXELS_MIN: usize = 64;
+
+/// Filters with everything but some terms set to zero. `term` numbers them by filter of the group and column.
 pub(super) fn cut_filters<T: Number>(
     shape: &ConvShape,
     filters: &[T],
     term: impl Fn(usize, usize) -> usize,
     [first, count]: [usize; 2],
-) -> Option<Vec<T>> {
+) -> Vec<T> {
     let columns = shape.channels * shape.window_len();
-    let whole = first == 0 && (0..shape.filters).all(|f| (0..columns).all(|c| term(f, c) < count));
-    if whole {
-        return None;
-    }
     let kept = |k: usize| (first..first + count).contains(&term(k / columns % shape.filters, k % columns));
-    Some(
-        filters[..shape.filters_len()]
-            .iter()
-            .enumerate()
-            .map(|(k, &w)| if kept(k) { w } else { T::default() })
-            .collect(),
-    )
+    let all = filters[..shape.filters_len()].iter().enumerate();
+    all.map(|(k, &w)| if kept(k) { w } else { T::default() }).collect()
 }
 
 /// Products of a group (channels times filters) up to which they are not worth a matrix product.
@@ -74,9 +67,27 @@ impl ConvShape {
         self.output[0] * self.output[1]
     }
 
-    /// Rows of the result whose columns are made together.
-    fn block(&self) -> usize {
-        (COLUMNS / (self.channels * self.window_len() * self.output[2]).max(1)).clamp(1, self.rows().max(1))
+    /// Images that make their columns together, because each by itself has few pixels.
+    fn together(&self) -> usize {
+        let pixels = self.output_plane().max(1);
+        if self.groups > 1 || pixels >= PIXELS_MIN || self.is_direct() {
+            return 1;
+        }
+        (4 * PIXELS_MIN / pixels).clamp(1, self.batch.max(1))
+    }
+
+    /// Blocks of some images: rows of one at a time, or all of several.
+    fn blocks(&self, images: usize, many: bool) -> Vec<Block> {
+        if self.output_plane() == 0 {
+            return Vec::new();
+        }
+        let one = self.channels * self.window_len() * self.output[2];
+        let most = if many { COLUMNS } else { 4 * COLUMNS };
+        let step = if images > 1 { self.rows() } else { most / one.max(1) };
+        let step = step.clamp(1, self.rows().max(1));
+        let width = self.output[2];
+        let block = |start| Block { images, rows: start..(start + step).min(self.rows()), width };
+        (0..self.rows()).step_by(step).map(block).collect()
     }
 
     /// Input place under element `k` of the window at place `o` of an axis, if it is inside.
@@ -93,53 +104,176 @@ impl ConvShape {
         from.min(to)..to
     }
 
-    /// Calls `f` for every stretch of some rows of the result.
-    fn stretches(&self, rows: &Range<usize>, mut f: impl FnMut(Stretch)) {
+    /// Calls `f` for every stretch of some rows of the result under one element of the windows.
+    fn stretches(&self, column: usize, rows: &Range<usize>, mut f: impl FnMut(Stretch)) {
         let [_, ky_count, kx_count] = self.window;
         let (window, plane) = (self.window_len(), self.input_plane());
-        for column in 0..self.channels * window {
-            let (kz, ky) = (column % window / (ky_count * kx_count), column / kx_count % ky_count);
-            let kx = column % kx_count;
-            let places = self.inside(kx);
-            let first =
-                (places.start * self.stride[2] + kx * self.dilation[2]).saturating_sub(self.padding[2]);
-            let (mut oz, mut oy) = (rows.start / self.output[1], rows.start % self.output[1]);
-            let mut slice = self.under(0, oz, kz);
-            for row in 0..rows.len() {
-                let line = slice
-                    .zip(self.under(1, oy, ky))
-                    .map(|(iz, iy)| column / window * plane + (iz * self.input[1] + iy) * self.input[2]);
-                f(Stretch { column, row, line, places: places.clone(), first });
-                oy += 1;
-                if oy == self.output[1] {
-                    (oy, oz) = (0, oz + 1);
-                    slice = self.under(0, oz, kz);
-                }
+        let (kz, ky) = (column % window / (ky_count * kx_count), column / kx_count % ky_count);
+        let kx = column % kx_count;
+        let places = self.inside(kx);
+        let first = (places.start * self.stride[2] + kx * self.dilation[2]).saturating_sub(self.padding[2]);
+        let (mut oz, mut oy) = (rows.start / self.output[1], rows.start % self.output[1]);
+        let mut slice = self.under(0, oz, kz);
+        for row in 0..rows.len() {
+            let line = slice
+                .zip(self.under(1, oy, ky))
+                .map(|(iz, iy)| column / window * plane + (iz * self.input[1] + iy) * self.input[2]);
+            f(Stretch { column, row, line, places: places.clone(), first });
+            oy += 1;
+            if oy == self.output[1] {
+                (oy, oz) = (0, oz + 1);
+                slice = self.under(0, oz, kz);
             }
         }
     }
+
+    /// Where the windows of a flat image move by single pixels and the result is as wide as the image: what lies under
+    /// one element of some rows of windows, as one run of pixels.
+    fn shift(&self, column: usize, rows: &Range<usize>) -> Option<Shift> {
+        let width = self.input[2];
+        if !self.is_flat() || self.stride != [1; 3] || self.output[2] != width {
+            return None;
+        }
+        let [_, ky_count, kx_count] = self.window;
+        let (ky, kx) = (column / kx_count % ky_count, column % kx_count);
+        let down = (ky * self.dilation[1]) as isize - self.padding[1] as isize;
+        let right = (kx * self.dilation[2]) as isize - self.padding[2] as isize;
+        if right.unsigned_abs() >= width {
+            return None;
+        }
+        let inside = |row: isize| (row.max(rows.start as isize) as usize).min(rows.end);
+        let (start, end) = (inside(-down), inside(self.input[1] as isize - down));
+        let end = end.max(start);
+        let (from, cells) = ((start as isize + down) * width as isize + right, (end - start) * width);
+        // Cells in front of the plane and behind it are those at the sides.
+        let plane = self.input_plane() as isize;
+        let front = (-from).clamp(0, cells as isize) as usize;
+        let back = (from + cells as isize - plane).clamp(0, (cells - front) as isize) as usize;
+        let at = (start - rows.start) * width;
+        let to = at + front..at + cells - back;
+        let from = if to.is_empty() { 0 } else { (from + front as isize) as usize };
+        let left = if right < 0 { 0 } else { width - right as usize };
+        Some(Shift { rows: at..at + cells, to, from, side: left..left + right.unsigned_abs() })
+    }
 }
 
-/// The windows of some rows of one group of an image, `[channels · window, rows · ow]`.
-fn columns<T: Number>(shape: &ConvShape, image: &[T], rows: &Range<usize>, out: &mut Vec<T>) {
+/// A run of pixels under one element of some rows of windows.
+struct Shift {
+    /// Cells of the rows at which the element is inside, as far as up and down go.
+    rows: Range<usize>,
+    /// Those of them that the run fills.
+    to: Range<usize>,
+    /// Its start in the plane.
+    from: usize,
+    /// Cells of each row at which the element is outside, to the left or to the right.
+    side: Range<usize>,
+}
+
+/// Pixels of a group whose columns are made together.
+struct Block {
+    /// Images; of more than one all rows.
+    images: usize,
+    rows: Range<usize>,
+    width: usize,
+}
+
+impl Block {
+    /// Of one image.
+    fn pixels(&self) -> usize {
+        self.rows.len() * self.width
+    }
+
+    fn all_pixels(&self) -> usize {
+        self.images * self.pixels()
+    }
+
+    /// Place of the first pixel in its plane.
+    fn first(&self) -> usize {
+        self.rows.start * self.width
+    }
+}
+
+/// Sets all cells at the sides to zero.
+fn clear_sides<T: Number>(cells: &mut [T], width: usize, side: &Range<usize>) {
+    if !side.is_empty() {
+        cells.chunks_mut(width).for_each(|row| row[side.clone()].fill(T::default()));
+    }
+}
+
+/// What lies under one element of the windows of some rows of one image.
+fn column<T: Number>(
+    shape: &ConvShape,
+    image: &[T],
+    (column, shift): (usize, Option<&Shift>),
+    rows: &Range<usize>,
+    out: &mut [T],
+) {
     let (width, stride) = (shape.output[2], shape.stride[2]);
-    let pixels = rows.len() * width;
-    out.resize(shape.channels * shape.window_len() * pixels, T::default());
-    shape.stretches(rows, |Stretch { column, row, line, places, first }| {
-        let out = &mut out[column * pixels + row * width..][..width];
+    if let Some(shift) = shift {
+        let plane = &image[column / shape.window_len() * shape.input_plane()..][..shape.input_plane()];
+        out[..shift.rows.start].fill(T::default());
+        out[shift.rows.end..].fill(T::default());
+        out[shift.to.clone()].copy_from_slice(&plane[shift.from..][..shift.to.len()]);
+        clear_sides(&mut out[shift.rows.clone()], width, &shift.side);
+        return;
+    }
+    shape.stretches(column, rows, |Stretch { row, line, places, first, .. }| {
+        let out = &mut out[row * width..][..width];
         let Some(line) = line else { return out.fill(T::default()) };
         out[..places.start].fill(T::default());
         out[places.end..].fill(T::default());
         let from = &image[line..line + shape.input[2]];
         if places.is_empty() {
         } else if stride == 1 {
-            out[places.clone()].copy_from_slice(&from[first..first + places.len()]);
+            copy(&mut out[places.clone()], &from[first..first + places.len()]);
         } else {
             let taken = from[first..].iter().step_by(stride);
             out[places].iter_mut().zip(taken).for_each(|(o, &x)| *o = x);
         }
     });
 }
+
+/// Copies a few elements; a call would take longer.
+fn copy<T: Number>(to: &mut [T], from: &[T]) {
+    let (to, to_rest) = to.as_chunks_mut::<4>();
+    let (from, from_rest) = from.as_chunks::<4>();
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(from_rest).take(3) {
+        *to = *from;
+    }
+}
+
+/// The windows of a block of one group, `[channels · window, images · rows · ow]`.
+fn columns<T: Number>(
+    shape: &ConvShape,
+    images: &[T],
+    block: &Block,
+    out: &mut Vec<T>,
+    many: bool,
+) -> Result<()> {
+    let (all, of_image) = (block.all_pixels(), shape.channels * shape.input_plane());
+    out.resize(shape.channels * shape.window_len() * all, T::default());
+    if out.is_empty() {
+        return Ok(());
+    }
+    let share = shape.window_len() * shape.channels.div_ceil(TASKS);
+    each(many, out.chunks_mut(share * all).enumerate().collect(), |(k, out)| {
+        for (c, line) in out.chunks_mut(all).enumerate() {
+            let c = k * share + c;
+            let shift = shape.shift(c, &block.rows);
+            for (i, line) in line.chunks_mut(block.pixels()).enumerate() {
+                let image = &images[i * of_image..][..of_image];
+                column(shape, image, (c, shift.as_ref()), &block.rows, line);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Tasks of what is shared out where there are too few images.
+const TASKS: usize = 8;
 
 /// Adds `f` of some values to every `step`-th of others; neighbours by vector instructions.
 fn add_stretch<T: Number>(to: &mut [T], step: usize, from: &[T], f: impl Fn(T) -> T) {
@@ -150,41 +284,75 @@ fn add_stretch<T: Number>(to: &mut [T], step: usize, from: &[T], f: impl Fn(T) -
     }
 }
 
-/// The adjoint of [`columns`]: adds columns back to the pixels they came from.
-fn add_columns<T: Number>(shape: &ConvShape, columns: &[T], rows: &Range<usize>, image: &mut [T]) {
-    let width = shape.output[2];
-    let pixels = rows.len() * width;
-    shape.stretches(rows, |Stretch { column, row, line, places, first }| {
-        let Some(line) = line else { return };
+/// The adjoint of [`column`]: adds a column back to the pixels of the plane they came from.
+fn add_column<T: Number>(
+    shape: &ConvShape,
+    cells: &mut [T],
+    (column, shift): (usize, Option<&Shift>),
+    rows: &Range<usize>,
+    plane: &mut [T],
+) {
+    let (width, start) = (shape.output[2], column / shape.window_len() * shape.input_plane());
+    if let Some(shift) = shift {
+        clear_sides(&mut cells[shift.rows.clone()], width, &shift.side);
+        add_stretch(&mut plane[shift.from..], 1, &cells[shift.to.clone()], |g| g);
+        return;
+    }
+    shape.stretches(column, rows, |Stretch { row, line, places, first, .. }| {
+        let Some(line) = line.map(|line| line - start) else { return };
         if places.is_empty() {
             return;
         }
-        let from = &columns[column * pixels + row * width..][places];
-        add_stretch(&mut image[line + first..line + shape.input[2]], shape.stride[2], from, |g| g);
+        let from = &cells[row * width..][places];
+        add_stretch(&mut plane[line + first..line + shape.input[2]], shape.stride[2], from, |g| g);
     });
 }
 
-/// Calls `f(rows, columns, their matrix)` for blocks of rows of one group of an image.
+/// The adjoint of [`columns`].
+fn add_columns<T: Number>(
+    shape: &ConvShape,
+    columns: &mut [T],
+    block: &Block,
+    images: &mut [T],
+    many: bool,
+) -> Result<()> {
+    let (all, window) = (block.all_pixels(), shape.window_len());
+    let mut planes: Vec<Vec<&mut [T]>> = (0..shape.channels).map(|_| Vec::new()).collect();
+    for image in images.chunks_mut(shape.channels * shape.input_plane()) {
+        image.chunks_mut(shape.input_plane()).zip(&mut planes).for_each(|(plane, list)| list.push(plane));
+    }
+    let tasks: Vec<_> = columns.chunks_mut(window * all).zip(planes).enumerate().collect();
+    each(many, tasks, |(channel, (columns, mut planes))| {
+        for (k, line) in columns.chunks_mut(all).enumerate() {
+            let c = channel * window + k;
+            let shift = shape.shift(c, &block.rows);
+            for (plane, cells) in planes.iter_mut().zip(line.chunks_mut(block.pixels())) {
+                add_column(shape, cells, (c, shift.as_ref()), &block.rows, plane);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Calls `f(block, columns, their matrix)` for blocks of one group of `count` images.
 fn blocks<T: Number>(
     shape: &ConvShape,
-    image: &[T],
-    mut f: impl FnMut(Range<usize>, &[T], Matrix) -> Result<()>,
+    (images, count): (&[T], usize),
+    many: bool,
+    mut f: impl FnMut(&Block, &[T], Matrix) -> Result<()>,
 ) -> Result<()> {
     let mut buffer = Vec::new();
-    let step = shape.block();
-    for start in (0..shape.rows()).step_by(step) {
-        let rows = start..(start + step).min(shape.rows());
-        let block: Cow<'_, [T]>;
-        let matrix = if shape.is_pointwise() {
-            block = Cow::Borrowed(image);
-            let offset = (start * shape.output[2]) as isize;
-            Matrix { offset, ..Matrix::rows_of(shape.input_plane()) }
+    for block in shape.blocks(count, many) {
+        let here: Cow<'_, [T]>;
+        let matrix = if shape.is_pointwise() && count == 1 {
+            here = Cow::Borrowed(images);
+            Matrix { offset: block.first() as isize, ..Matrix::rows_of(shape.input_plane()) }
         } else {
-            columns(shape, image, &rows, &mut buffer);
-            block = Cow::Borrowed(&buffer);
-            Matrix::rows_of(rows.len() * shape.output[2])
+            columns(shape, images, &block, &mut buffer, many)?;
+            here = Cow::Borrowed(&buffer);
+            Matrix::rows_of(block.all_pixels())
         };
-        f(rows, &block, matrix)?;
+        f(&block, &here, matrix)?;
     }
     Ok(())
 }
@@ -194,12 +362,15 @@ fn blocks<T: Number>(
 fn each_stretch(shape: &ConvShape, mut f: impl FnMut(usize, &Stretch, usize)) {
     let step = (1 << 12) / shape.output[2].max(1) + 1;
     for start in (0..shape.rows()).step_by(step) {
-        shape.stretches(&(start..(start + step).min(shape.rows())), |stretch| {
-            let at = (start + stretch.row) * shape.output[2];
-            if !stretch.places.is_empty() {
-                (0..shape.filters).for_each(|filter| f(filter, &stretch, at));
-            }
-        });
+        let rows = start..(start + step).min(shape.rows());
+        for column in 0..shape.channels * shape.window_len() {
+            shape.stretches(column, &rows, |stretch| {
+                let at = (start + stretch.row) * shape.output[2];
+                if !stretch.places.is_empty() {
+                    (0..shape.filters).for_each(|filter| f(filter, &stretch, at));
+                }
+            });
+        }
     }
 }
 
@@ -261,14 +432,48 @@ fn dot_by<T: Number>(a: &[T], step: usize, b: &[T]) -> T {
     sum
 }
 
-/// Whether the images are shared out whole; a few large ones are each shared by themselves.
-fn many(shape: &ConvShape) -> bool {
-    shape.batch * shape.groups >= 4
+/// Whether tasks are shared out whole; a few large ones are each shared by themselves.
+fn are_many(tasks: usize) -> bool {
+    tasks >= 4
 }
 
-/// Runs tasks side by side if there are many of them.
+/// Runs tasks side by side unless what calls this is one of many itself.
 fn each<T: Send>(many: bool, tasks: Vec<T>, f: impl Fn(T) -> Result<()> + Sync + Send) -> Result<()> {
-    if many { for_each(tasks, f) } else { tasks.into_iter().try_for_each(f) }
+    if many { tasks.into_iter().try_for_each(f) } else { for_each(tasks, f) }
+}
+
+/// Runs tasks, side by side if there are many; they are told whether.
+fn shared<T: Send>(tasks: Vec<T>, f: impl Fn(T, bool) -> Result<()> + Sync + Send) -> Result<()> {
+    let many = are_many(tasks.len());
+    each(!many, tasks, |task| f(task, many))
+}
+
+/// Filters of the group of a task.
+fn filters_of<'a, T>(shape: &ConvShape, w: &'a [T], task: usize) -> &'a [T] {
+    let len = shape.filters * shape.channels * shape.window_len();
+    &w[task % shape.groups * len..][..len]
+}
+
+/// Rows of planes, one for each filter, of a block of several images side by side.
+fn gathered<T: Number>(planes: &[T], block: &Block, filters: usize) -> Vec<T> {
+    let pixels = block.pixels();
+    let mut out = vec![T::default(); planes.len()];
+    for (i, image) in planes.chunks((filters * pixels).max(1)).enumerate() {
+        for (f, plane) in image.chunks(pixels).enumerate() {
+            out[f * block.all_pixels() + i * pixels..][..pixels].copy_from_slice(plane);
+        }
+    }
+    out
+}
+
+/// Cotangents of the results of a block of some images, a row for each filter.
+fn grads_of<'a, T: Number>(shape: &ConvShape, grads: &'a [T], block: &Block) -> (Cow<'a, [T]>, Matrix) {
+    if block.images > 1 {
+        (Cow::Owned(gathered(grads, block, shape.filters)), Matrix::rows_of(block.all_pixels()))
+    } else {
+        let offset = block.first() as isize;
+        (Cow::Borrowed(grads), Matrix { offset, ..Matrix::rows_of(shape.output_plane()) })
+    }
 }
 
 pub(super) fn forward<T: Gemm + Number>(shape: &ConvShape, x: &[T], w: &[T], out: &mut [T]) -> Result<()> {
@@ -276,20 +481,35 @@ pub(super) fn forward<T: Gemm + Number>(shape: &ConvShape, x: &[T], w: &[T], out
     if out.is_empty() {
         return Ok(());
     }
-    let k = shape.channels * shape.window_len();
-    let tasks: Vec<_> = out.chunks_mut(of_result).enumerate().collect();
-    each(many(shape), tasks, |(task, out)| {
-        let image = &x[task * of_image..][..of_image];
-        let filters = &w[task % shape.groups * shape.filters * k..][..shape.filters * k];
+    let (k, together) = (shape.channels * shape.window_len(), shape.together());
+    let tasks = out.chunks_mut(of_result * together).enumerate().collect();
+    shared(tasks, |(task, out): (usize, &mut [T]), many| {
+        let count = out.len() / of_result;
+        let images = &x[task * together * of_image..][..count * of_image];
+        let filters = filters_of(shape, w, task);
         if shape.is_direct() {
-            direct_forward(shape, image, filters, out);
+            direct_forward(shape, images, filters, out);
             return Ok(());
         }
-        blocks(shape, image, |rows, columns, matrix| {
-            let sizes = [shape.filters, rows.len() * shape.output[2], k];
-            let offset = (rows.start * shape.output[2]) as isize;
-            let to = Matrix { offset, ..Matrix::rows_of(shape.output_plane()) };
-            T::gemm(sizes, (out, to), (filters, Matrix::rows_of(k)), (columns, matrix), false, !many(shape))
+        blocks(shape, (images, count), many, |block, columns, matrix| {
+            let sizes = [shape.filters, block.all_pixels(), k];
+            let (filters, columns) = ((filters, Matrix::rows_of(k)), (columns, matrix));
+            if block.images == 1 {
+                let offset = block.first() as isize;
+                let to = Matrix { offset, ..Matrix::rows_of(shape.output_plane()) };
+                return T::gemm(sizes, (out, to), filters, columns, false, !many);
+            }
+            let mut side_by_side = vec![T::default(); out.len()];
+            let to = Matrix::rows_of(block.all_pixels());
+            T::gemm(sizes, (&mut side_by_side, to), filters, columns, false, !many)?;
+            let pixels = block.pixels();
+            for (i, image) in out.chunks_mut(of_result).enumerate() {
+                for (f, plane) in image.chunks_mut(pixels).enumerate() {
+                    let at = f * block.all_pixels() + i * pixels;
+                    plane.copy_from_slice(&side_by_side[at..][..pixels]);
+                }
+            }
+            Ok(())
         })
     })
 }
@@ -305,34 +525,30 @@ pub(super) fn backward_data<T: Gemm + Number>(
         return Ok(());
     }
     out.fill(T::default());
-    let k = shape.channels * shape.window_len();
-    let step = shape.block();
-    let tasks: Vec<_> = out.chunks_mut(of_image).enumerate().collect();
-    each(many(shape), tasks, |(task, image)| {
-        let grads = &dy[task * of_result..][..of_result];
-        let filters = &w[task % shape.groups * shape.filters * k..][..shape.filters * k];
+    let (k, together) = (shape.channels * shape.window_len(), shape.together());
+    let tasks = out.chunks_mut(of_image * together).enumerate().collect();
+    shared(tasks, |(task, images): (usize, &mut [T]), many| {
+        let count = images.len() / of_image;
+        let grads = &dy[task * together * of_result..][..count * of_result];
+        let filters = filters_of(shape, w, task);
         if shape.is_direct() {
-            direct_backward_data(shape, grads, filters, image);
+            direct_backward_data(shape, grads, filters, images);
             return Ok(());
         }
-        let transposed = Matrix { offset: 0, row_stride: 1, column_stride: k as isize };
+        let filters = (filters, Matrix::rows_of(k).transposed());
         let mut columns = Vec::new();
-        for start in (0..shape.rows()).step_by(step) {
-            let rows = start..(start + step).min(shape.rows());
-            let pixels = rows.len() * shape.output[2];
-            columns.resize(k * pixels, T::default());
-            let offset = (start * shape.output[2]) as isize;
-            let from = Matrix { offset, ..Matrix::rows_of(shape.output_plane()) };
-            let to = Matrix::rows_of(pixels);
-            T::gemm(
-                [k, pixels, shape.filters],
-                (&mut columns, to),
-                (filters, transposed),
-                (grads, from),
-                false,
-                !many(shape),
-            )?;
-            add_columns(shape, &columns, &rows, image);
+        for block in shape.blocks(count, many) {
+            let sizes = [k, block.all_pixels(), shape.filters];
+            let (grads, from) = grads_of(shape, grads, &block);
+            if shape.is_pointwise() && count == 1 {
+                let to = Matrix { offset: block.first() as isize, ..Matrix::rows_of(shape.input_plane()) };
+                T::gemm(sizes, (images, to), filters, (&grads, from), false, !many)?;
+                continue;
+            }
+            columns.resize(k * block.all_pixels(), T::default());
+            let to = Matrix::rows_of(block.all_pixels());
+            T::gemm(sizes, (&mut columns, to), filters, (&grads, from), false, !many)?;
+            add_columns(shape, &mut columns, &block, images, many)?;
         }
         Ok(())
     })
@@ -345,34 +561,62 @@ pub(super) fn backward_weight<T: Gemm + Number>(
     out: &mut [T],
     splits: usize,
 ) -> Result<()> {
-    let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
     if out.is_empty() {
         return Ok(());
     }
     out.fill(T::default());
-    let k = shape.channels * shape.window_len();
     let share = shape.batch.div_ceil(splits);
-    let tasks: Vec<_> = out.chunks_mut(shape.filters_len()).enumerate().collect();
-    each(splits >= 2, tasks, |(split, out)| {
+    let tasks = out.chunks_mut(shape.filters_len()).enumerate().collect();
+    shared(tasks, |(split, out): (usize, &mut [T]), many| {
         let images = (split * share).min(shape.batch)..((split + 1) * share).min(shape.batch);
-        for task in images.start * shape.groups..images.end * shape.groups {
-            let grads = &dy[task * of_result..][..of_result];
-            let out = &mut out[task % shape.groups * shape.filters * k..][..shape.filters * k];
-            if shape.is_direct() {
-                direct_backward_weight(shape, &x[task * of_image..][..of_image], grads, out);
-                continue;
-            }
-            blocks(shape, &x[task * of_image..][..of_image], |rows, columns, matrix| {
-                let pixels = rows.len() * shape.output[2];
-                let offset = (rows.start * shape.output[2]) as isize;
-                let from = Matrix { offset, ..Matrix::rows_of(shape.output_plane()) };
-                let transposed =
-                    Matrix { row_stride: matrix.column_stride, column_stride: matrix.row_stride, ..matrix };
-                let sizes = [shape.filters, k, pixels];
-                let to = Matrix::rows_of(k);
-                T::gemm(sizes, (out, to), (grads, from), (columns, transposed), true, splits < 2)
-            })?;
-        }
-        Ok(())
+        backward_weight_of(shape, x, dy, images, out, many)
     })
+}
+
+/// Adds to the derivative of all filters what some images give.
+fn backward_weight_of<T: Gemm + Number>(
+    shape: &ConvShape,
+    x: &[T],
+    dy: &[T],
+    images: Range<usize>,
+    out: &mut [T],
+    many: bool,
+) -> Result<()> {
+    let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
+    let (k, together) = (shape.channels * shape.window_len(), shape.together());
+    // The product lays out the operand of which it makes rows. Where the columns are the larger one they should not be
+    // it, but then the derivative has to be turned in the end.
+    let pixels = images.len() * shape.output_plane();
+    let turned = shape.filters * (pixels + 4 * k) < k * pixels;
+    let mut sum = vec![T::default(); if turned { out.len() } else { 0 }];
+    for task in (images.start * shape.groups..images.end * shape.groups).step_by(together) {
+        let count = together.min(images.end * shape.groups - task);
+        let grads = &dy[task * of_result..][..count * of_result];
+        let inputs = &x[task * of_image..][..count * of_image];
+        let of_group = task % shape.groups * shape.filters * k..;
+        if shape.is_direct() {
+            direct_backward_weight(shape, inputs, grads, &mut out[of_group][..shape.filters * k]);
+            continue;
+        }
+        blocks(shape, (inputs, count), many, |block, columns, matrix| {
+            let (grads, from) = grads_of(shape, grads, block);
+            let (filters, pixels) = (shape.filters, block.all_pixels());
+            if turned {
+                let (sum, to) = (&mut sum[of_group.clone()], Matrix::rows_of(filters));
+                let grads = (&grads[..], from.transposed());
+                return T::gemm([k, filters, pixels], (sum, to), (columns, matrix), grads, true, !many);
+            }
+            let (out, to) = (&mut out[of_group.clone()], Matrix::rows_of(k));
+            let columns = (columns, matrix.transposed());
+            T::gemm([filters, k, pixels], (out, to), (&grads, from), columns, true, !many)
+        })?;
+    }
+    if turned && !shape.is_direct() {
+        for (out, sum) in out.chunks_mut(shape.filters * k).zip(sum.chunks(shape.filters * k)) {
+            for (f, filter) in out.chunks_mut(k).enumerate() {
+                filter.iter_mut().zip(sum[f..].iter().step_by(shape.filters)).for_each(|(o, &s)| *o = s);
+            }
+        }
+    }
+    Ok(())
 }
