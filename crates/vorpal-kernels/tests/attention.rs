@@ -254,6 +254,7 @@ impl Setup {
             (AttentionPass::Forward, reference.forward.clone()),
             (AttentionPass::BackwardQ, reference.to_q.clone()),
             (AttentionPass::BackwardKv, reference.to_kv.clone()),
+            (AttentionPass::Backward, [&reference.to_q[..], &reference.to_kv].concat()),
         ];
         if self.bias.is_some() {
             all.push((AttentionPass::BackwardBias, self.to_bias(&reference.to_scores)));
@@ -264,13 +265,15 @@ impl Setup {
             let inputs = self.buffers(pass, &reference);
             let what = kernel.describe();
             let few = |trips: &usize| kernel.clone().parts(*trips).len() <= 3;
-            let trips = if in_parts { (4..20).map(|k| 1 << k).find(few) } else { None };
+            // All cotangents at once are made natively, and whole.
+            let whole = pass == AttentionPass::Backward;
+            let trips = if in_parts && !whole { (4..20).map(|k| 1 << k).find(few) } else { None };
             let parts = kernel.parts(trips.unwrap_or(usize::MAX));
             let native = joined(&parts, &inputs, |part, buffers| {
                 run_native(part, buffers, &[]).expect("it runs natively");
             });
             common::assert_close(&native, &expected, tolerance, &format!("native, {what}"));
-            if let Some(device) = device {
+            if let Some(device) = device.filter(|_| !whole) {
                 check_shader(&parts[parts.len() - 1].shader().expect("a shader"));
                 let found = joined(&parts, &inputs, |part, buffers| {
                     run_on(device, part, buffers, &[], None).expect("it runs on the adapter");
@@ -400,8 +403,8 @@ fn bits_do_not_depend_on_threads() {
     let rules = AttentionRules { dropout: Some(AttentionDropout { p: 0.2, batch: 2 }), ..PLAIN };
     let setup = Setup::new(&mut random, shape, rules).with_bias(&mut random);
     let reference = setup.reference();
-    let passes = [AttentionPass::Forward, AttentionPass::BackwardQ, AttentionPass::BackwardKv];
-    for pass in passes.into_iter().chain([AttentionPass::BackwardBias]) {
+    let passes = [AttentionPass::BackwardQ, AttentionPass::BackwardKv, AttentionPass::Backward];
+    for pass in passes.into_iter().chain([AttentionPass::Forward, AttentionPass::BackwardBias]) {
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
             pool.install(|| {

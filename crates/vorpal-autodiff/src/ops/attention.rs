@@ -97,6 +97,14 @@ impl Attention {
             .ok_or_else(|| Error::internal(self.name(), format!("no kernel for {shape:?}")))
     }
 
+    /// Whether this is best cut from a launch that makes all cotangents, which has a task for each head of keys.
+    fn is_part(&self, is_native: bool, shape: &AttentionShape) -> bool {
+        is_native
+            && matches!(self.pass, AttentionPass::BackwardQ | AttentionPass::BackwardKv)
+            && shape.batch * shape.kv_heads >= 4
+            && shape.queries.min(shape.keys) > 0
+    }
+
     /// Small operands behind one another.
     fn side(cx: &mut Builder, parts: &Parts<'_, NodeId>, dtype: DType) -> Result<Option<NodeId>> {
         let mut all: Vec<NodeId> = Vec::new();
@@ -171,6 +179,7 @@ impl Op for Attention {
             AttentionPass::Forward => "scaled_dot_product_attention",
             AttentionPass::BackwardQ => "attention_backward_q",
             AttentionPass::BackwardKv => "attention_backward_kv",
+            AttentionPass::Backward => "attention_backward",
             AttentionPass::BackwardBias => "attention_backward_bias",
         }
     }
@@ -320,8 +329,20 @@ impl Op for Attention {
             }
         }
         let [bias, mask] = &of_scores;
-        let kernel = self.kernel(shape, dtype, &windows, bias.as_ref(), mask.as_ref())?;
+        let of = |pass| {
+            let op = Attention { pass, ..*self };
+            op.kernel(shape, dtype, &windows, bias.as_ref(), mask.as_ref())
+        };
+        let kernel = of(self.pass)?;
         let result = kernel.result();
+        if self.is_part(cx.target().is_native(), &shape) {
+            // Whoever asks for the other part gets the same launch.
+            let whole = of(AttentionPass::Backward)?;
+            let (all, len) = (whole.result(), result.numel());
+            let start = if self.pass == AttentionPass::BackwardKv { all.numel() - len } else { 0 };
+            let whole = cx.kernel(Arc::new(whole), &nodes, all, dtype);
+            return cx.view(whole, |l| l.slice(0, start, len, 1).reshape(&result));
+        }
         let trips_max = if cx.target().class == Class::Software { TRIPS_MAX } else { usize::MAX };
         let mut out: Option<NodeId> = None;
         for part in kernel.parts(trips_max) {

@@ -111,6 +111,10 @@ pub enum AttentionPass {
     BackwardQ,
     /// From the same: the cotangents of keys and values, `[batch, kv heads, keys, columns + value columns]`.
     BackwardKv,
+    /// From the same, natively alone: what [`BackwardQ`](AttentionPass::BackwardQ) and
+    /// [`BackwardKv`](AttentionPass::BackwardKv) give, one behind the other, from scores that are made once. A head of
+    /// keys is one task.
+    Backward,
     /// From the same: the cotangent of a bias, of its shape; for one that all queries share, the part of each head,
     /// `[batch, heads, 1, keys]`.
     BackwardBias,
@@ -245,7 +249,7 @@ impl Attention {
         let (over_q, over_v) = match self.pass {
             AttentionPass::Forward => (1.0, 2.0),
             AttentionPass::BackwardQ => (2.0, 1.0),
-            AttentionPass::BackwardKv => (2.0, 2.0),
+            AttentionPass::BackwardKv | AttentionPass::Backward => (2.0, 2.0),
             AttentionPass::BackwardBias => (1.0, 1.0),
         };
         let loads = (quads + value_quads) as f64 / 64.0 + 2.0 / self.shape.tile(self.pass) as f64;
@@ -280,6 +284,10 @@ impl Attention {
         match (self.pass, &self.bias) {
             (AttentionPass::BackwardQ, _) => Shape::from([batch, heads, queries, columns]),
             (AttentionPass::BackwardKv, _) => Shape::from([batch, kv_heads, keys, columns + value_columns]),
+            (AttentionPass::Backward, _) => {
+                let to_kv = batch * kv_heads * keys * (columns + value_columns);
+                Shape::from(batch * heads * queries * columns + to_kv)
+            }
             (AttentionPass::BackwardBias, Some(bias)) if !self.is_row() => {
                 Shape::from([bias.sizes[0], bias.sizes[1], queries, keys])
             }
@@ -311,6 +319,7 @@ impl Kernel for Attention {
             AttentionPass::Forward => "attention_forward",
             AttentionPass::BackwardQ => "attention_backward_q",
             AttentionPass::BackwardKv => "attention_backward_kv",
+            AttentionPass::Backward => "attention_backward",
             AttentionPass::BackwardBias => "attention_backward_bias",
         }
     }
@@ -364,6 +373,7 @@ impl Kernel for Attention {
         let result = self.result();
         spread(match self.pass {
             AttentionPass::BackwardKv => batch * kv_heads * keys.div_ceil(64),
+            AttentionPass::Backward => 0,
             AttentionPass::BackwardBias => {
                 let rows = if self.is_row() { 1 } else { self.shape.tile(self.pass) };
                 result[0] * result[1] * result[2].div_ceil(rows) * keys.div_ceil(64)
@@ -402,6 +412,7 @@ impl Kernel for Attention {
             AttentionPass::Forward => columns + value_columns,
             AttentionPass::BackwardQ => 2 * columns + value_columns,
             AttentionPass::BackwardKv => 2 * columns + 2 * value_columns,
+            AttentionPass::Backward => 3 * columns + 2 * value_columns,
             AttentionPass::BackwardBias => columns + value_columns,
         };
         let most = self.rules.left.unwrap_or(keys).saturating_add(self.rules.right.unwrap_or(keys));

@@ -4,7 +4,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Range, Sub};
 
 use vorpal_tensor::Result;
 
-use super::{Attention, AttentionPass};
+use super::{Attention, AttentionPass, AttentionShape};
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
 use crate::philox4x32;
@@ -178,6 +178,17 @@ impl Attention {
                 let tasks = blocks(out, shape.keys, d + e, KEYS);
                 for_each(tasks, |(pair, from, out)| self.backward_kv(&x, pair, from, out))
             }
+            AttentionPass::Backward if shape.queries.min(shape.keys) == 0 => {
+                out.fill(T::ZERO);
+                Ok(())
+            }
+            AttentionPass::Backward => {
+                let (to_q, to_kv) = out.split_at_mut(shape.pairs() * shape.queries * d);
+                let to_q = to_q.chunks_mut(shape.group() * shape.queries * d);
+                let to_kv = to_kv.chunks_mut(shape.keys * (d + e));
+                let tasks = to_q.zip(to_kv).enumerate().collect();
+                for_each(tasks, |(shared, (to_q, to_kv))| self.backward(&x, shared, to_q, to_kv))
+            }
             AttentionPass::BackwardBias if self.is_row() => {
                 let tasks = blocks(out, shape.keys, 1, KEYS);
                 for_each(tasks, |(pair, from, out)| self.backward_row(&x, &self.head(&x, pair), from, out))
@@ -245,6 +256,25 @@ impl Attention {
             return 0..0;
         }
         self.seen(head, first).start..self.seen(head, end - 1).end
+    }
+
+    /// Blocks of scores of some queries with those of some keys that they see.
+    fn seen_blocks<T: Copy>(
+        &self,
+        head: Head<T>,
+        queries: Range<usize>,
+        keys: Range<usize>,
+    ) -> impl Iterator<Item = Block> {
+        queries.clone().step_by(QUERIES).flat_map(move |first| {
+            let rows = QUERIES.min(queries.end - first);
+            let seen = self.seen_by(&head, first, rows);
+            let end = seen.end.min(keys.end);
+            let start = seen.start.max(keys.start).min(end);
+            (start..end).step_by(KEYS).map(move |from| {
+                let columns = KEYS.min(end - from);
+                Block { first, rows, from, columns }
+            })
+        })
     }
 
     /// Rows of an operand that a head of queries reads.
@@ -363,9 +393,7 @@ impl Attention {
                 (*top, *weight) = (line[e], if none { T::ZERO } else { T::ONE });
             }
         }
-        let seen = self.seen_by(head, first, rows);
-        for from in seen.clone().step_by(KEYS) {
-            let block = Block { first, rows, from, columns: KEYS.min(seen.end - from) };
+        for block in self.seen_blocks(*head, first..first + rows, 0..self.shape.keys) {
             self.scores(x, head, block, &mut room)?;
             let lines = room.p.chunks_mut(block.columns).zip(out.chunks_mut(e + 1)).zip(&mut state);
             for ((line, out), (top, weight)) in lines.take(rows) {
@@ -382,7 +410,7 @@ impl Attention {
             self.draw(head, block, &mut room.kept);
             room.p.iter_mut().zip(&room.kept).for_each(|(p, &kept)| *p *= kept);
             let p = (&room.p[..], Matrix::rows_of(block.columns));
-            let values = (x.windows[2], self.rows(2, head, from));
+            let values = (x.windows[2], self.rows(2, head, block.from));
             T::gemm([rows, e, block.columns], (out, Matrix::rows_of(e + 1)), p, values, true, false)?;
         }
         for (out, (top, weight)) in out.chunks_mut(e + 1).zip(state) {
@@ -432,6 +460,51 @@ impl Attention {
         elements.zip(&room.bounded).for_each(|(change, &slope)| *change *= slope);
     }
 
+    /// Adds what a block gives to the cotangents of its queries, not yet scaled.
+    fn add_q<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        head: &Head<T>,
+        block: Block,
+        room: &Room<T>,
+        out: &mut [T],
+    ) -> Result<()> {
+        let d = self.shape.columns;
+        let change = (&room.change[..], Matrix::rows_of(block.columns));
+        let keys = (x.windows[1], self.rows(1, head, block.from));
+        T::gemm([block.rows, d, block.columns], (out, Matrix::rows_of(d)), change, keys, true, false)
+    }
+
+    /// Adds what a block gives to the cotangents of its keys, not yet scaled, and values.
+    fn add_kv<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        head: &Head<T>,
+        block: Block,
+        room: &Room<T>,
+        out: &mut [T],
+    ) -> Result<()> {
+        let (d, e) = (self.shape.columns, self.shape.value_columns);
+        let turned = Matrix::rows_of(block.columns).transposed();
+        let (queries, given) = (self.rows(0, head, block.first), self.rows(3, head, block.first));
+        let to_k = Matrix::rows_of(d + e);
+        let to_v = Matrix { offset: d as isize, ..to_k };
+        let (p, change) = ((&room.p[..], turned), (&room.change[..], turned));
+        let (columns, rows) = (block.columns, block.rows);
+        T::gemm([columns, e, rows], (out, to_v), p, (x.windows[3], given), true, false)?;
+        T::gemm([columns, d, rows], (out, to_k), change, (x.windows[0], queries), true, false)
+    }
+
+    fn scale_q<T: Number>(&self, out: &mut [T]) {
+        let scale = T::of(self.rules.scale);
+        out.iter_mut().for_each(|o| *o *= scale);
+    }
+
+    fn scale_kv<T: Number>(&self, out: &mut [T]) {
+        let (d, e) = (self.shape.columns, self.shape.value_columns);
+        out.chunks_mut(d + e).for_each(|row| self.scale_q(&mut row[..d]));
+    }
+
     fn backward_q<T: Number>(
         &self,
         x: &Inputs<'_, T>,
@@ -439,21 +512,15 @@ impl Attention {
         first: usize,
         out: &mut [T],
     ) -> Result<()> {
-        let d = self.shape.columns;
-        let rows = out.len() / d;
+        let rows = out.len() / self.shape.columns;
         let mut room = self.room();
         out.fill(T::ZERO);
-        let seen = self.seen_by(head, first, rows);
-        for from in seen.clone().step_by(KEYS) {
-            let block = Block { first, rows, from, columns: KEYS.min(seen.end - from) };
+        for block in self.seen_blocks(*head, first..first + rows, 0..self.shape.keys) {
             self.changes(x, head, block, &mut room)?;
             self.unbound(block, &mut room);
-            let change = (&room.change[..], Matrix::rows_of(block.columns));
-            let keys = (x.windows[1], self.rows(1, head, from));
-            T::gemm([rows, d, block.columns], (out, Matrix::rows_of(d)), change, keys, true, false)?;
+            self.add_q(x, head, block, &room, out)?;
         }
-        let scale = T::of(self.rules.scale);
-        out.iter_mut().for_each(|o| *o *= scale);
+        self.scale_q(out);
         Ok(())
     }
 
@@ -465,32 +532,46 @@ impl Attention {
         from: usize,
         out: &mut [T],
     ) -> Result<()> {
-        let (d, e) = (self.shape.columns, self.shape.value_columns);
-        let columns = out.len() / (d + e);
+        let row = self.shape.columns + self.shape.value_columns;
+        let keys = from..from + out.len() / row;
         let mut room = self.room();
         out.fill(T::ZERO);
         for member in 0..self.shape.group() {
             let head = self.head(x, shared * self.shape.group() + member);
-            for first in self.range.clone().step_by(QUERIES) {
-                let rows = QUERIES.min(self.range.end - first);
-                let seen = self.seen_by(&head, first, rows);
-                if seen.end <= from || seen.start >= from + columns {
-                    continue;
-                }
-                let block = Block { first, rows, from, columns };
+            for block in self.seen_blocks(head, self.range.clone(), keys.clone()) {
                 self.changes(x, &head, block, &mut room)?;
                 self.unbound(block, &mut room);
-                let turned = Matrix::rows_of(columns).transposed();
-                let (queries, given) = (self.rows(0, &head, first), self.rows(3, &head, first));
-                let to_k = Matrix::rows_of(d + e);
-                let to_v = Matrix { offset: d as isize, ..to_k };
-                let (p, change) = ((&room.p[..], turned), (&room.change[..], turned));
-                T::gemm([columns, e, rows], (out, to_v), p, (x.windows[3], given), true, false)?;
-                T::gemm([columns, d, rows], (out, to_k), change, (x.windows[0], queries), true, false)?;
+                self.add_kv(x, &head, block, &room, &mut out[(block.from - from) * row..])?;
             }
         }
-        let scale = T::of(self.rules.scale);
-        out.chunks_mut(d + e).for_each(|row| row[..d].iter_mut().for_each(|o| *o *= scale));
+        self.scale_kv(out);
+        Ok(())
+    }
+
+    /// All cotangents of a head of keys and the heads of queries that share it.
+    fn backward<T: Number>(
+        &self,
+        x: &Inputs<'_, T>,
+        shared: usize,
+        to_q: &mut [T],
+        to_kv: &mut [T],
+    ) -> Result<()> {
+        let AttentionShape { queries, keys, columns, value_columns, .. } = self.shape;
+        let mut room = self.room();
+        to_q.fill(T::ZERO);
+        to_kv.fill(T::ZERO);
+        for (member, to_q) in to_q.chunks_mut(queries * columns).enumerate() {
+            let head = self.head(x, shared * self.shape.group() + member);
+            for block in self.seen_blocks(head, 0..queries, 0..keys) {
+                self.changes(x, &head, block, &mut room)?;
+                self.unbound(block, &mut room);
+                self.add_q(x, &head, block, &room, &mut to_q[block.first * columns..])?;
+                let to_kv = &mut to_kv[block.from * (columns + value_columns)..];
+                self.add_kv(x, &head, block, &room, to_kv)?;
+            }
+        }
+        self.scale_q(to_q);
+        self.scale_kv(to_kv);
         Ok(())
     }
 
@@ -505,11 +586,10 @@ impl Attention {
         let (mut room, tile) = (self.room(), self.shape.tile(self.pass));
         let queries = self.range.start * tile..(self.range.end * tile).min(self.shape.queries);
         out.fill(T::ZERO);
-        for first in queries.clone().step_by(QUERIES) {
-            let block = Block { first, rows: QUERIES.min(queries.end - first), from, columns: out.len() };
+        for block in self.seen_blocks(*head, queries, from..from + out.len()) {
             self.changes(x, head, block, &mut room)?;
             for line in room.change.chunks(block.columns).take(block.rows) {
-                out.iter_mut().zip(line).for_each(|(o, &change)| *o += change);
+                out[block.from - from..].iter_mut().zip(line).for_each(|(o, &change)| *o += change);
             }
         }
         Ok(())
@@ -532,12 +612,10 @@ impl Attention {
             let batch = if own_batch > 1 { which / own_heads } else { turn / shared_heads };
             let head = if own_heads > 1 { which % own_heads } else { turn % shared_heads };
             let head = self.head(x, batch * heads + head);
-            for from in (0..keys).step_by(KEYS) {
-                let columns = KEYS.min(keys - from);
-                let block = Block { first, rows: out.len() / keys, from, columns };
+            for block in self.seen_blocks(head, first..first + out.len() / keys, 0..keys) {
                 self.changes(x, &head, block, &mut room)?;
-                for (out, line) in out.chunks_mut(keys).zip(room.change.chunks(columns)) {
-                    out[from..from + columns].iter_mut().zip(line).for_each(|(o, &change)| *o += change);
+                for (out, line) in out.chunks_mut(keys).zip(room.change.chunks(block.columns)) {
+                    out[block.from..].iter_mut().zip(line).for_each(|(o, &change)| *o += change);
                 }
             }
         }
@@ -566,23 +644,21 @@ fn exponentials<T: Number>(line: &mut [T], high: T) {
     }
 }
 
-/// The largest of some numbers, in eight lanes.
+/// The largest of some numbers.
 fn highest<T: Number>(values: &[T], least: T) -> T {
-    let mut lanes = [least; 8];
-    let (whole, rest) = values.as_chunks::<8>();
-    let larger = |a: T, b: T| if b > a { b } else { a };
-    for chunk in whole {
-        lanes.iter_mut().zip(chunk).for_each(|(l, &v)| *l = larger(*l, v));
-    }
-    rest.iter().chain(&lanes).fold(least, |a, &b| larger(a, b))
+    fold(values, least, |a, b| if b > a { b } else { a })
 }
 
-/// A sum in eight lanes.
 fn sum<T: Number>(values: &[T]) -> T {
-    let mut lanes = [T::ZERO; 8];
+    fold(values, T::ZERO, |a, b| a + b)
+}
+
+/// Joins numbers in eight lanes.
+fn fold<T: Number>(values: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [start; 8];
     let (whole, rest) = values.as_chunks::<8>();
     for chunk in whole {
-        lanes.iter_mut().zip(chunk).for_each(|(l, &v)| *l += v);
+        lanes.iter_mut().zip(chunk).for_each(|(l, &v)| *l = f(*l, v));
     }
-    rest.iter().chain(&lanes).fold(T::ZERO, |a, &b| a + b)
+    rest.iter().chain(&lanes).fold(start, |a, &b| f(a, b))
 }

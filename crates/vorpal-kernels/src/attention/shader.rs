@@ -53,6 +53,7 @@ impl Attention {
             AttentionPass::BackwardQ => ATTENTION_BACKWARD_Q,
             AttentionPass::BackwardKv => ATTENTION_BACKWARD_KV,
             AttentionPass::BackwardBias => ATTENTION_BACKWARD_BIAS,
+            AttentionPass::Backward => return Err("adapters make its parts apart".to_string()),
         };
         let [quads, value_quads] = self.shape.quads();
         let linker = Linker::new(base)
