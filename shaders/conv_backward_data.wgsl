@@ -10,6 +10,9 @@
 override FIRST: u32 = 0u;
 override TERMS: u32 = 1u;
 
+// Channels that an invocation makes.
+const ROWS: u32 = 8u;
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) wg: vec3<u32>,

@@ -9,6 +9,9 @@
 override SPLITS: u32 = 1u;
 override CHUNK: u32 = 1u;
 
+// Filters that an invocation makes.
+const ROWS: u32 = 8u;
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) wg: vec3<u32>,

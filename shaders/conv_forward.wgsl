@@ -13,6 +13,9 @@ override TERMS: u32 = 1u;
 // A row outside of every image.
 const NOWHERE: u32 = 0x80000000u;
 
+// Filters that an invocation makes.
+const ROWS: u32 = 8u;
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) wg: vec3<u32>,

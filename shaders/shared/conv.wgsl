@@ -9,6 +9,3 @@ override CHANNELS: u32 = 1u;
 override FILTERS: u32 = 1u;
 // Whether images, results and windows are one pixel deep, without padding: the depth then costs nothing.
 override FLAT: u32 = 0u;
-
-// Filters (or channels) that an invocation makes.
-const ROWS: u32 = 8u;

@@ -42,6 +42,15 @@ shaders! {
     /// Derivative of a convolution by its filters, in shares.
     CONV_BACKWARD_WEIGHT = "shared/window.wgsl" "shared/conv.wgsl" "conv_backward_weight.wgsl";
 
+    /// Convolution in tiles of subgroups.
+    CONV_FORWARD_BROADCAST = "shared/window.wgsl" "shared/conv.wgsl" "shared/subgroup_tile.wgsl" "conv_forward_broadcast.wgsl";
+
+    /// Derivative of a convolution by its images in tiles of subgroups.
+    CONV_BACKWARD_DATA_BROADCAST = "shared/window.wgsl" "shared/conv.wgsl" "shared/subgroup_tile.wgsl" "conv_backward_data_broadcast.wgsl";
+
+    /// Derivative of a convolution by its filters in tiles of subgroups, in shares.
+    CONV_BACKWARD_WEIGHT_BROADCAST = "shared/window.wgsl" "shared/conv.wgsl" "shared/subgroup_tile.wgsl" "conv_backward_weight_broadcast.wgsl";
+
     /// Place of the maximum of every window.
     POOL_MAX = "shared/window.wgsl" "shared/pool.wgsl" "pool_max.wgsl";
 
@@ -86,6 +95,12 @@ shaders! {
 
     /// Matrix product with registers alone.
     MATMUL_DIRECT = "matmul_direct.wgsl";
+
+    /// Matrix product in tiles of subgroups.
+    MATMUL_BROADCAST = "shared/subgroup_tile.wgsl" "matmul_broadcast.wgsl";
+
+    /// `wide_four`: floats read in words of 64 bits. Shared function, no entry point.
+    WIDE = "shared/wide.wgsl";
 
     /// Matrix product through workgroup memory.
     MATMUL_TILED = "matmul_tiled.wgsl";
@@ -178,6 +193,19 @@ impl Linker {
         let start = self.text[..declared].rfind(HEAD).ok_or_else(missing)? + HEAD.len();
         let end = start + self.text[start..].find(')').ok_or_else(missing)?;
         self.text.replace_range(start..end, &binding.to_string());
+        Ok(self)
+    }
+
+    /// Declares the elements of the buffer `name` as another type of the same bits.
+    ///
+    /// # Errors
+    /// A message when the file has no such buffer.
+    pub fn retype(mut self, name: &str, ty: &str) -> Result<Linker, String> {
+        let missing = || format!("no buffer `{name}` in the shader");
+        let head = format!("> {name}: array<");
+        let start = self.text.find(&head).ok_or_else(missing)? + head.len();
+        let end = start + self.text[start..].find(">;").ok_or_else(missing)?;
+        self.text.replace_range(start..end, ty);
         Ok(self)
     }
 
@@ -385,6 +413,8 @@ mod tests {
         assert!(shader.source.contains("@binding(12) var<storage, read_write> out"), "{}", shader.source);
         assert!(shader.source.contains("@binding(0) var<storage, read> a"), "{}", shader.source);
         assert!(Linker::new(text).rebind("b", 2).is_err());
+        let shader = Linker::new(text).retype("out", "vec4<f32>").expect("out is there").finish();
+        assert!(shader.source.contains("read_write> out: array<vec4<f32>>;"), "{}", shader.source);
     }
 
     #[test]

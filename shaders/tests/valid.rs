@@ -7,7 +7,9 @@ fn every_shader_is_valid_as_it_stands() {
     for (name, text) in vorpal_shaders::ALL {
         let module = naga::front::wgsl::parse_str(text)
             .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
-        Validator::new(ValidationFlags::all(), Capabilities::default())
+        // What only devices that have it are given.
+        let beyond = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
+        Validator::new(ValidationFlags::all(), Capabilities::default() | beyond)
             .validate(&module)
             .unwrap_or_else(|e| panic!("{name}: {e:?}"));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use vorpal_shaders::Shader;
-use vorpal_tensor::{DType, Element, Error, Fault, Result};
+use vorpal_tensor::{DType, DeviceInfo, DeviceKind, Element, Error, Fault, Result};
 
 use crate::Epilogue;
 
@@ -56,6 +56,24 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes that must be read and written at least.
     pub bytes: u64,
+}
+
+/// What shaders of a device can do beyond what WebGPU promises, as far as kernels make use of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Abilities {
+    /// Invocations of every subgroup, where shaders may use subgroups and all have as many.
+    pub subgroup: Option<u32>,
+    /// Whether there are words of 64 bits and reading them pays: where every invocation reads element by element.
+    pub words64: bool,
+}
+
+impl Abilities {
+    /// What a device can do.
+    pub fn of(info: &DeviceInfo) -> Abilities {
+        let subgroup = info.subgroups.and_then(|[least, most]| (least == most).then_some(least));
+        let has_words = info.features.iter().any(|name| name == "shader_int64");
+        Abilities { subgroup, words64: has_words && info.kind == DeviceKind::Software }
+    }
 }
 
 /// One launch: shapes, dtypes, variant and fused expression, all known.

@@ -25,6 +25,7 @@ mod scatter_add;
 mod search_sorted;
 mod segment;
 mod sort;
+mod subgroup_tile;
 mod tape;
 mod wgsl;
 
@@ -36,7 +37,7 @@ pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use fft::{FFT_LEN_MAX, Fft, UnitRoots};
 pub use gather::{Gather, GatherShape};
-pub use kernel::{Access, Arg, Cost, CpuArg, CpuRun, Kernel, spread};
+pub use kernel::{Abilities, Access, Arg, Cost, CpuArg, CpuRun, Kernel, spread};
 pub use lane::{Lane, LaneElement, LaneMut, Lanes, map1, map2, map3};
 pub use linalg::{Cholesky, Lu, MatrixShape, QrFactor, QrForm, Real, TriangularSolve};
 pub use matmul::{MATMUL_K_MAX, MatMul, Variant};

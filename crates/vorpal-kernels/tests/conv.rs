@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Random, adapter, bytes_of, check_shader, floats, run_native, run_on};
-use vorpal_kernels::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape, Kernel, Pool, PoolPass, PoolShape};
+use vorpal_kernels::{
+    Abilities, CONV_TERMS_MAX, Conv, ConvPass, ConvShape, Kernel, Pool, PoolPass, PoolShape,
+};
 use vorpal_tensor::DType;
 
 /// Calls `f(image, filter, output)` with the places of every product of a convolution.
@@ -77,23 +79,41 @@ fn add(sums: &mut [(f64, f64)], at: usize, a: f32, b: f32) {
     sums[at].1 += term.abs();
 }
 
-/// All three products of a convolution, with operands at odd offsets.
+/// The product in every variant, for the adapter's abilities or for less.
+fn every_way(conv: &Conv, less: bool) -> [Conv; 2] {
+    let own = adapter().map(|device| Abilities::of(device.info())).unwrap_or_default();
+    let abilities = Abilities { words64: own.words64 && !less, ..own };
+    [false, true].map(|broadcast| conv.clone().with_abilities(abilities, broadcast))
+}
+
+/// All three products of a convolution, with operands at odd offsets or at some that fours can begin at.
 fn check(random: &mut Random, shape: &ConvShape) {
-    let (x, w) = (random.units(shape.input_len() + 3), random.units(shape.filters_len() + 5));
-    let dy = random.units(shape.output_len() + 2);
+    let offsets = [[3, 5, 2], [0, 4, 8]][random.below(2)];
+    check_at(random, shape, offsets);
+}
+
+fn check_at(random: &mut Random, shape: &ConvShape, [of_x, of_w, of_dy]: [usize; 3]) {
+    let (x, w) = (random.units(shape.input_len() + of_x), random.units(shape.filters_len() + of_w));
+    let dy = random.units(shape.output_len() + of_dy);
+    let less = random.below(2) == 0;
     let mut y = vec![(0.0, 0.0); shape.output_len()];
     let (mut dx, mut dw) = (vec![(0.0, 0.0); shape.input_len()], vec![(0.0, 0.0); shape.filters_len()]);
     products(shape, |i, f, o| {
-        add(&mut y, o, x[3 + i], w[5 + f]);
-        add(&mut dx, i, dy[2 + o], w[5 + f]);
-        add(&mut dw, f, x[3 + i], dy[2 + o]);
+        add(&mut y, o, x[of_x + i], w[of_w + f]);
+        add(&mut dx, i, dy[of_dy + o], w[of_w + f]);
+        add(&mut dw, f, x[of_x + i], dy[of_dy + o]);
     });
     let conv = |pass, offsets| Conv::new(*shape, pass, DType::F32, offsets);
-    compare(&conv(ConvPass::Forward, [3, 5]), &[bytes_of(&x), bytes_of(&w)], &y, 1);
-    compare(&conv(ConvPass::BackwardData, [2, 5]), &[bytes_of(&dy), bytes_of(&w)], &dx, 1);
+    for kernel in every_way(&conv(ConvPass::Forward, [of_x, of_w]), less) {
+        compare(&kernel, &[bytes_of(&x), bytes_of(&w)], &y, 1);
+    }
+    for kernel in every_way(&conv(ConvPass::BackwardData, [of_dy, of_w]), less) {
+        compare(&kernel, &[bytes_of(&dy), bytes_of(&w)], &dx, 1);
+    }
     for splits in [1, Conv::splits(shape, 1 << 10)] {
-        let pass = ConvPass::BackwardWeight { splits };
-        compare(&conv(pass, [3, 2]), &[bytes_of(&x), bytes_of(&dy)], &dw, splits);
+        for kernel in every_way(&conv(ConvPass::BackwardWeight { splits }, [of_x, of_dy]), less) {
+            compare(&kernel, &[bytes_of(&x), bytes_of(&dy)], &dw, splits);
+        }
     }
 }
 
@@ -164,8 +184,12 @@ fn empty_single_and_wide_convolutions() {
     let depthwise = ConvShape { groups: 20, channels: 1, filters: 1, batch: 2, ..padded };
     let strided = ConvShape { output: [1, 10, 17], stride: [1, 2, 2], filters: 2, ..depthwise };
     let unseen = ConvShape { channels: 0, ..one };
-    for shape in [one, empty, wide, padded, depthwise, strided, unseen] {
-        check(&mut random, &shape);
+    // Fours of terms, of channels and of pixels.
+    let even = ConvShape { channels: 16, filters: 36, input: [1, 8, 12], output: [1, 8, 12], ..padded };
+    let pointwise = ConvShape { window: [1; 3], padding: [0; 3], ..even };
+    for shape in [one, empty, wide, padded, depthwise, strided, unseen, even, pointwise] {
+        check_at(&mut random, &shape, [3, 5, 2]);
+        check_at(&mut random, &shape, [0, 4, 8]);
     }
 }
 
@@ -186,7 +210,7 @@ fn long_sums_in_parts() {
     };
     let (x, w) = (random.units(shape.input_len()), random.units(shape.filters_len()));
     let dy = random.units(shape.output_len());
-    for (first, count) in [(0, 13), (13, 40), (25, 3)] {
+    for (first, count) in [(0, 13), (13, 40), (25, 3), (4, 36)] {
         let (mut y, mut dx) = (vec![(0.0, 0.0); shape.output_len()], vec![(0.0, 0.0); shape.input_len()]);
         let window: usize = shape.window.iter().product();
         products(&shape, |i, f, o| {
@@ -199,10 +223,14 @@ fn long_sums_in_parts() {
             }
         });
         let conv = |pass| Conv::new(shape, pass, DType::F32, [0, 0]).with_terms(first, count);
-        compare(&conv(ConvPass::Forward), &[bytes_of(&x), bytes_of(&w)], &y, 1);
+        for kernel in every_way(&conv(ConvPass::Forward), false) {
+            compare(&kernel, &[bytes_of(&x), bytes_of(&w)], &y, 1);
+        }
         // Terms of the derivative: 2 filters of 20 elements.
         if first + count <= 40 {
-            compare(&conv(ConvPass::BackwardData), &[bytes_of(&dy), bytes_of(&w)], &dx, 1);
+            for kernel in every_way(&conv(ConvPass::BackwardData), false) {
+                compare(&kernel, &[bytes_of(&dy), bytes_of(&w)], &dx, 1);
+            }
         }
     }
     assert!(Conv::splits(&ConvShape { batch: 1 << 20, ..shape }, 1) >= (25 << 20) / CONV_TERMS_MAX);

@@ -6,7 +6,8 @@ mod common;
 
 use common::{Random, adapter, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
-    Arg, Domain, Epilogue, Inst, Kernel, MATMUL_K_MAX, MatMul, Program, ResultType, ScalarFn, Store, map2,
+    Abilities, Arg, Domain, Epilogue, Inst, Kernel, MATMUL_K_MAX, MatMul, Program, ResultType, ScalarFn,
+    Store, Variant, map2,
 };
 use vorpal_tensor::{DType, Layout, Shape};
 
@@ -54,6 +55,22 @@ fn check(kernel: &dyn Kernel, inputs: &[&[f32]], expected: &[(f64, f64)]) {
     }
 }
 
+/// The product in every variant, for the adapter's abilities and for less; shaders for larger subgroups are checked.
+fn every_way(kernel: &MatMul) -> Vec<MatMul> {
+    let own = adapter().map(|device| Abilities::of(device.info())).unwrap_or_default();
+    let mut ways = Vec::new();
+    for abilities in [own, Abilities { words64: false, ..own }] {
+        let kernel = kernel.clone().with_abilities(abilities);
+        let new = |v: &Variant| abilities == own || *v == Variant::Broadcast;
+        ways.extend(kernel.variants().into_iter().filter(new).map(|v| kernel.clone().with_variant(v)));
+    }
+    for subgroup in [8, 32] {
+        let kernel = kernel.clone().with_abilities(Abilities { subgroup: Some(subgroup), words64: false });
+        check_shader(&kernel.with_variant(Variant::Broadcast).shader().expect("a shader"));
+    }
+    ways
+}
+
 /// A window of the shape on a buffer of its own: plain, transposed, sliced, reversed, or repeated along the
 /// batch.
 fn window(random: &mut Random, shape: &[usize]) -> (Layout, Vec<f32>) {
@@ -86,15 +103,15 @@ fn window(random: &mut Random, shape: &[usize]) -> (Layout, Vec<f32>) {
 fn random_windows_in_every_variant() {
     let mut random = Random(7);
     for round in 0..60 {
-        let size = |random: &mut Random| [1, 2, 5, 16, 33, 70][random.below(6)];
+        let size = |random: &mut Random| [1, 2, 5, 16, 33, 36, 70][random.below(7)];
         let (m, k, n) = (size(&mut random), size(&mut random), size(&mut random));
         let batch: &[usize] = [&[][..], &[3], &[2, 3], &[1, 2]][round % 4];
         let shape = |x: usize, y: usize| [batch, &[x, y]].concat();
         let ((a, x), (b, y)) = (window(&mut random, &shape(m, k)), window(&mut random, &shape(k, n)));
         let expected = reference(&a, &x, &b, &y);
         let kernel = MatMul::new(&a, &b, DType::F32).expect("it fits");
-        for variant in kernel.variants() {
-            check(&kernel.clone().with_variant(variant), &[&x, &y], &expected);
+        for kernel in every_way(&kernel) {
+            check(&kernel, &[&x, &y], &expected);
         }
     }
 }
@@ -107,8 +124,8 @@ fn empty_and_long_sums() {
         let (x, y) = (random.units(m * k), random.units(k * n));
         let expected = reference(&a, &x, &b, &y);
         let kernel = MatMul::new(&a, &b, DType::F32).expect("it fits");
-        for variant in kernel.variants() {
-            check(&kernel.clone().with_variant(variant), &[&x, &y], &expected);
+        for kernel in every_way(&kernel) {
+            check(&kernel, &[&x, &y], &expected);
         }
     }
     let (a, b) = (Layout::contiguous([1, MATMUL_K_MAX + 1]), Layout::contiguous([MATMUL_K_MAX + 1, 1]));
@@ -148,9 +165,8 @@ fn a_bias_is_added_before_the_result_is_stored() {
     for (i, e) in expected.iter_mut().enumerate() {
         e.0 += f64::from(bias[i % n]);
     }
-    for variant in kernel.variants() {
-        let fused =
-            kernel.clone().with_variant(variant).with_epilogue(epilogue.clone()).expect("it takes one");
+    for kernel in every_way(&kernel) {
+        let fused = kernel.with_epilogue(epilogue.clone()).expect("it takes one");
         check(&*fused, &[&x, &y, &bias], &expected);
     }
 }

@@ -104,6 +104,7 @@ fn wanted_features() -> wgpu::Features {
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
         | wgpu::Features::SUBGROUP
         | wgpu::Features::SHADER_F16
+        | wgpu::Features::SHADER_INT64
 }
 
 fn describe(adapter: &wgpu::Adapter, kind: DeviceKind, selector: String) -> DeviceInfo {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use vorpal_kernels::{Kernel, Lanes, ReduceKind, ScalarFn};
+use vorpal_kernels::{Abilities, Kernel, Lanes, ReduceKind, ScalarFn};
 use vorpal_tensor::{DType, DeviceInfo, DeviceKind, Error, Layout, Result, Shape};
 
 /// Position of a node; nodes only refer to earlier ones.
@@ -141,17 +141,21 @@ pub enum Class {
 pub struct Target {
     /// What executes kernels.
     pub class: Class,
-    /// Invocations of every subgroup, where shaders may use subgroups and all have as many.
-    pub subgroup: Option<u32>,
+    /// What its shaders can do beyond what WebGPU promises.
+    pub abilities: Abilities,
 }
 
 impl Target {
     /// The processor.
-    pub const NATIVE: Target = Target { class: Class::Native, subgroup: None };
+    pub const NATIVE: Target = Target::plain(Class::Native);
     /// A software adapter with nothing but what WebGPU promises.
-    pub const SOFTWARE: Target = Target { class: Class::Software, subgroup: None };
+    pub const SOFTWARE: Target = Target::plain(Class::Software);
     /// A graphics card with nothing but what WebGPU promises.
-    pub const CARD: Target = Target { class: Class::Card, subgroup: None };
+    pub const CARD: Target = Target::plain(Class::Card);
+
+    const fn plain(class: Class) -> Target {
+        Target { class, abilities: Abilities { subgroup: None, words64: false } }
+    }
 
     /// What kernels are chosen for on a device.
     pub fn of(info: &DeviceInfo) -> Target {
@@ -160,8 +164,7 @@ impl Target {
             DeviceKind::Software => Class::Software,
             _ => Class::Card,
         };
-        let subgroup = info.subgroups.and_then(|[least, most]| (least == most).then_some(least));
-        Target { class, subgroup }
+        Target { class, abilities: Abilities::of(info) }
     }
 
     /// Whether native code executes kernels.

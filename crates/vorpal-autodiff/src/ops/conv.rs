@@ -219,7 +219,13 @@ impl Conv {
     fn launch(&self, cx: &mut Builder, [a, b]: [NodeId; 2]) -> Result<NodeId> {
         let dtype = cx.dtype(a);
         let ((a, at_a), (b, at_b)) = (cx.dense(a), cx.dense(b));
-        let kernel = |pass| Kernel::new(self.shape, pass, dtype, [at_a, at_b]);
+        let target = cx.target();
+        // Where workgroup memory is slow, an element should be loaded but once by a subgroup.
+        let broadcast = target.class == Class::Software;
+        let kernel = |pass| {
+            let kernel = Kernel::new(self.shape, pass, dtype, [at_a, at_b]);
+            kernel.with_abilities(target.abilities, broadcast)
+        };
         let (pass, out) = match self.pass {
             Pass::Forward => (ConvPass::Forward, self.results()),
             Pass::BackwardData => (ConvPass::BackwardData, self.images()),

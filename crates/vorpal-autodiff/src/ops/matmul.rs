@@ -9,7 +9,7 @@ use vorpal_tensor::{At, Error, Layout, Result, Shape};
 use super::pointwise::{ADD, MUL};
 use super::reduce::reduce;
 use super::shape_error;
-use crate::compile::ir::{Builder, Class, NodeId};
+use crate::compile::ir::{Builder, Class, NodeId, Target};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Elements of the larger operand from which tiles in workgroup memory pay.
@@ -116,10 +116,23 @@ fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
     }
     let refused = || Error::internal("matmul", format!("no kernel for {of_a:?} · {of_b:?}"));
     let mut kernel = kernel.ok_or_else(refused)?;
-    if cx.target().class == Class::Card && of_a.shape.numel().max(of_b.shape.numel()) >= TILES_MIN {
-        kernel = kernel.with_variant(Variant::Tiled);
+    kernel = kernel.with_abilities(cx.target().abilities);
+    let variant = choice(cx.target(), of_a.shape.numel().max(of_b.shape.numel()));
+    if kernel.variants().contains(&variant) {
+        kernel = kernel.with_variant(variant);
     }
     Ok(cx.kernel(Arc::new(kernel), &[base_a, base_b], shape, dtype))
+}
+
+/// The variant to start with on a target. Where workgroup memory is slow, an element should be loaded but once by a
+/// subgroup.
+fn choice(target: Target, operand_len: usize) -> Variant {
+    match target.class {
+        Class::Native => Variant::Direct,
+        Class::Software => Variant::Broadcast,
+        Class::Card if operand_len >= TILES_MIN => Variant::Tiled,
+        Class::Card => Variant::Direct,
+    }
 }
 
 impl Tensor {

@@ -1,15 +1,17 @@
 //! Convolutions over up to three axes and their derivatives, as implicit matrix products.
 
 mod native;
+mod shader;
 
 use std::sync::Arc;
 
-use vorpal_shaders::{CONV_BACKWARD_DATA, CONV_BACKWARD_WEIGHT, CONV_FORWARD, Linker, Shader};
+use vorpal_shaders::{Linker, Shader};
 use vorpal_tensor::{DType, Error, Result};
 
 use crate::gemm::Gemm;
 use crate::interp::{self, Sink, Source};
-use crate::{Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
+use crate::subgroup_tile::Tile;
+use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel};
 
 /// Longest sum one launch takes. Callers split longer ones, so that no invocation goes through more steps than
 /// a software adapter allows.
@@ -98,6 +100,9 @@ pub struct Conv {
     offsets: [usize; 2],
     /// First term of the sums, and how many.
     terms: [usize; 2],
+    abilities: Abilities,
+    /// Whether tiles of subgroups make it.
+    broadcast: bool,
     epilogue: Epilogue,
 }
 
@@ -111,7 +116,14 @@ impl Conv {
         };
         let epilogue = Epilogue::store(2, dtype, len);
         let terms = [0, Conv::terms(&shape, pass)];
-        Conv { shape, pass, dtype, offsets, terms, epilogue }
+        let abilities = Abilities::default();
+        Conv { shape, pass, dtype, offsets, terms, abilities, broadcast: false, epilogue }
+    }
+
+    /// The same product for a device of such abilities; in tiles of subgroups, if they are wanted and it has them.
+    #[must_use]
+    pub fn with_abilities(self, abilities: Abilities, broadcast: bool) -> Conv {
+        Conv { abilities, broadcast: broadcast && Tile::fits(abilities), ..self }
     }
 
     /// Terms of the sum that makes an element of the result; nothing that could be cut for
@@ -203,11 +215,7 @@ pub(crate) fn of_window(linker: Linker, lists: [[usize; 3]; 6]) -> Linker {
 
 impl Kernel for Conv {
     fn name(&self) -> &'static str {
-        match self.pass {
-            ConvPass::Forward => "conv_forward",
-            ConvPass::BackwardData => "conv_backward_data",
-            ConvPass::BackwardWeight { .. } => "conv_backward_weight",
-        }
+        self.shader_name()
     }
 
     fn describe(&self) -> String {
@@ -233,56 +241,11 @@ impl Kernel for Conv {
     }
 
     fn shader(&self) -> Result<Shader> {
-        let text = emit_epilogue(&self.epilogue, &self.args())?;
-        let shape = &self.shape;
-        let base = match self.pass {
-            ConvPass::Forward => CONV_FORWARD,
-            ConvPass::BackwardData => CONV_BACKWARD_DATA,
-            ConvPass::BackwardWeight { .. } => CONV_BACKWARD_WEIGHT,
-        };
-        let linker = Linker::new(base)
-            .replace("finish", &text.finish)
-            .and_then(|linker| linker.define("ROWS", self.rows()))
-            .map_err(|message| Error::internal("conv", message))?
-            .append(&text.declarations)
-            .constant("A_OFFSET", self.offsets[0])
-            .constant("B_OFFSET", self.offsets[1])
-            // Without elements nothing is launched, but constants must still make sense.
-            .constant("BATCH", shape.batch.max(1))
-            .constant("GROUPS", shape.groups.max(1))
-            .constant("CHANNELS", shape.channels.max(1))
-            .constant("FILTERS", shape.filters.max(1))
-            .constant("FLAT", usize::from(shape.is_flat()));
-        let lists = [shape.input, shape.output, shape.window, shape.stride, shape.padding, shape.dilation];
-        let linker = of_window(linker, lists);
-        Ok(match self.pass {
-            ConvPass::BackwardWeight { splits } => {
-                let pixels = shape.batch * shape.output_plane();
-                linker.constant("SPLITS", splits).constant("CHUNK", pixels.div_ceil(splits.max(1)))
-            }
-            _ => linker.constant("FIRST", self.terms[0]).constant("TERMS", self.terms[1]),
-        }
-        .finish())
+        self.text()
     }
 
     fn groups(&self) -> [u32; 3] {
-        if self.len() == 0 {
-            return [0; 3];
-        }
-        let shape = &self.shape;
-        let tiles = match self.pass {
-            ConvPass::Forward => {
-                (shape.batch * shape.output_plane()).div_ceil(256) * shape.filters.div_ceil(self.rows())
-            }
-            ConvPass::BackwardData => {
-                (shape.batch * shape.input_plane()).div_ceil(256) * shape.channels.div_ceil(self.rows())
-            }
-            ConvPass::BackwardWeight { splits } => {
-                let quads = (shape.channels * shape.window_len()).div_ceil(4);
-                (splits * quads).div_ceil(64) * shape.filters.div_ceil(self.rows())
-            }
-        };
-        spread(shape.groups * tiles)
+        self.launch()
     }
 
     fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
@@ -309,6 +272,11 @@ impl Kernel for Conv {
         let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
         let fused = self.epilogue.program.flops() * self.len() as u64;
         Cost { flops: 2 * products + fused, bytes: bytes as u64 }
+    }
+
+    fn variants(&self) -> Vec<Arc<dyn Kernel>> {
+        let other = Conv { broadcast: !self.broadcast, ..self.clone() };
+        if Tile::fits(self.abilities) { vec![Arc::new(other)] } else { Vec::new() }
     }
 
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {

@@ -1,5 +1,6 @@
 //! Matrix products.
 
+mod broadcast;
 mod native;
 
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
 use crate::gemm::Matrix;
 use crate::interp::{self, Sink, Source};
-use crate::{Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
+use crate::subgroup_tile::Tile;
+use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
 
 /// Longest sum one launch takes. Callers split longer ones, so that no invocation goes through more steps than
 /// a software adapter allows.
@@ -23,6 +25,8 @@ pub enum Variant {
     Direct,
     /// Tiles in workgroup memory.
     Tiled,
+    /// Registers whose rows are shared by the invocations of a subgroup.
+    Broadcast,
 }
 
 /// `C[…, m, n] = Σₖ A[…, m, k] · B[…, k, n]` in f32 (natively f64, too), with operands of any strides.
@@ -32,6 +36,7 @@ pub enum Variant {
 pub struct MatMul {
     dtype: DType,
     variant: Variant,
+    abilities: Abilities,
     /// Sizes of the two batch axes, then m, n, k.
     batch: [usize; 2],
     sizes: [usize; 3],
@@ -95,6 +100,7 @@ impl MatMul {
         Some(MatMul {
             dtype,
             variant: Variant::Direct,
+            abilities: Abilities::default(),
             batch: [axes[0].0, axes[1].0],
             sizes: [m, n, k],
             a: operand(a, [axes[0].1, axes[1].1]),
@@ -103,9 +109,17 @@ impl MatMul {
         })
     }
 
-    /// The variants that can do this product.
+    /// The same product for a device of such abilities.
+    #[must_use]
+    pub fn with_abilities(self, abilities: Abilities) -> MatMul {
+        MatMul { abilities, ..self }
+    }
+
+    /// The variants that can do this product, on a device of the given abilities.
     pub fn variants(&self) -> Vec<Variant> {
-        vec![Variant::Direct, Variant::Tiled]
+        let mut variants = vec![Variant::Direct, Variant::Tiled];
+        variants.extend(Tile::fits(self.abilities).then_some(Variant::Broadcast));
+        variants
     }
 
     /// The same product another way.
@@ -129,6 +143,7 @@ impl Kernel for MatMul {
         match self.variant {
             Variant::Direct => "matmul_direct",
             Variant::Tiled => "matmul_tiled",
+            Variant::Broadcast => "matmul_broadcast",
         }
     }
 
@@ -150,7 +165,11 @@ impl Kernel for MatMul {
 
     fn shader(&self) -> Result<Shader> {
         let text = emit_epilogue(&self.epilogue, &self.args())?;
-        let base = if self.variant == Variant::Direct { MATMUL_DIRECT } else { MATMUL_TILED };
+        let base = match self.variant {
+            Variant::Direct => MATMUL_DIRECT,
+            Variant::Tiled => MATMUL_TILED,
+            Variant::Broadcast => return self.broadcast_shader(&text),
+        };
         // Without elements nothing is launched, but constants must still make sense.
         let [m, n, k] = [self.sizes[0].max(1), self.sizes[1].max(1), self.sizes[2]];
         let linker = Linker::new(base)
@@ -180,7 +199,11 @@ impl Kernel for MatMul {
 
     fn groups(&self) -> [u32; 3] {
         let [m, n, _] = self.sizes;
-        let rows = if self.variant == Variant::Direct { 32 } else { 64 };
+        let rows = match self.variant {
+            Variant::Direct => 32,
+            Variant::Tiled => 64,
+            Variant::Broadcast => return self.broadcast_groups(),
+        };
         spread(self.batches() * m.div_ceil(rows) * n.div_ceil(64))
     }
 

@@ -14,7 +14,14 @@ pub fn check_shader(shader: &Shader) {
     let text = &shader.source;
     let module = naga::front::wgsl::parse_str(text)
         .unwrap_or_else(|e| panic!("{}\n{}", e.emit_to_string(text), numbered(text)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::default())
+    // What only devices that have it are given.
+    let beyond = text.contains("subgroup") || text.contains("u64");
+    let capabilities = if beyond {
+        Capabilities::default() | Capabilities::SUBGROUP | Capabilities::SHADER_INT64
+    } else {
+        Capabilities::default()
+    };
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}\n{}", e.emit_to_string(text), numbered(text)));
     let constants = shader.constants.iter().map(|&(k, v)| (k.to_string(), v)).collect();
@@ -38,17 +45,18 @@ pub fn check_shader(shader: &Shader) {
         .map(|(_, v)| layouter[v.ty].size)
         .sum();
     assert!(shared <= 16 << 10, "{shared} bytes of workgroup memory");
-    back::spv::write_vec(&module, &info, &back::spv::Options::default(), None).expect("SPIR-V");
-    back::msl::write_string(
-        &module,
-        &info,
-        &back::msl::Options { fake_missing_bindings: true, ..Default::default() },
-        &back::msl::PipelineOptions::default(),
-    )
-    .expect("MSL");
+    let mut spv = back::spv::Options::default();
+    let mut msl = back::msl::Options { fake_missing_bindings: true, ..Default::default() };
+    let mut hlsl_options = back::hlsl::Options { fake_missing_bindings: true, ..Default::default() };
+    if beyond {
+        spv.lang_version = (1, 3);
+        msl.lang_version = (2, 4);
+        hlsl_options.shader_model = back::hlsl::ShaderModel::V6_0;
+    }
+    back::spv::write_vec(&module, &info, &spv, None).expect("SPIR-V");
+    back::msl::write_string(&module, &info, &msl, &back::msl::PipelineOptions::default()).expect("MSL");
     let mut hlsl = String::new();
-    let options = back::hlsl::Options { fake_missing_bindings: true, ..Default::default() };
-    back::hlsl::Writer::new(&mut hlsl, &options, &back::hlsl::PipelineOptions::default())
+    back::hlsl::Writer::new(&mut hlsl, &hlsl_options, &back::hlsl::PipelineOptions::default())
         .write(&module, &info, None)
         .expect("HLSL");
     back::wgsl::write_string(&module, &info, back::wgsl::WriterFlags::empty()).expect("WGSL");
