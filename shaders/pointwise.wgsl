@@ -1,5 +1,4 @@
-// Fused pointwise expressions: one invocation per element, or per pair of elements where results are
-// stored in 16 bits.
+// Fused pointwise expressions: one invocation per element, or per four neighbours.
 
 // Invocations with work.
 override COUNT: u32 = 1u;
@@ -10,12 +9,12 @@ fn main(
     @builtin(num_workgroups) wgs: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (wg.x + wg.y * wgs.x) * 64u + lane;
-    if i < COUNT {
-        element(i);
+    let at = (wg.x + wg.y * wgs.x) * 64u + lane;
+    if at < COUNT {
+        element(at);
     }
 }
 
-// Evaluates and stores element (or pair) i.
-fn element(i: u32) {
+// Evaluates and stores element (or four) number `at`.
+fn element(at: u32) {
 }

@@ -1,7 +1,8 @@
 // Fused reductions and what is made of them, one row per workgroup of 64: lanes take every 64th
-// column, then join what they have.
+// column, or every 64th four of columns, then join what they have.
 
-override ROWS: u32 = 1u;
+// Rows, or fours of them.
+override UNITS: u32 = 1u;
 
 var<workgroup> scratch: array<u32, 64>;
 var<workgroup> eighths: array<u32, 8>;
@@ -12,14 +13,14 @@ fn main(
     @builtin(num_workgroups) wgs: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = wg.x + wg.y * wgs.x;
-    if row < ROWS {
-        process(row, lane);
+    let unit = wg.x + wg.y * wgs.x;
+    if unit < UNITS {
+        process(unit, lane);
     }
 }
 
-// Evaluates and stores a row.
-fn process(row: u32, lane: u32) {
+// Evaluates and stores a row, or four.
+fn process(unit: u32, lane: u32) {
 }
 
 // Joining goes through eighths of eight lanes each, always in the same order.

@@ -1,20 +1,22 @@
-// Fused reductions and what is made of them, one row per invocation: neighbours in a workgroup are
-// neighbouring rows.
+// Fused reductions and what is made of them, one row, or four rows, per invocation: neighbours in a
+// workgroup are neighbouring rows.
 
-override ROWS: u32 = 1u;
+// Rows, or fours of them.
+override UNITS: u32 = 1u;
+override LANES: u32 = 64u;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(num_workgroups) wgs: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = (wg.x + wg.y * wgs.x) * 64u + lane;
-    if row < ROWS {
-        process(row, 0u);
+    let unit = (wg.x + wg.y * wgs.x) * LANES + lane;
+    if unit < UNITS {
+        process(unit, 0u);
     }
 }
 
-// Evaluates and stores a row.
-fn process(row: u32, lane: u32) {
+// Evaluates and stores a row, or four.
+fn process(unit: u32, lane: u32) {
 }

@@ -126,6 +126,9 @@ shaders! {
     /// Fused reductions, one row per invocation.
     ROW_THREAD = "row_thread.wgsl";
 
+    /// Fused reductions, one row per subgroup.
+    ROW_SUBGROUP = "row_subgroup.wgsl";
+
     /// Fused reductions, one row per workgroup.
     ROW_GROUP = "row_group.wgsl";
 

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use vorpal_shaders::BITS;
 use vorpal_tensor::{DType, Error, Layout, Result};
 
-use crate::{Access, Arg, Domain, Epilogue, Inst, Program, ReduceKind, ScalarFn, ValueId};
+use crate::quads::{QUAD, Quads, Sharing, Walk};
+use crate::{Access, Arg, Domain, Epilogue, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
 
 /// Run-time scalars one launch can take: what fits 256 bytes.
 pub const SCALARS_MAX: usize = 64;
@@ -17,6 +18,15 @@ pub(crate) struct Emitter<'a> {
     program: &'a Program,
     args: &'a [Arg],
     types: Vec<DType>,
+    /// Which values differ between the four elements of an invocation.
+    own: Vec<bool>,
+    /// Which arguments are bound as arrays of four elements.
+    fours: Vec<bool>,
+    /// Whether fours that are read come as 64-bit integers.
+    wide: bool,
+    /// Which values there is one of for each turn, where several turns are written out, and the turn.
+    turning: Vec<bool>,
+    turn: Option<usize>,
     /// Name of every argument in the shader.
     names: Vec<String>,
     /// Functions and variables, each once.
@@ -46,11 +56,24 @@ fn stored(dtype: DType) -> &'static str {
 }
 
 impl<'a> Emitter<'a> {
-    pub fn new(program: &'a Program, args: &'a [Arg]) -> Emitter<'a> {
+    /// An emitter for invocations that evaluate one element, or four of what `quads` says, of which some may be read as
+    /// `wide` integers. Stores in `row_stores` go by the number of the row.
+    pub fn new(
+        program: &'a Program,
+        args: &'a [Arg],
+        quads: Quads,
+        wide: bool,
+        row_stores: &[Store],
+    ) -> Emitter<'a> {
         Emitter {
             program,
             args,
             types: program.types(args),
+            own: quads.own(program),
+            fours: quads.fours(program, args, row_stores),
+            wide,
+            turning: program.domains().iter().map(|&d| d == Domain::Full).collect(),
+            turn: None,
             names: (0..args.len()).map(|k| format!("b{k}")).collect(),
             declarations: BTreeSet::new(),
             support: BTreeMap::new(),
@@ -63,7 +86,7 @@ impl<'a> Emitter<'a> {
         let mut out = String::new();
         for (k, arg) in self.args.iter().enumerate().skip(first) {
             let access = if arg.access == Access::Read { "read" } else { "read_write" };
-            let (name, ty) = (&self.names[k], stored(arg.dtype));
+            let (name, ty) = (&self.names[k], self.item(k));
             let _ = writeln!(out, "@group(0) @binding({k}) var<storage, {access}> {name}: array<{ty}>;");
         }
         if scalars > SCALARS_MAX {
@@ -74,6 +97,23 @@ impl<'a> Emitter<'a> {
             let _ = writeln!(out, "@group(0) @binding({k}) var<uniform> params: array<vec4<u32>, 16>;");
         }
         Ok(out)
+    }
+
+    /// WGSL type of the items of an argument's array.
+    fn item(&self, arg: usize) -> String {
+        let dtype = self.args[arg].dtype;
+        match (self.fours[arg], self.is_wide(arg), dtype.is_16bit()) {
+            (false, ..) => stored(dtype).into(),
+            (true, false, true) => "vec2<u32>".into(),
+            (true, false, false) => format!("vec4<{}>", stored(dtype)),
+            (true, true, true) => "u64".into(),
+            (true, true, false) => "vec2<u64>".into(),
+        }
+    }
+
+    /// Whether an argument is bound as 64-bit integers.
+    fn is_wide(&self, arg: usize) -> bool {
+        self.wide && self.fours[arg] && self.args[arg].access != Access::Write
     }
 
     /// Everything that was called: declarations, functions, shared files.
@@ -88,40 +128,185 @@ impl<'a> Emitter<'a> {
         out
     }
 
-    /// Type of a value in the shader.
-    pub fn type_of(&self, v: ValueId) -> &'static str {
-        wgsl(self.types[v])
-    }
-
     /// dtype of a value.
     pub fn dtype_of(&self, v: ValueId) -> DType {
         self.types[v]
     }
 
-    /// `let vN = …;` for one instruction. `index` names the linear index of each domain.
+    /// Goes on with another of the turns that are written out.
+    pub fn turn(&mut self, turn: usize) {
+        self.turn = Some(turn);
+    }
+
+    /// A value of element `k` of an invocation.
+    pub fn name_of(&self, v: ValueId, k: usize) -> String {
+        let turn = self.turn.filter(|_| self.turning[v]).map_or(String::new(), |turn| format!("t{turn}"));
+        if self.own[v] { format!("{turn}v{v}_{k}") } else { format!("{turn}v{v}") }
+    }
+
+    /// `let vN = …;` for one instruction, or four of them. `index` names the linear index of each domain, of the first
+    /// of four elements where there are four.
     pub fn value(&mut self, v: ValueId, index: impl Fn(Domain) -> String) -> Result<String> {
         let program = self.program;
-        let mut before = String::new();
-        let text = match &program.insts[v] {
-            Inst::Const { value, dtype } => self.constant(*value, *dtype),
-            Inst::Scalar { index, dtype } => scalar(*index, *dtype),
-            Inst::Place { layout, domain } => self.place(layout, &index(*domain), &mut before).0,
+        let mut out = String::new();
+        let copies = if self.own[v] { QUAD } else { 1 };
+        match &program.insts[v] {
+            Inst::Place { layout, domain } => {
+                let texts = self.places(layout, &index(*domain), copies, &mut out);
+                self.define(v, texts.into_iter().map(|(place, _)| place), &mut out);
+            }
             Inst::Load { arg, layout, fill, domain } => {
-                let (place, guard) = self.place(layout, &index(*domain), &mut before);
-                self.load(*arg, &place, guard.as_deref(), *fill, &mut before)
+                let texts = self.loads(*arg, layout, *fill, &index(*domain), copies, &mut out);
+                self.define(v, texts, &mut out);
             }
-            Inst::Call { f, args } => {
-                let name = self.function(f, args)?;
-                let list: Vec<String> = args.iter().map(|a| format!("v{a}")).collect();
-                format!("{name}({})", list.join(", "))
-            }
-            Inst::Cast { x, dtype } => self.cast(&format!("v{x}"), self.types[*x], *dtype),
-            Inst::Acc { .. } => "acc".into(),
             Inst::Reduce { .. } => {
                 return Err(Error::internal("emit", "a reduction outside of a row kernel"));
             }
+            inst => {
+                let mut texts = Vec::with_capacity(copies);
+                for k in 0..copies {
+                    texts.push(self.computed(inst, k)?);
+                }
+                self.define(v, texts, &mut out);
+            }
+        }
+        Ok(out)
+    }
+
+    /// `let`s of a value, one for each element it has.
+    fn define(&self, v: ValueId, texts: impl IntoIterator<Item = String>, out: &mut String) {
+        for (k, text) in texts.into_iter().enumerate() {
+            let _ = writeln!(out, "    let {} = {text};", self.name_of(v, k));
+        }
+    }
+
+    /// What an instruction that reads no buffer is for element `k`.
+    fn computed(&mut self, inst: &Inst, k: usize) -> Result<String> {
+        Ok(match inst {
+            Inst::Const { value, dtype } => self.constant(*value, *dtype),
+            Inst::Scalar { index, dtype } => scalar(*index, *dtype),
+            Inst::Call { f, args } => {
+                let name = self.function(f, args)?;
+                let list: Vec<String> = args.iter().map(|&a| self.name_of(a, k)).collect();
+                format!("{name}({})", list.join(", "))
+            }
+            Inst::Cast { x, dtype } => {
+                let operand = self.name_of(*x, k);
+                self.cast(&operand, self.types[*x], *dtype)
+            }
+            Inst::Acc { .. } => "acc".into(),
+            _ => return Err(Error::internal("emit", "an instruction that is no computation")),
+        })
+    }
+
+    /// Places of the elements of an invocation, each with its guard.
+    fn places(
+        &mut self,
+        layout: &Layout,
+        index: &str,
+        copies: usize,
+        before: &mut String,
+    ) -> Vec<(String, Option<String>)> {
+        if copies == 1 {
+            return vec![self.place(layout, index, before)];
+        }
+        match Walk::of(layout) {
+            Walk::Apart => {
+                let last = layout.shape.numel() - 1;
+                let mut out = Vec::with_capacity(copies);
+                for k in 0..copies {
+                    // Behind the last element there is none to read.
+                    let own = self.name("i");
+                    let _ = writeln!(before, "    let {own} = min({index} + {k}u, {last}u);");
+                    out.push(self.place(layout, &own, before));
+                }
+                out
+            }
+            Walk::Same | Walk::Vector => self.steps(layout, index, 1, copies, before),
+            Walk::Steps(step) => self.steps(layout, index, step as u32, copies, before),
+        }
+    }
+
+    /// Places of neighbours that lie `step` apart under one guard.
+    fn steps(
+        &mut self,
+        layout: &Layout,
+        index: &str,
+        step: u32,
+        copies: usize,
+        before: &mut String,
+    ) -> Vec<(String, Option<String>)> {
+        let (first, guard) = self.place(layout, index, before);
+        let at = self.name("p");
+        let _ = writeln!(before, "    let {at} = {first};");
+        let place = |k: u32| match step.wrapping_mul(k) {
+            0 => at.clone(),
+            steps => format!("({at} + {steps}u)"),
         };
-        Ok(format!("{before}    let v{v} = {text};\n"))
+        (0..copies as u32).map(|k| (place(k), guard.clone())).collect()
+    }
+
+    /// Reads the elements of an invocation.
+    fn loads(
+        &mut self,
+        arg: usize,
+        layout: &Layout,
+        fill: f64,
+        index: &str,
+        copies: usize,
+        before: &mut String,
+    ) -> Vec<String> {
+        if copies == 1 || !self.fours[arg] {
+            let places = self.places(layout, index, copies, before);
+            let each = places.into_iter();
+            return each
+                .map(|(place, guard)| self.load(arg, &place, guard.as_deref(), fill, before))
+                .collect();
+        }
+        let (place, guard) = self.place(layout, index, before);
+        let (item, dtype) = (self.name("x"), self.args[arg].dtype);
+        let place = match &guard {
+            Some(guard) => {
+                let _ = writeln!(before, "    let {item}_in = {guard};");
+                format!("select(0u, {place}, {item}_in)")
+            }
+            None => place,
+        };
+        let _ = writeln!(before, "    let {item} = {}[{place} / {QUAD}u];", self.names[arg]);
+        let fill = self.constant(fill, dtype);
+        let wide = self.is_wide(arg);
+        (0..copies)
+            .map(|k| {
+                let value = match dtype {
+                    DType::F16 | DType::BF16 if wide => {
+                        self.half(dtype, &word_of(&item, k / 2), &(k % 2).to_string())
+                    }
+                    DType::F16 | DType::BF16 => {
+                        self.half(dtype, &format!("{item}[{}]", k / 2), &(k % 2).to_string())
+                    }
+                    _ if wide => {
+                        let word = word_of(&format!("{item}[{}]", k / 2), k % 2);
+                        match stored(dtype) {
+                            "u32" => word,
+                            other => format!("bitcast<{other}>({word})"),
+                        }
+                    }
+                    _ => format!("{item}[{k}]"),
+                };
+                let value = if dtype == DType::Bool { format!("({value} != 0u)") } else { value };
+                if guard.is_some() { format!("select({fill}, {value}, {item}_in)") } else { value }
+            })
+            .collect()
+    }
+
+    /// One half of a word as f32; `which` is 0 for the low one, 1 for the high one.
+    fn half(&mut self, dtype: DType, word: &str, which: &str) -> String {
+        if dtype == DType::F16 {
+            self.support.insert(BITS, ());
+            format!("f16_value(({word} >> (16u * ({which}))) & 0xffffu)")
+        } else {
+            format!("bitcast<f32>(({word} >> (16u * ({which}))) << 16u)")
+        }
     }
 
     /// A constant of the computed type.
@@ -212,13 +397,8 @@ impl<'a> Emitter<'a> {
         }
         let value = match dtype {
             DType::Bool => format!("({buffer}[{at}] != 0u)"),
-            DType::F16 => {
-                self.support.insert(BITS, ());
-                format!("f16_value(({buffer}[{at} / 2u] >> (16u * ({at} % 2u))) & 0xffffu)")
-            }
-            DType::BF16 => {
-                let _ = writeln!(before, "    let {at}_w = {buffer}[{at} / 2u];");
-                format!("bitcast<f32>(select({at}_w << 16u, {at}_w & 0xffff0000u, {at} % 2u == 1u))")
+            DType::F16 | DType::BF16 => {
+                self.half(dtype, &format!("{buffer}[{at} / 2u]"), &format!("{at} % 2u"))
             }
             _ => format!("{buffer}[{at}]"),
         };
@@ -298,19 +478,39 @@ impl<'a> Emitter<'a> {
         format!("    {}[{place}] = {};\n", self.names[arg], self.word(value, arg))
     }
 
+    /// Writes the four values of an invocation, the first at `index`, a multiple of four. Buffers end on whole fours.
+    pub fn store_four(&mut self, store: Store, index: &str) -> String {
+        let Store { value, arg } = store;
+        let mut words: Vec<String> = (0..QUAD).map(|k| self.word(&self.name_of(value, k), arg)).collect();
+        let (item, dtype, len) = (self.item(arg), self.args[arg].dtype, self.args[arg].len);
+        if dtype.is_16bit() {
+            // The last word may have one half only.
+            let half = |k: usize| match len % 2 {
+                1 => format!("select(0.0, {}, {index} + {k}u < {len}u)", words[k]),
+                _ => words[k].clone(),
+            };
+            let pairs = [0, 2].map(|k| (words[k].clone(), half(k + 1)));
+            words = pairs.iter().map(|(low, high)| self.pack(dtype, low, high)).collect();
+        }
+        if self.is_wide(arg) {
+            let bits = |word: &String| match (dtype.is_16bit(), stored(dtype)) {
+                (true, _) | (_, "u32") => word.clone(),
+                _ => format!("bitcast<u32>({word})"),
+            };
+            let pair = |two: &[String]| format!("(u64({}) | (u64({}) << 32u))", bits(&two[0]), bits(&two[1]));
+            words = words.chunks(2).map(pair).collect();
+        }
+        format!("    {}[{index} / {QUAD}u] = {item}({});\n", self.names[arg], words.join(", "))
+    }
+
     /// Two values of a 16-bit dtype as one word.
-    pub fn pack(&mut self, dtype: DType, low: &str, high: &str) -> String {
+    fn pack(&mut self, dtype: DType, low: &str, high: &str) -> String {
         self.support.insert(BITS, ());
         if dtype == DType::F16 {
             format!("(f16_bits({low}) | (f16_bits({high}) << 16u))")
         } else {
             format!("(bf16_bits({low}) | (bf16_bits({high}) << 16u))")
         }
-    }
-
-    /// Name of an argument's buffer.
-    pub fn buffer(&self, arg: usize) -> &str {
-        &self.names[arg]
     }
 
     /// How a shader reduces at a type.
@@ -367,13 +567,22 @@ impl Reducer {
 
     /// The accumulator `acc` with one more value.
     pub fn take(&self, acc: &str, value: &str) -> String {
-        let value = format!("{}({value})", self.enter);
-        if self.join == "sum" { format!("{acc} + {value}") } else { format!("max({acc}, {value})") }
+        self.both(acc, &format!("{}({value})", self.enter))
     }
 
-    /// The accumulator joined over the lanes of a workgroup.
-    pub fn joined(&self, acc: &str) -> String {
-        format!("join_{}_{}({acc}, lane)", self.join, self.ty)
+    /// Two accumulators in one.
+    pub fn both(&self, a: &str, b: &str) -> String {
+        if self.join == "sum" { format!("({a} + {b})") } else { format!("max({a}, {b})") }
+    }
+
+    /// The accumulator joined over the lanes that share a row.
+    pub fn joined(&self, acc: &str, sharing: Sharing) -> String {
+        match sharing {
+            Sharing::Alone => acc.into(),
+            Sharing::Subgroup(_) if self.join == "sum" => format!("subgroupAdd({acc})"),
+            Sharing::Subgroup(_) => format!("subgroupMax({acc})"),
+            Sharing::Group => format!("join_{}_{}({acc}, lane)", self.join, self.ty),
+        }
     }
 
     /// The result.
@@ -381,6 +590,11 @@ impl Reducer {
         let tilde = if self.complement { "~" } else { "" };
         format!("{}({tilde}{acc})", self.leave)
     }
+}
+
+/// Word 0 or 1 of a 64-bit integer.
+fn word_of(integer: &str, which: usize) -> String {
+    if which == 0 { format!("u32({integer})") } else { format!("u32({integer} >> 32u)") }
 }
 
 /// A run-time scalar of the computed type.
@@ -415,7 +629,7 @@ pub fn emit_epilogue(epilogue: &Epilogue, args: &[Arg]) -> Result<EpilogueText> 
     if !fits || narrow {
         return Err(Error::internal("emit", "an epilogue must store f32 first and no 16-bit floats"));
     }
-    let mut emitter = Emitter::new(&epilogue.program, args);
+    let mut emitter = Emitter::new(&epilogue.program, args, Quads::None, false, &[]);
     emitter.names[first] = "out0".into();
     let mut body = String::new();
     for v in 0..epilogue.program.insts.len() {

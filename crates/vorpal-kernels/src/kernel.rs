@@ -58,13 +58,16 @@ pub struct Cost {
     pub bytes: u64,
 }
 
-/// What shaders of a device can do beyond what WebGPU promises, as far as kernels make use of it.
+/// What shaders of a device can do beyond what WebGPU promises, as far as kernels make use of it, and what they had
+/// better do without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Abilities {
     /// Invocations of every subgroup, where shaders may use subgroups and all have as many.
     pub subgroup: Option<u32>,
     /// Whether there are words of 64 bits and reading them pays: where every invocation reads element by element.
     pub words64: bool,
+    /// Whether invocations that wait for one another at a barrier take long.
+    pub slow_barriers: bool,
 }
 
 impl Abilities {
@@ -72,7 +75,8 @@ impl Abilities {
     pub fn of(info: &DeviceInfo) -> Abilities {
         let subgroup = info.subgroups.and_then(|[least, most]| (least == most).then_some(least));
         let has_words = info.features.iter().any(|name| name == "shader_int64");
-        Abilities { subgroup, words64: has_words && info.kind == DeviceKind::Software }
+        let software = info.kind == DeviceKind::Software;
+        Abilities { subgroup, words64: has_words && software, slow_barriers: software }
     }
 }
 

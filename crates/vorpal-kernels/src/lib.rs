@@ -19,6 +19,7 @@ mod philox;
 mod pointwise;
 mod pool;
 mod program;
+mod quads;
 mod row;
 mod scan;
 mod scatter_add;

@@ -6,8 +6,15 @@ use vorpal_shaders::{Linker, POINTWISE, Shader};
 use vorpal_tensor::{DType, Error, Result};
 
 use crate::emit::Emitter;
+use crate::quads::{QUAD, Quads};
 use crate::tape::Tape;
-use crate::{Access, Arg, Cost, CpuRun, Domain, Kernel, Program, interp, spread};
+use crate::{Abilities, Access, Arg, Cost, CpuRun, Domain, Kernel, Program, interp, spread};
+
+/// Elements below which four at a time are not worth a longer shader.
+const LEN_MIN: usize = 1 << 12;
+
+/// Floating point operations of an element above which reading and writing it is not what takes time.
+const FLOPS_MAX: u64 = 96;
 
 /// Evaluates a [`Program`] without reductions for every element of its outputs, which all have `len`
 /// elements.
@@ -19,67 +26,55 @@ pub struct Pointwise {
     len: usize,
     /// How it runs natively, once it did.
     tape: OnceLock<Arc<Tape>>,
+    abilities: Abilities,
+}
+
+/// Whether a program over `len` elements is to evaluate four in one invocation.
+pub(crate) fn worth_four(program: &Program, len: usize) -> bool {
+    len >= LEN_MIN && program.flops() <= FLOPS_MAX
 }
 
 impl Pointwise {
     /// A kernel from a program, the buffers it names and its run-time scalars.
     pub fn new(program: Program, args: Vec<Arg>, scalars: Vec<DType>, len: usize) -> Pointwise {
-        Pointwise { program, args, scalars, len, tape: OnceLock::new() }
+        Pointwise { program, args, scalars, len, abilities: Abilities::default(), tape: OnceLock::new() }
     }
 
-    /// Whether results are stored in 16 bits, so that an invocation makes a whole word.
-    fn pairs(&self) -> bool {
-        self.program.stores.iter().any(|s| self.args[s.arg].dtype.is_16bit())
+    /// The same for devices with certain abilities.
+    #[must_use]
+    pub fn with_abilities(self, abilities: Abilities) -> Pointwise {
+        Pointwise { abilities, ..self }
+    }
+
+    /// Whether an invocation evaluates four elements: where there are enough of them, and always where results are
+    /// stored in 16 bits, so that it makes whole words.
+    fn quads(&self) -> Quads {
+        let pairs = self.program.stores.iter().any(|s| self.args[s.arg].dtype.is_16bit());
+        if pairs || worth_four(&self.program, self.len) { Quads::Full } else { Quads::None }
     }
 
     fn element(&self) -> Result<(String, String)> {
-        let mut emitter = Emitter::new(&self.program, &self.args);
+        let quads = self.quads();
+        let mut emitter = Emitter::new(&self.program, &self.args, quads, self.abilities.words64, &[]);
         let mut body = String::new();
-        for v in 0..self.program.insts.len() {
-            body += &emitter.value(v, |_| "i".into())?;
+        if quads == Quads::Full {
+            body += &format!("    let i = at * {QUAD}u;\n");
         }
-        let mut declared = String::new();
-        let element = if self.pairs() {
-            // Both halves of a word are computed, then packed; the last word may have one half only.
-            let fields: Vec<String> = (self.program.stores.iter().enumerate())
-                .map(|(k, s)| format!("r{k}: {}", emitter.type_of(s.value)))
-                .collect();
-            let results: Vec<String> = self.program.stores.iter().map(|s| format!("v{}", s.value)).collect();
-            declared = format!(
-                "struct Results {{ {} }}\nfn evaluate(i: u32) -> Results {{\n{body}    return Results({});\n}}\n",
-                fields.join(", "),
-                results.join(", ")
-            );
-            let last = self.len - 1;
-            let mut stores = String::new();
-            for (k, store) in self.program.stores.iter().enumerate() {
-                let dtype = self.args[store.arg].dtype;
-                if dtype.is_16bit() {
-                    let high = format!("select(0.0, high.r{k}, i * 2u < {last}u)");
-                    let word = emitter.pack(dtype, &format!("low.r{k}"), &high);
-                    stores += &format!("    {}[i] = {word};\n", emitter.buffer(store.arg));
-                } else {
-                    stores += &emitter.store(&format!("low.r{k}"), store.arg, "i * 2u");
-                    let second = emitter.store(&format!("high.r{k}"), store.arg, "i * 2u + 1u");
-                    stores += &format!("    if i * 2u < {last}u {{\n    {second}    }}\n");
-                }
-            }
-            format!(
-                "fn element(i: u32) {{\n    let low = evaluate(i * 2u);\n    let high = evaluate(min(i * 2u + 1u, \
-                 {last}u));\n{stores}}}"
-            )
-        } else {
-            for store in &self.program.stores {
-                body += &emitter.store(&format!("v{}", store.value), store.arg, "i");
-            }
-            format!("fn element(i: u32) {{\n{body}}}")
-        };
+        for v in 0..self.program.insts.len() {
+            body += &emitter.value(v, |_| if quads == Quads::Full { "i" } else { "at" }.into())?;
+        }
+        for &store in &self.program.stores {
+            body += &match quads {
+                Quads::Full => emitter.store_four(store, "i"),
+                _ => emitter.store(&format!("v{}", store.value), store.arg, "at"),
+            };
+        }
         let bindings = emitter.bindings(0, self.scalars.len())?;
-        Ok((element, bindings + &emitter.declared() + &declared))
+        Ok((format!("fn element(at: u32) {{\n{body}}}"), bindings + &emitter.declared()))
     }
 
     fn invocations(&self) -> usize {
-        if self.pairs() { self.len.div_ceil(2) } else { self.len }
+        if self.quads() == Quads::Full { self.len.div_ceil(QUAD) } else { self.len }
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Random, adapter, assert_close, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
-    Arg, Domain, Inst, Kernel, Lane, LaneMut, Pointwise, Program, ReduceKind, ResultType, Row, ScalarFn,
+    Abilities, Arg, Domain, Inst, Kernel, Lane, LaneMut, Pointwise, Program, ReduceKind, ResultType, Row, ScalarFn,
     Store, map1, map2, map3,
 };
 use vorpal_tensor::{DType, Layout, Shape};
@@ -247,8 +247,30 @@ fn compare(kernel: &dyn Kernel, case: &Case, outputs: &[Vec<f64>], tolerance: f6
     }
 }
 
-const SHAPES: [&[usize]; 10] =
-    [&[1], &[7], &[1000], &[3, 5], &[4, 1, 9], &[2, 3, 4, 5], &[0], &[0, 3], &[33, 65], &[2, 70, 3]];
+/// Software adapters without and with what goes beyond WebGPU's defaults.
+const ABILITIES: [Abilities; 2] = [
+    Abilities { subgroup: None, words64: false, slow_barriers: true },
+    Abilities { subgroup: Some(8), words64: true, slow_barriers: true },
+];
+
+const SHAPES: [&[usize]; 15] = [
+    &[1],
+    &[7],
+    &[1000],
+    &[3, 5],
+    &[4, 1, 9],
+    &[2, 3, 4, 5],
+    &[0],
+    &[0, 3],
+    &[33, 65],
+    &[2, 70, 3],
+    // Enough for four elements, columns or rows at a time.
+    &[4099],
+    &[35, 132],
+    &[71, 64],
+    &[3, 50, 36],
+    &[129, 35],
+];
 
 #[test]
 fn random_pointwise_programs() {
@@ -270,6 +292,7 @@ fn random_pointwise_programs() {
         }
         let kernel = Pointwise::new(case.program.clone(), case.args.clone(), vec![DType::F32], len);
         compare(&kernel, &case, &outputs, 1e-5);
+        compare(&kernel.with_abilities(ABILITIES[1]), &case, &outputs, 1e-5);
     }
 }
 
@@ -314,7 +337,11 @@ fn random_row_programs() {
         }
         let kernel =
             Row::new(case.program.clone(), case.args.clone(), vec![DType::F32], shape.clone(), &axes);
-        compare(&kernel.expect("short rows"), &case, &outputs, 2e-5);
+        let kernel = kernel.expect("short rows");
+        compare(&kernel, &case, &outputs, 2e-5);
+        for abilities in ABILITIES {
+            compare(&kernel.clone().with_abilities(abilities), &case, &outputs, 2e-5);
+        }
     }
 }
 
@@ -379,7 +406,7 @@ fn long_columns_keep_their_precision() {
 
 #[test]
 fn a_row_too_long_is_refused() {
-    let n = Row::max_columns(1) * 100;
+    let n = Row::max_columns(1) * 1000;
     let program = Program {
         insts: vec![
             Inst::Load { arg: 0, layout: Layout::contiguous([n]), fill: 0.0, domain: Domain::Full },

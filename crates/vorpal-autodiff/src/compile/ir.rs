@@ -154,7 +154,8 @@ impl Target {
     pub const CARD: Target = Target::plain(Class::Card);
 
     const fn plain(class: Class) -> Target {
-        Target { class, abilities: Abilities { subgroup: None, words64: false } }
+        let slow_barriers = matches!(class, Class::Software);
+        Target { class, abilities: Abilities { subgroup: None, words64: false, slow_barriers } }
     }
 
     /// What kernels are chosen for on a device.

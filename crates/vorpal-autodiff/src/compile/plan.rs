@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vorpal_kernels::{Access, Kernel, Pointwise, Row, SCALARS_MAX};
+use vorpal_kernels::{Abilities, Access, Kernel, Pointwise, Row, SCALARS_MAX};
 use vorpal_tensor::{Error, Layout, Result};
 
 use super::fuse::{Group, Rows, each_source, fuse, reads};
@@ -139,7 +139,7 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
             (builder.base(buffer), layout)
         })
         .collect();
-    let nodes = builder.nodes();
+    let (nodes, abilities) = (builder.nodes(), builder.target().abilities);
     let is_input = |id: NodeId| matches!(nodes[id].kind, Kind::Input { .. });
     let targets: Vec<NodeId> = windows
         .iter()
@@ -153,7 +153,7 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
     let mut drafts = Vec::new();
     for group in &groups {
         let stored = group.members.iter().copied().filter(|&m| wanted[m]).collect();
-        draft(nodes, group, stored, &mut drafts)?;
+        draft(nodes, group, stored, abilities, &mut drafts)?;
     }
     let uses: Vec<Use> = drafts.iter().map(uses_of).collect();
     let values = values(nodes, &drafts, donated, &windows);
@@ -206,7 +206,13 @@ fn outside_readers(nodes: &[Node], groups: &[Group], targets: &[NodeId]) -> Vec<
 
 /// The launch of a group, or of each of its members where one launch cannot hold it. `stored` are the members whose
 /// values are needed outside of it.
-fn draft(nodes: &[Node], group: &Group, mut stored: Vec<NodeId>, out: &mut Vec<Draft>) -> Result<()> {
+fn draft(
+    nodes: &[Node],
+    group: &Group,
+    mut stored: Vec<NodeId>,
+    abilities: Abilities,
+    out: &mut Vec<Draft>,
+) -> Result<()> {
     if let [single] = group.members[..]
         && let Kind::Kernel { kernel, origin, .. } = &nodes[single].kind
     {
@@ -231,14 +237,17 @@ fn draft(nodes: &[Node], group: &Group, mut stored: Vec<NodeId>, out: &mut Vec<D
             out.push(Draft { kernel, nodes: bound, scalars, origin: None });
             return Ok(());
         }
-        return apart(nodes, group, out);
+        return apart(nodes, group, abilities, out);
     }
     let fused = lower(nodes, group, &stored)?;
     if fused.scalars.len() <= SCALARS_MAX {
         let kernel: Option<Arc<dyn Kernel>> = match &group.rows {
-            None => Some(Arc::new(Pointwise::new(fused.program, fused.args, fused.scalars, group.len))),
+            None => {
+                let pointwise = Pointwise::new(fused.program, fused.args, fused.scalars, group.len);
+                Some(Arc::new(pointwise.with_abilities(abilities)))
+            }
             Some(rows) => Row::new(fused.program, fused.args, fused.scalars, rows.shape.clone(), &rows.axes)
-                .map(|row| Arc::new(row) as Arc<dyn Kernel>),
+                .map(|row| Arc::new(row.with_abilities(abilities)) as Arc<dyn Kernel>),
         };
         if let Some(kernel) = kernel {
             out.push(Draft { kernel, nodes: fused.nodes, scalars: fused.scalar_indices, origin: None });
@@ -252,11 +261,11 @@ fn draft(nodes: &[Node], group: &Group, mut stored: Vec<NodeId>, out: &mut Vec<D
             format!("{:?} of {} does not fit a launch", node.kind, node.shape),
         ));
     }
-    apart(nodes, group, out)
+    apart(nodes, group, abilities, out)
 }
 
 /// A launch for each member of a group, all of which need a buffer then.
-fn apart(nodes: &[Node], group: &Group, out: &mut Vec<Draft>) -> Result<()> {
+fn apart(nodes: &[Node], group: &Group, abilities: Abilities, out: &mut Vec<Draft>) -> Result<()> {
     for &member in &group.members {
         let (rows, len) = match &nodes[member].kind {
             Kind::Reduce { x, axes, .. } => {
@@ -267,7 +276,7 @@ fn apart(nodes: &[Node], group: &Group, out: &mut Vec<Draft>) -> Result<()> {
             _ => (None, nodes[member].shape.numel()),
         };
         let alone = Group { members: vec![member], rows, len };
-        draft(nodes, &alone, vec![member], out)?;
+        draft(nodes, &alone, vec![member], abilities, out)?;
     }
     Ok(())
 }

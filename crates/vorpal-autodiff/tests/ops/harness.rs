@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use vorpal_autodiff::compile::ir::Target;
 use vorpal_autodiff::{DType, Device, Tensor, grad, hvp, jvp, plan, vjp, vmap};
+use vorpal_kernels::Abilities;
 
 use crate::check_shader::check_shader_once;
 use crate::common::{Random, check_derivatives, check_first_derivative, devices, weigh};
@@ -376,7 +377,9 @@ fn check_values(case: &Case, dtype: DType, device: &Device, cases: u32) {
 
 /// Every shader of the plans for a graphics card and for a software adapter, for all targets.
 fn check_shaders(case: &Case, what: &Tensor) {
-    for target in [Target::CARD, Target::SOFTWARE] {
+    let abilities = Abilities { subgroup: Some(8), words64: true, slow_barriers: true };
+    let rich = Target { abilities, ..Target::SOFTWARE };
+    for target in [Target::CARD, Target::SOFTWARE, rich] {
         let plan = plan(what, target).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         for launch in &plan.launches {
             let shader = launch.kernel.shader().unwrap_or_else(|e| panic!("{}: {e}", case.name));

@@ -1,23 +1,37 @@
 //! Fused reductions: several reductions over the same rows and whatever is made of them, in one kernel.
 
 mod native;
+mod shader;
 
 use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
-use vorpal_shaders::{Linker, ROW_GROUP, ROW_THREAD, Shader};
+use vorpal_shaders::{Linker, ROW_GROUP, ROW_SUBGROUP, ROW_THREAD, Shader};
 use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
-use crate::emit::Emitter;
+use crate::quads::{QUAD, Quads, Sharing};
 use crate::tape::Class;
-use crate::{Arg, Cost, CpuRun, Domain, Inst, Kernel, Program, Store, ValueId, pointwise, spread};
+use crate::{Abilities, Arg, Cost, CpuRun, Domain, Inst, Kernel, Program, Store, ValueId, pointwise, spread};
 
 /// Loop trips one invocation may take over all its passes. Some software adapters end an invocation
 /// silently after 65,535.
 const TRIPS_MAX: usize = 60_000;
 
-/// Lanes of a workgroup.
+/// Lanes of a workgroup, and of one where few are busy and workgroups cost little.
 const LANES: usize = 64;
+const LANES_FEW: usize = 8;
+
+/// Columns, or fours of them, that a lane adds up one by one where it need not: more cost precision.
+const TURNS_MAX: usize = 1 << 10;
+
+/// Invocations from which all of a software adapter's threads have workgroups of [`LANES`].
+const INVOCATIONS_MANY: usize = 1 << 12;
+
+/// Values of one invocation that may be held while a row is worked on.
+const HELD_MAX: usize = 320;
+
+/// Rows that one subgroup goes through with what all rows share at hand.
+const ROWS_EACH_MAX: usize = 16;
 
 /// Rows of up to this many columns are worked on by one invocation each.
 const COLUMNS_ALONE: usize = 32;
@@ -33,6 +47,7 @@ pub struct Row {
     axes: SmallVec<[bool; 6]>,
     /// How it runs natively, once it did.
     recipe: OnceLock<Arc<native::Recipe>>,
+    abilities: Abilities,
 }
 
 /// How often the columns are gone through before a value is known: reductions of inputs need one pass,
@@ -61,8 +76,14 @@ impl Row {
         axes: &[bool],
     ) -> Option<Row> {
         let axes = axes.iter().copied().collect();
-        let row = Row { program, args, scalars, shape, axes, recipe: OnceLock::new() };
+        let row = Row { program, args, scalars, shape, axes, abilities: Abilities::default(), recipe: OnceLock::new() };
         (row.trips() < TRIPS_MAX).then_some(row)
+    }
+
+    /// The same for devices with certain abilities.
+    #[must_use]
+    pub fn with_abilities(self, abilities: Abilities) -> Row {
+        Row { abilities, ..self }
     }
 
     /// Columns a row may have when its program goes through them `passes` times.
@@ -101,15 +122,104 @@ impl Row {
         reductions + usize::from(full)
     }
 
-    /// Whether a workgroup shares a row: where neighbouring columns are neighbours in memory and many.
-    fn shared(&self) -> bool {
+    /// Who shares a row: many lanes where neighbouring columns are neighbours in memory and many.
+    fn sharing(&self) -> Sharing {
         let last = self.shape.iter().zip(&self.axes).rev().find(|&(&d, _)| d > 1);
-        last.is_some_and(|(_, &reduced)| reduced) && self.columns() > COLUMNS_ALONE
+        let inner = last.is_some_and(|(_, &reduced)| reduced) && self.columns() > COLUMNS_ALONE;
+        let fits = |lanes: usize| {
+            let turns = self.steps().div_ceil(lanes);
+            turns <= TURNS_MAX && turns * self.passes() < TRIPS_MAX
+        };
+        match self.abilities {
+            _ if !inner => Sharing::Alone,
+            Abilities { slow_barriers: false, .. } => Sharing::Group,
+            Abilities { subgroup: Some(lanes), .. }
+                if LANES.is_multiple_of(lanes as usize) && fits(lanes as usize) =>
+            {
+                Sharing::Subgroup(lanes as usize)
+            }
+            _ if fits(1) => Sharing::Alone,
+            _ => Sharing::Group,
+        }
+    }
+
+    /// Lanes that share a row.
+    fn sharers(&self) -> usize {
+        match self.sharing() {
+            Sharing::Alone => 1,
+            Sharing::Subgroup(lanes) => lanes,
+            Sharing::Group => LANES,
+        }
+    }
+
+    /// Four columns at a time where columns are neighbours in memory, else four rows where rows are.
+    fn quads(&self) -> Quads {
+        let inner = |reduced: bool| {
+            let part = self.part(reduced);
+            let last = part.shape.last().copied().zip(part.strides.last().copied());
+            last.is_some_and(|(size, stride)| stride == 1 && size.is_multiple_of(QUAD))
+        };
+        if !pointwise::worth_four(&self.program, self.shape.numel()) {
+            Quads::None
+        } else if inner(true) {
+            Quads::Full
+        } else if inner(false) {
+            Quads::Rows
+        } else {
+            Quads::None
+        }
+    }
+
+    /// Loop trips over the columns.
+    fn steps(&self) -> usize {
+        if self.quads() == Quads::Full { self.columns() / QUAD } else { self.columns() }
+    }
+
+    /// Rows, or fours of them.
+    fn units(&self) -> usize {
+        if self.quads() == Quads::Rows { self.rows() / QUAD } else { self.rows() }
+    }
+
+    /// Rounds over the columns of a row.
+    fn turns(&self) -> usize {
+        self.steps().div_ceil(self.sharers())
     }
 
     fn trips(&self) -> usize {
-        let each = if self.shared() { self.columns().div_ceil(LANES) + 16 } else { self.columns() };
-        each * self.passes()
+        let join = if self.sharing() == Sharing::Group { 16 } else { 0 };
+        (self.turns() + join) * self.passes()
+    }
+
+    /// Whether an invocation holds its part of a row instead of going over it again for every pass.
+    fn holds(&self) -> bool {
+        let full = self.program.domains().iter().filter(|&&d| d == Domain::Full).count();
+        self.passes() > 1 && self.turns() * full <= HELD_MAX
+    }
+
+    /// Rows, or fours of them, that are gone through with what all rows share at hand.
+    fn units_each(&self) -> usize {
+        let shared = |inst: &Inst| matches!(inst, Inst::Load { layout, domain, .. } if self.is_columnar(layout, *domain));
+        if self.abilities.slow_barriers && self.holds() && self.program.insts.iter().any(shared) {
+            (self.units() / (INVOCATIONS_MANY / LANES)).clamp(1, ROWS_EACH_MAX)
+        } else {
+            1
+        }
+    }
+
+    /// Whether a layout over the full shape gives every row the same places.
+    fn is_columnar(&self, layout: &Layout, domain: Domain) -> bool {
+        let kept = |l: Layout| {
+            l.bounds.is_empty()
+                && (0..self.axes.len()).all(|k| self.axes[k] || self.shape[k] == 1 || l.strides[k] == 0)
+        };
+        domain == Domain::Full && layout.reshape(&self.shape).is_some_and(kept)
+    }
+
+    /// Invocations of a workgroup, and how many have work.
+    fn geometry(&self) -> (usize, usize) {
+        let busy = self.units().div_ceil(self.units_each()) * self.sharers();
+        let few = self.abilities.slow_barriers && busy < INVOCATIONS_MANY && self.sharers() <= LANES_FEW;
+        (if few { LANES_FEW } else { LANES }, busy)
     }
 
     /// The axes with `reduced` flag as a layout into the full shape.
@@ -159,89 +269,6 @@ impl Row {
         };
         self.program.insts.iter().enumerate().filter_map(of_pass).collect()
     }
-
-    /// Shader text of a loop over the columns that evaluates `goals` and then does `then`.
-    fn column_loop(
-        &self,
-        emitter: &mut Emitter<'_>,
-        goals: &[ValueId],
-        domains: &[Domain],
-        then: &str,
-    ) -> Result<String> {
-        let (columns, step) = (self.columns(), if self.shared() { LANES } else { 1 });
-        let mut body = String::new();
-        let (base, _) = emitter.place(&self.part(false), "row", &mut body);
-        let (offset, _) = emitter.place(&self.part(true), "col", &mut body);
-        body += &format!("    let i = {base} + {offset};\n");
-        for v in self.needed(goals, domains) {
-            if domains[v] == Domain::Full {
-                body += &emitter.value(v, |_| "i".into())?;
-            }
-        }
-        Ok(format!("    for (var col = lane; col < {columns}u; col += {step}u) {{\n{body}{then}    }}\n"))
-    }
-
-    /// Row values of a level, apart from reductions, which their loop defines.
-    fn row_values(
-        &self,
-        emitter: &mut Emitter<'_>,
-        levels: &[usize],
-        level: usize,
-        domains: &[Domain],
-    ) -> Result<String> {
-        let mut out = String::new();
-        for v in 0..self.program.insts.len() {
-            let reduction = matches!(self.program.insts[v], Inst::Reduce { .. });
-            if domains[v] == Domain::Row && levels[v] == level && !reduction {
-                out += &emitter.value(v, |_| "row".into())?;
-            }
-        }
-        Ok(out)
-    }
-
-    fn process(&self) -> Result<(String, String)> {
-        let mut emitter = Emitter::new(&self.program, &self.args);
-        let (levels, domains) = (levels(&self.program), self.program.domains());
-        let top = levels.iter().copied().max().unwrap_or(0);
-        let mut body = self.row_values(&mut emitter, &levels, 0, &domains)?;
-        for pass in 0..top {
-            let reductions = self.reductions(&levels, pass);
-            let (mut before, mut inside, mut after) = (String::new(), String::new(), String::new());
-            for &(v, kind, x) in &reductions {
-                let reducer = emitter.reducer(kind, emitter.dtype_of(x));
-                let acc = format!("a{v}");
-                before += &format!("    var {acc}: {} = {};\n", reducer.ty, reducer.start);
-                inside += &format!("    {acc} = {};\n", reducer.take(&acc, &format!("v{x}")));
-                let whole = if self.shared() { reducer.joined(&acc) } else { acc.clone() };
-                after += &format!(
-                    "    let w{v} = {whole};\n    let v{v} = {};\n",
-                    reducer.result(&format!("w{v}"))
-                );
-            }
-            let goals: Vec<ValueId> = reductions.iter().map(|&(_, _, x)| x).collect();
-            let columns = self.column_loop(&mut emitter, &goals, &domains, &inside)?;
-            body += &format!("{before}{columns}{after}");
-            body += &self.row_values(&mut emitter, &levels, pass + 1, &domains)?;
-        }
-        let (mut full, mut rows, mut goals) = (String::new(), String::new(), Vec::new());
-        for store in &self.program.stores {
-            let value = format!("v{}", store.value);
-            if self.class_of(store.arg, &domains) == Class::Row {
-                rows += &emitter.store(&value, store.arg, "row");
-            } else {
-                full += &emitter.store(&value, store.arg, "i");
-                goals.push(store.value);
-            }
-        }
-        if !goals.is_empty() {
-            body += &self.column_loop(&mut emitter, &goals, &domains, &full)?;
-        }
-        if !rows.is_empty() {
-            body += &format!("    if lane == 0u {{\n{rows}    }}\n");
-        }
-        let bindings = emitter.bindings(0, self.scalars.len())?;
-        Ok((format!("fn process(row: u32, lane: u32) {{\n{body}}}"), bindings + &emitter.declared()))
-    }
 }
 
 impl Kernel for Row {
@@ -264,15 +291,29 @@ impl Kernel for Row {
 
     fn shader(&self) -> Result<Shader> {
         let (process, declarations) = self.process()?;
-        let base = if self.shared() { ROW_GROUP } else { ROW_THREAD };
-        let linker = Linker::new(base)
+        let sharing = self.sharing();
+        let base = match sharing {
+            Sharing::Alone => ROW_THREAD,
+            Sharing::Subgroup(_) => ROW_SUBGROUP,
+            Sharing::Group => ROW_GROUP,
+        };
+        let mut linker = Linker::new(base)
             .replace("process", &process)
-            .map_err(|message| Error::internal("row", message))?;
-        Ok(linker.append(&declarations).constant("ROWS", self.rows()).finish())
+            .map_err(|message| Error::internal("row", message))?
+            .append(&declarations)
+            .constant("UNITS", self.units().div_ceil(self.units_each()));
+        if sharing != Sharing::Group {
+            linker = linker.constant("LANES", self.geometry().0);
+        }
+        if let Sharing::Subgroup(lanes) = sharing {
+            linker = linker.constant("SUBGROUP", lanes);
+        }
+        Ok(linker.finish())
     }
 
     fn groups(&self) -> [u32; 3] {
-        spread(if self.shared() { self.rows() } else { self.rows().div_ceil(LANES) })
+        let (lanes, busy) = self.geometry();
+        spread(busy.div_ceil(lanes))
     }
 
     fn run_cpu(&self, run: CpuRun<'_>) -> Result<()> {
