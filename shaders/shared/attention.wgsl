@@ -1,6 +1,10 @@
 // Sizes of an attention, how its rows lie and which scores there are. Places are `offset + batch * B + head * H +
 // row * R + column * C`; arithmetic on places is modulo 2^32.
 
+@group(0) @binding(0) var<storage, read> q: array<f32>;
+@group(0) @binding(1) var<storage, read> k: array<f32>;
+@group(0) @binding(2) var<storage, read> v: array<f32>;
+
 // Head and batch together.
 override PAIRS: u32 = 1u;
 override HEADS: u32 = 1u;
@@ -61,8 +65,40 @@ const HALF_NOTHING: f32 = -5e29;
 // Four columns each.
 const QUADS: u32 = 2u;
 const VALUE_QUADS: u32 = 2u;
-// Rows in workgroup memory.
+// Invocations that work together, and rows that each of them has.
+const LANES: u32 = 64u;
+const OWN: u32 = 1u;
+// Rows that come by together.
 const TILE: u32 = 16u;
+
+// What comes by is rows, each with a row of values: keys and values for queries, queries and the cotangents of their
+// results for keys.
+var<workgroup> rows: array<vec4<f32>, QUADS * TILE>;
+var<workgroup> values: array<vec4<f32>, VALUE_QUADS * TILE>;
+
+// Brings the rows from `tile` on.
+fn fetch(tile: u32, lane: u32) {
+    for (var at = lane; at < TILE * QUADS; at += LANES) {
+        rows[at] = passing_row(tile + at / QUADS, at % QUADS);
+    }
+    for (var at = lane; at < TILE * VALUE_QUADS; at += LANES) {
+        values[at] = passing_value(tile + at / VALUE_QUADS, at % VALUE_QUADS);
+    }
+}
+
+// Four columns of row j of those that were fetched.
+fn row_at(j: u32, quad: u32) -> vec4<f32> {
+    return rows[j * QUADS + quad];
+}
+
+fn value_at(j: u32, quad: u32) -> vec4<f32> {
+    return values[j * VALUE_QUADS + quad];
+}
+
+// Waits until all have fetched, or are done with what was fetched.
+fn meet() {
+    workgroupBarrier();
+}
 
 // One head of one batch.
 struct Spot {
@@ -140,20 +176,49 @@ fn score_of(spot: Spot, query: u32, key: u32, bounded: f32) -> f32 {
     return select(score, NOTHING, score < HALF_NOTHING);
 }
 
-// Keys that some of the 64 queries from `first` on see, first and end.
+// Keys that some of the queries of a block from `first` on see, first and end.
 fn keys_of(spot: Spot, first: u32) -> vec2<u32> {
     let beside = i32(first) + spot.lengths.y - spot.lengths.x;
     let low = max(i32(FROM), beside - LEFT);
-    let high = min(min(i32(TO), spot.lengths.y), beside + 64 + RIGHT);
+    let high = min(min(i32(TO), spot.lengths.y), beside + i32(LANES * OWN) + RIGHT);
     return vec2<u32>(max(vec2<i32>(low, high), vec2<i32>()));
 }
 
-// Queries that see some of the 64 keys from `first` on, first and end.
+// Queries that see some of the keys of a block from `first` on, first and end.
 fn queries_of(spot: Spot, first: u32) -> vec2<u32> {
     let beside = i32(first) - spot.lengths.y + spot.lengths.x;
     let low = max(i32(FROM), beside - RIGHT);
-    let high = min(min(i32(TO), spot.lengths.x), beside + 64 + LEFT);
+    let high = min(min(i32(TO), spot.lengths.x), beside + i32(LANES * OWN) + LEFT);
     return vec2<u32>(max(vec2<i32>(low, high), vec2<i32>()));
+}
+
+// Where the rows of one head start.
+fn q_head(spot: Spot) -> u32 {
+    return Q_OFFSET + spot.batch * Q_B + spot.head * Q_H;
+}
+
+fn k_head(spot: Spot) -> u32 {
+    return K_OFFSET + spot.batch * K_B + spot.head / GROUP * K_H;
+}
+
+fn v_head(spot: Spot) -> u32 {
+    return V_OFFSET + spot.batch * V_B + spot.head / GROUP * V_H;
+}
+
+// Four columns of the row that starts at a place, zeros past the end.
+fn q_four(row: u32, quad: u32) -> vec4<f32> {
+    let p = places(row, quad, Q_C, COLUMNS);
+    return select(vec4<f32>(), vec4<f32>(q[p.x], q[p.y], q[p.z], q[p.w]), there(quad, COLUMNS));
+}
+
+fn k_four(row: u32, quad: u32) -> vec4<f32> {
+    let p = places(row, quad, K_C, COLUMNS);
+    return select(vec4<f32>(), vec4<f32>(k[p.x], k[p.y], k[p.z], k[p.w]), there(quad, COLUMNS));
+}
+
+fn v_four(row: u32, quad: u32) -> vec4<f32> {
+    let p = places(row, quad, V_C, VALUE_COLUMNS);
+    return select(vec4<f32>(), vec4<f32>(v[p.x], v[p.y], v[p.z], v[p.w]), there(quad, VALUE_COLUMNS));
 }
 
 // Writes four columns of a result.

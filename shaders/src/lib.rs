@@ -106,16 +106,19 @@ shaders! {
     MATMUL_TILED = "matmul_tiled.wgsl";
 
     /// Attention.
-    ATTENTION_FORWARD = "shared/attention.wgsl" "attention_forward.wgsl";
+    ATTENTION_FORWARD = "shared/attention.wgsl" "shared/attention_keys.wgsl" "attention_forward.wgsl";
 
     /// Derivative of attention by the queries.
-    ATTENTION_BACKWARD_Q = "shared/attention.wgsl" "attention_backward_q.wgsl";
+    ATTENTION_BACKWARD_Q = "shared/attention.wgsl" "shared/attention_backward.wgsl" "shared/attention_keys.wgsl"
+        "attention_backward_q.wgsl";
 
     /// Derivatives of attention by keys and values.
-    ATTENTION_BACKWARD_KV = "shared/attention.wgsl" "attention_backward_kv.wgsl";
+    ATTENTION_BACKWARD_KV = "shared/attention.wgsl" "shared/attention_backward.wgsl" "shared/attention_queries.wgsl"
+        "attention_backward_kv.wgsl";
 
     /// Derivative of attention by what is added to its scores.
-    ATTENTION_BACKWARD_BIAS = "shared/attention.wgsl" "attention_backward_bias.wgsl";
+    ATTENTION_BACKWARD_BIAS = "shared/attention.wgsl" "shared/attention_backward.wgsl" "shared/attention_queries.wgsl"
+        "attention_backward_bias.wgsl";
 
     /// Dropout inside of attention: `has_draw`. Shared functions for shaders of attention.
     ATTENTION_DRAWS = "shared/philox.wgsl" "shared/attention_draws.wgsl";

@@ -6,7 +6,8 @@ mod common;
 
 use common::{Random, adapter, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
-    Attention, AttentionDropout, AttentionPass, AttentionRules, AttentionShape, Kernel, philox_word,
+    Abilities, Attention, AttentionDropout, AttentionPass, AttentionRules, AttentionShape, Kernel,
+    philox_word,
 };
 use vorpal_tensor::{DType, Device, Layout, Shape};
 
@@ -268,17 +269,19 @@ impl Setup {
             // All cotangents at once are made natively, and whole.
             let whole = pass == AttentionPass::Backward;
             let trips = if in_parts && !whole { (4..20).map(|k| 1 << k).find(few) } else { None };
-            let parts = kernel.parts(trips.unwrap_or(usize::MAX));
+            let parts = kernel.clone().parts(trips.unwrap_or(usize::MAX));
             let native = joined(&parts, &inputs, |part, buffers| {
                 run_native(part, buffers, &[]).expect("it runs natively");
             });
             common::assert_close(&native, &expected, tolerance, &format!("native, {what}"));
-            if let Some(device) = device.filter(|_| !whole) {
+            let Some(device) = device.filter(|_| !whole) else { continue };
+            for abilities in [Abilities::default(), Abilities::of(device.info())] {
+                let parts = kernel.clone().with_abilities(abilities).parts(trips.unwrap_or(usize::MAX));
                 check_shader(&parts[parts.len() - 1].shader().expect("a shader"));
                 let found = joined(&parts, &inputs, |part, buffers| {
                     run_on(device, part, buffers, &[], None).expect("it runs on the adapter");
                 });
-                common::assert_close(&found, &expected, tolerance, &format!("adapter, {what}"));
+                common::assert_close(&found, &expected, tolerance, &format!("{abilities:?}, {what}"));
             }
         }
     }
@@ -362,6 +365,7 @@ fn empty_single_and_wide_attentions() {
         // Some queries see no key at all.
         AttentionShape { queries: 70, keys: 3, columns: 5, ..ONE },
         AttentionShape { queries: 3, keys: 0, columns: 5, ..ONE },
+        AttentionShape { queries: 300, keys: 270, columns: 32, value_columns: 32, ..ONE },
     ] {
         let causal = AttentionRules { right: Some(0), ..PLAIN };
         Setup::new(&mut random, shape, causal).check(false, device.as_ref(), 2e-5);

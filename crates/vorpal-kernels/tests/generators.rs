@@ -6,8 +6,8 @@ mod common;
 
 use common::{Random, adapter, assert_close, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
-    Abilities, Arg, Domain, Inst, Kernel, Lane, LaneMut, Pointwise, Program, ReduceKind, ResultType, Row, ScalarFn,
-    Store, map1, map2, map3,
+    Abilities, Arg, Domain, Inst, Kernel, Lane, LaneMut, Pointwise, Program, ReduceKind, ResultType, Row,
+    ScalarFn, Store, map1, map2, map3,
 };
 use vorpal_tensor::{DType, Layout, Shape};
 

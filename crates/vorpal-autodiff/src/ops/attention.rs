@@ -333,7 +333,7 @@ impl Op for Attention {
             let op = Attention { pass, ..*self };
             op.kernel(shape, dtype, &windows, bias.as_ref(), mask.as_ref())
         };
-        let kernel = of(self.pass)?;
+        let kernel = of(self.pass)?.with_abilities(cx.target().abilities);
         let result = kernel.result();
         if self.is_part(cx.target().is_native(), &shape) {
             // Whoever asks for the other part gets the same launch.

@@ -6,8 +6,12 @@ use vorpal_kernels::{Gather as GatherKernel, GatherShape, SCATTER_LEN_MAX, Scatt
 use vorpal_tensor::{At, DType, Error, Result, Shape};
 
 use super::axis_of;
+use super::pointwise::ADD;
 use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
+
+/// Numbers of a list from which adapters sort them instead of looking at all of them for every place.
+const SORTED_MIN: usize = 128;
 
 /// How numbers belong to elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,6 +241,12 @@ impl Op for ScatterAdd {
         let (shape, axis) = (cx.shape(out).clone(), self.axis);
         let index_axis = if self.numbers == Numbers::Each { axis } else { 0 };
         let len = cx.shape(x[1])[index_axis];
+        let sorts = self.numbers == Numbers::List && len >= SORTED_MIN && shape.numel() > 0;
+        if sorts && !cx.target().is_native() {
+            let sums = super::segment::sums(cx, self.name(), axis, [source, x[1]], shape[axis])?;
+            let all = cx.call(&ADD.f, &[out, sums]);
+            return Ok(cx.cast(all, dtype));
+        }
         let mut start = 0;
         // One launch adds a limited number; at least one runs, which copies the base.
         loop {

@@ -10,7 +10,7 @@ use vorpal_kernels::{Checked as CheckedKernel, Promise, ReduceKind, Segment as K
 use vorpal_tensor::{At, DType, Result, Shape};
 
 use super::pointwise::{ADD, MAXIMUM, MUL};
-use super::sort::{Argsort, arranged, differences};
+use super::sort::{Argsort, Arrange, SearchSorted, arranged, differences};
 use super::{axis_of, dtype_error, shape_error, whole_words};
 use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
@@ -260,6 +260,24 @@ pub(super) fn combined(
         cx.kernel(Arc::new(kernel), &operands, out, wide)
     };
     Ok(cx.cast(whole, dtype))
+}
+
+/// Sums of the elements of an axis of x by a list of numbers, which are found to be below `size`.
+pub(super) fn sums(
+    cx: &mut Builder,
+    name: &'static str,
+    axis: usize,
+    [x, numbers]: [NodeId; 2],
+    size: usize,
+) -> Result<NodeId> {
+    let below = Checked { name, size: Some(size) }.lower(cx, &[numbers], &[])?;
+    let numbers = cx.cast(below, DType::I32);
+    let order = Argsort { descending: false }.lower(cx, &[numbers], &[])?;
+    let in_order = Arrange.lower(cx, &[numbers, order], &[])?;
+    let bounds = cx.linear_index(&Shape::from([size + 1]));
+    let bounds = cx.cast(bounds, DType::I32);
+    let offsets = SearchSorted { right: false }.lower(cx, &[in_order, bounds], &[])?;
+    combined(cx, ReduceKind::Sum, axis, [x, offsets], Some(order), None)
 }
 
 /// How [`Tensor::scatter_reduce`] combines elements with one number.

@@ -65,7 +65,7 @@ impl Op for Argsort {
 /// Elements of the last axis in an order that names each exactly once: what a gather is whose adjoint is one, too.
 /// Operands: x, numbers.
 #[derive(Clone, Copy, Debug)]
-struct Arrange;
+pub(super) struct Arrange;
 
 /// `x` with the elements of its last axis in an order that names each exactly once.
 pub(super) fn arranged(x: &Tensor, order: &Tensor, at: At) -> Tensor {
@@ -114,8 +114,8 @@ impl Op for Arrange {
 
 /// How many elements of a sorted last axis come before values. Operands: sorted, values.
 #[derive(Clone, Copy, Debug)]
-struct SearchSorted {
-    right: bool,
+pub(super) struct SearchSorted {
+    pub right: bool,
 }
 
 impl Op for SearchSorted {

@@ -10,7 +10,7 @@ use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
 use crate::gemm::Matrix;
 use crate::interp::{self, Sink, Source};
-use crate::{Arg, Cost, CpuRun, Kernel, spread};
+use crate::{Abilities, Arg, Cost, CpuRun, Kernel, spread};
 
 /// Columns a query, a key or a value may have: what fits the workgroup memory of WebGPU.
 pub const ATTENTION_COLUMNS_MAX: usize = 256;
@@ -48,15 +48,13 @@ impl AttentionShape {
     fn quads(&self) -> [usize; 2] {
         [self.columns.div_ceil(4), self.value_columns.div_ceil(4)]
     }
-
-    /// Rows that fit the workgroup memory.
-    fn tile(&self, pass: AttentionPass) -> usize {
-        let [quads, value_quads] = self.quads();
-        // Two rows of vectors and two more numbers for each.
-        let most = if pass == AttentionPass::BackwardBias { BIAS_TILE } else { 64 };
-        ((16 << 10) / (16 * (quads + value_quads) + 8)).min(most)
-    }
 }
+
+/// Invocations of a workgroup that brings rows through its memory.
+const LANES: usize = 64;
+
+/// Queries from which an invocation has four of them.
+const ROWS_OF_FOUR: usize = 256;
 
 /// Queries of a tile for the derivative of a bias, each with a sum of its own.
 const BIAS_TILE: usize = 16;
@@ -139,6 +137,7 @@ pub struct Attention {
     mask: Option<Operand>,
     range: Range<usize>,
     continues: bool,
+    abilities: Abilities,
 }
 
 /// How a tensor `[batch, heads, rows, columns]` lies.
@@ -167,6 +166,13 @@ impl Operand {
         }
         let operand = Operand { len: layout.span(), offset: layout.offset, strides, sizes: dims };
         layout.bounds.is_empty().then_some(operand)
+    }
+
+    /// Whether every row is whole fours of elements at places that 4 divides.
+    fn is_in_fours(&self) -> bool {
+        let four = |x: isize| x % 4 == 0;
+        let aligned = (0..3).all(|axis| self.sizes[axis] == 1 || four(self.strides[axis]));
+        self.strides[3] == 1 && self.sizes[3].is_multiple_of(4) && four(self.offset) && aligned
     }
 
     /// Rows of one head from `first` on.
@@ -216,10 +222,59 @@ impl Attention {
             None => Some(None),
         };
         let (bias, mask, operands) = (option(bias)?, option(mask)?, operands?);
-        let mut out =
-            Attention { shape, pass, rules, dtype, operands, bias, mask, range: 0..0, continues: false };
+        let mut out = Attention {
+            shape,
+            pass,
+            rules,
+            dtype,
+            operands,
+            bias,
+            mask,
+            range: 0..0,
+            continues: false,
+            abilities: Abilities::default(),
+        };
         out.range = 0..out.turns();
         Some(out)
+    }
+
+    /// The same for devices with certain abilities.
+    #[must_use]
+    pub fn with_abilities(self, abilities: Abilities) -> Attention {
+        Attention { abilities, ..self }
+    }
+
+    /// Invocations of a subgroup, where subgroups work together and workgroups do not.
+    fn subgroup(&self) -> Option<usize> {
+        let Abilities { subgroup, slow_barriers, .. } = self.abilities;
+        let alone = slow_barriers && self.pass != AttentionPass::BackwardBias;
+        subgroup.map(|lanes| lanes as usize).filter(|_| alone)
+    }
+
+    /// Invocations that work together.
+    fn lanes(&self) -> usize {
+        self.subgroup().unwrap_or(LANES)
+    }
+
+    /// Rows of each invocation: many where every row that comes by takes long to fetch.
+    fn own(&self) -> usize {
+        let [quads, value_quads] = self.shape.quads();
+        let written_out = quads.max(value_quads) <= WRITTEN_OUT_MAX;
+        match self.pass {
+            _ if self.subgroup().is_none() || !written_out => 1,
+            // A longer shader takes longer to compile.
+            AttentionPass::Forward if self.shape.queries >= ROWS_OF_FOUR => 4,
+            _ => 2,
+        }
+    }
+
+    /// Rows that come by together: one for each lane of a subgroup, or what fits workgroup memory.
+    fn tile(&self) -> usize {
+        let [quads, value_quads] = self.shape.quads();
+        // Two rows of vectors and two more numbers for each.
+        let most = if self.pass == AttentionPass::BackwardBias { BIAS_TILE } else { LANES };
+        let fit = ((16 << 10) / (16 * (quads + value_quads) + 8)).min(most);
+        self.subgroup().unwrap_or(fit)
     }
 
     /// Rows that go by, in the unit of [`parts`](Attention::parts).
@@ -227,7 +282,7 @@ impl Attention {
         let AttentionShape { queries, keys, .. } = self.shape;
         match (self.pass, &self.bias) {
             (AttentionPass::BackwardKv, _) => queries,
-            (AttentionPass::BackwardBias, _) if self.is_row() => queries.div_ceil(self.shape.tile(self.pass)),
+            (AttentionPass::BackwardBias, _) if self.is_row() => queries.div_ceil(self.tile()),
             (AttentionPass::BackwardBias, Some(bias)) => {
                 let shared = |all: usize, own: usize| if own == 1 { all } else { 1 };
                 shared(self.shape.batch, bias.sizes[0]) * shared(self.shape.heads, bias.sizes[1])
@@ -252,7 +307,7 @@ impl Attention {
             AttentionPass::BackwardKv | AttentionPass::Backward => (2.0, 2.0),
             AttentionPass::BackwardBias => (1.0, 1.0),
         };
-        let loads = (quads + value_quads) as f64 / 64.0 + 2.0 / self.shape.tile(self.pass) as f64;
+        let loads = (quads + value_quads) as f64 / LANES as f64 + 2.0 / self.tile() as f64;
         // Two rows share ten rounds.
         let draws = if self.rules.dropout.is_some() { 5.0 } else { 0.0 };
         1.0 + loads + over_q * blocks(quads) + over_v * blocks(value_quads) + draws
@@ -265,7 +320,7 @@ impl Attention {
         let row = self.trips_of_a_row();
         let turn = match self.pass {
             AttentionPass::BackwardKv => row * self.shape.group() as f64,
-            AttentionPass::BackwardBias => (row + 2.0) * self.shape.tile(self.pass) as f64,
+            AttentionPass::BackwardBias => (row + 2.0) * self.tile() as f64,
             _ => row,
         };
         let step = ((trips_max as f64 / turn) as usize).max(1);
@@ -372,13 +427,13 @@ impl Kernel for Attention {
         let AttentionShape { batch, kv_heads, queries, keys, .. } = self.shape;
         let result = self.result();
         spread(match self.pass {
-            AttentionPass::BackwardKv => batch * kv_heads * keys.div_ceil(64),
+            AttentionPass::BackwardKv => batch * kv_heads * keys.div_ceil(self.lanes() * self.own()),
             AttentionPass::Backward => 0,
             AttentionPass::BackwardBias => {
-                let rows = if self.is_row() { 1 } else { self.shape.tile(self.pass) };
-                result[0] * result[1] * result[2].div_ceil(rows) * keys.div_ceil(64)
+                let rows = if self.is_row() { 1 } else { self.tile() };
+                result[0] * result[1] * result[2].div_ceil(rows) * keys.div_ceil(LANES)
             }
-            _ => self.shape.pairs() * queries.div_ceil(64),
+            _ => self.shape.pairs() * queries.div_ceil(self.lanes() * self.own()),
         })
     }
 

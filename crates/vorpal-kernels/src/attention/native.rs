@@ -583,7 +583,7 @@ impl Attention {
         from: usize,
         out: &mut [T],
     ) -> Result<()> {
-        let (mut room, tile) = (self.room(), self.shape.tile(self.pass));
+        let (mut room, tile) = (self.room(), self.tile());
         let queries = self.range.start * tile..(self.range.end * tile).min(self.shape.queries);
         out.fill(T::ZERO);
         for block in self.seen_blocks(*head, queries, from..from + out.len()) {

@@ -46,6 +46,62 @@ fn before(place: u32) -> f32 {
     return so_far[place];
 }";
 
+/// What subgroups do in place of workgroup memory: every invocation fetches one row.
+const NEAR: &str = "
+var<private> near_row: array<vec4<f32>, QUADS>;
+var<private> near_value: array<vec4<f32>, VALUE_QUADS>;
+var<private> near_rest: vec2<f32>;
+";
+
+const OF_SUBGROUPS: [(&str, &str); 4] = [
+    ("meet", "fn meet() {\n}"),
+    (
+        "fetch",
+        "fn fetch(tile: u32, lane: u32) {
+    for (var i = 0u; i < QUADS; i++) {
+        near_row[i] = passing_row(tile + lane, i);
+    }
+    for (var i = 0u; i < VALUE_QUADS; i++) {
+        near_value[i] = passing_value(tile + lane, i);
+    }
+}",
+    ),
+    (
+        "row_at",
+        "fn row_at(j: u32, quad: u32) -> vec4<f32> {
+    return subgroupShuffle(near_row[quad], j);
+}",
+    ),
+    (
+        "value_at",
+        "fn value_at(j: u32, quad: u32) -> vec4<f32> {
+    return subgroupShuffle(near_value[quad], j);
+}",
+    ),
+];
+
+const REST_OF_SUBGROUPS: [(&str, &str); 2] = [
+    (
+        "fetch_rest",
+        "fn fetch_rest(pair: u32, tile: u32, lane: u32) {
+    near_rest = passing_rest(pair, tile + lane);
+}",
+    ),
+    (
+        "rest_at",
+        "fn rest_at(j: u32) -> vec2<f32> {
+    return subgroupShuffle(near_rest, j);
+}",
+    ),
+];
+
+const WORDS64: &str = "
+fn four_of(words: vec2<u64>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(
+        u32(words.x), u32(words.x >> 32u), u32(words.y), u32(words.y >> 32u)));
+}
+";
+
 impl Attention {
     pub(super) fn link(&self) -> Result<Shader, String> {
         let base = match self.pass {
@@ -56,11 +112,48 @@ impl Attention {
             AttentionPass::Backward => return Err("adapters make its parts apart".to_string()),
         };
         let [quads, value_quads] = self.shape.quads();
-        let linker = Linker::new(base)
+        let linker = self
+            .loads(self.passing(Linker::new(base))?)?
             .define("QUADS", quads)?
             .define("VALUE_QUADS", value_quads)?
-            .define("TILE", self.shape.tile(self.pass))?;
+            .define("TILE", self.tile())?
+            .define("LANES", self.lanes())?
+            .define("OWN", self.own())?;
         Ok(self.sizes(self.options(linker)?).finish())
+    }
+
+    /// How rows come by: through workgroup memory, or from lane to lane of a subgroup.
+    fn passing(&self, mut linker: Linker) -> Result<Linker, String> {
+        if self.subgroup().is_none() {
+            return Ok(linker);
+        }
+        let with_rest = self.pass == AttentionPass::BackwardKv;
+        let rest: &[_] = if with_rest { &REST_OF_SUBGROUPS } else { &[] };
+        for (name, text) in OF_SUBGROUPS.iter().chain(rest) {
+            linker = linker.replace(name, text)?;
+        }
+        Ok(linker.append(NEAR))
+    }
+
+    /// Operands whose rows are whole fours in memory are read by fours.
+    fn loads(&self, mut linker: Linker) -> Result<Linker, String> {
+        const NAMES: [(&str, &str); 4] =
+            [("q", "q_four"), ("k", "k_four"), ("v", "v_four"), ("cotangent", "o_four")];
+        let words64 = self.abilities.words64;
+        for (operand, (buffer, function)) in self.operands.iter().zip(NAMES) {
+            if !operand.is_in_fours() {
+                continue;
+            }
+            let four = format!("{buffer}[row / 4u + quad]");
+            let four = if words64 { format!("four_of({four})") } else { four };
+            let text = format!("fn {function}(row: u32, quad: u32) -> vec4<f32> {{\n    return {four};\n}}");
+            let item = if words64 { "vec2<u64>" } else { "vec4<f32>" };
+            linker = linker.replace(function, &text)?.retype(buffer, item)?;
+            if words64 {
+                linker = linker.append(WORDS64);
+            }
+        }
+        Ok(linker)
     }
 
     /// Buffers and functions of the options.

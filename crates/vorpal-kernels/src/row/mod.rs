@@ -76,7 +76,15 @@ impl Row {
         axes: &[bool],
     ) -> Option<Row> {
         let axes = axes.iter().copied().collect();
-        let row = Row { program, args, scalars, shape, axes, abilities: Abilities::default(), recipe: OnceLock::new() };
+        let row = Row {
+            program,
+            args,
+            scalars,
+            shape,
+            axes,
+            abilities: Abilities::default(),
+            recipe: OnceLock::new(),
+        };
         (row.trips() < TRIPS_MAX).then_some(row)
     }
 
