@@ -45,9 +45,12 @@ pub(crate) enum Walk {
 impl Walk {
     pub fn of(layout: &Layout) -> Walk {
         let layout = layout.collapse();
-        let Some(axis) = layout.shape.len().checked_sub(1) else { return Walk::Same };
-        let (size, stride) = (layout.shape[axis], layout.strides[axis]);
         let four = |x: isize| x % QUAD as isize == 0;
+        let Some(axis) = layout.shape.len().checked_sub(1) else {
+            // A single element, which may be read and written in place.
+            return if four(layout.offset) { Walk::Vector } else { Walk::Same };
+        };
+        let (size, stride) = (layout.shape[axis], layout.strides[axis]);
         let aligned = four(layout.offset) && layout.strides[..axis].iter().all(|&s| four(s));
         let bound = layout.bounds.get(axis).copied().unwrap_or((0, size));
         let whole = size.is_multiple_of(QUAD);
