@@ -65,7 +65,8 @@ fn every_way(kernel: &MatMul) -> Vec<MatMul> {
         ways.extend(kernel.variants().into_iter().filter(new).map(|v| kernel.clone().with_variant(v)));
     }
     for subgroup in [8, 32] {
-        let kernel = kernel.clone().with_abilities(Abilities { subgroup: Some(subgroup), words64: false });
+        let kernel =
+            kernel.clone().with_abilities(Abilities { subgroup: Some(subgroup), ..Abilities::default() });
         check_shader(&kernel.with_variant(Variant::Broadcast).shader().expect("a shader"));
     }
     ways
