@@ -135,6 +135,7 @@ struct Maker<'p> {
     args: &'p [Arg],
     scope: &'p Scope,
     types: Vec<DType>,
+    domains: Vec<Domain>,
     drafts: Vec<Draft>,
     /// Draft of every value, at its own class and spread to all elements.
     of: Vec<[Option<usize>; 3]>,
@@ -171,6 +172,7 @@ impl Tape {
             args,
             scope,
             types: program.types(args),
+            domains: program.domains(),
             drafts: Vec::new(),
             of: vec![[None; 3]; n],
         };
@@ -227,15 +229,20 @@ impl Maker<'_> {
         made
     }
 
+    /// The class of what is made of other values: the widest of theirs. Where blocks are no whole rows, only row values
+    /// known before are there, so that what is made of them for every element is made once for each.
+    fn class_above(&self, v: ValueId, operands: &[ValueId]) -> Class {
+        let own = |&x: &ValueId| self.of[x].iter().flatten().map(|&k| self.drafts[k].class).min();
+        let class = operands.iter().filter_map(own).max().unwrap_or(Class::Uniform);
+        let apart = self.scope.rows.is_none() && self.domains[v] == Domain::Full;
+        if apart && class == Class::Row { Class::Full } else { class }
+    }
+
     /// Drafts a value at its own class.
     fn value(&mut self, v: ValueId) {
         let dtype = self.types[v];
         let filler = |class| Operand { home: Home::Register(0), class, dtype };
         let none = SmallVec::new();
-        let class_of = |this: &Maker<'_>, x: ValueId| {
-            let own = this.of[x].iter().flatten().map(|&k| this.drafts[k].class).min();
-            own.unwrap_or(Class::Uniform)
-        };
         let domain = |d: Domain| if d == Domain::Full { Class::Full } else { Class::Row };
         let draft = if self.is_given(v) {
             let k = self.push(Action::Constant(0.0), none, Class::Row, dtype);
@@ -255,12 +262,12 @@ impl Maker<'_> {
                     self.push(Action::Place(layout.clone()), none, domain(*d), dtype)
                 }
                 Inst::Call { f, args } => {
-                    let class = args.iter().map(|&a| class_of(self, a)).max().unwrap_or(Class::Uniform);
+                    let class = self.class_above(v, args);
                     let operands = args.iter().map(|&a| self.at(a, class)).collect();
                     self.push(Action::Call { f, operands: SmallVec::new() }, operands, class, dtype)
                 }
                 Inst::Cast { x, dtype: to } => {
-                    let class = class_of(self, *x);
+                    let class = self.class_above(v, &[*x]);
                     let operands = smallvec::smallvec![self.at(*x, class)];
                     let action = Action::Cast { x: filler(class), from: self.types[*x], to: *to };
                     self.push(action, operands, class, dtype)

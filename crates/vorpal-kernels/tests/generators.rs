@@ -384,6 +384,39 @@ fn softmax_of_many_sizes_and_in_place() {
     }
 }
 
+/// A row value times one number that all elements share, and that times itself: neither has a column of its own.
+#[test]
+fn what_all_elements_of_a_row_share_is_stored_for_each() {
+    let mut random = Random(100);
+    for (shape, axes) in [
+        ([50, 3], [true, false]),
+        ([3, 50], [true, false]),
+        ([5, 7], [false, true]),
+        ([2, 20_000], [false, true]),
+        ([2000, 3], [true, false]),
+        ([1, 9], [true, false]),
+    ] {
+        let shape = Shape::from(shape);
+        let n = shape.numel();
+        let one = Layout::contiguous([1, 1]).broadcast_to(&shape);
+        let insts = vec![
+            Inst::Load { arg: 0, layout: Layout::contiguous(shape.clone()), fill: 0.0, domain: Domain::Full },
+            Inst::Reduce { kind: ReduceKind::Sum, x: 0 },
+            Inst::Load { arg: 1, layout: one, fill: 0.0, domain: Domain::Full },
+            Inst::Call { f: &MUL, args: [1, 2].into_iter().collect() },
+            Inst::Reduce { kind: ReduceKind::Max, x: 3 },
+            Inst::Call { f: &MUL, args: [3, 4].into_iter().collect() },
+        ];
+        let program = Program { insts, stores: vec![Store { value: 5, arg: 2 }] };
+        let args = vec![Arg::read(DType::F32, n), Arg::read(DType::F32, 1), Arg::write(DType::F32, n)];
+        let inputs = vec![random.units(n), vec![0.7]];
+        let output = evaluate(&program, &wide(&inputs), &[], n, &row_map(&shape, &axes)).remove(5);
+        let kernel = Row::new(program.clone(), args, vec![], shape, &axes).expect("short rows");
+        let case = Case { program, args: vec![], inputs, scalars: vec![] };
+        compare(&kernel, &case, &[output], 2e-5);
+    }
+}
+
 #[test]
 fn long_columns_keep_their_precision() {
     let n = 30_000;
