@@ -1,13 +1,13 @@
 //! Pooling: maxima and sums of windows that move over planes, and their adjoints.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 
 use vorpal_shaders::{Linker, POOL_MAX, POOL_MAX_BACKWARD, POOL_SUM, POOL_SUM_BACKWARD, Shader};
 use vorpal_tensor::{DType, Element, Result};
 
 use crate::conv::{by, of_window};
 use crate::interp::for_each;
-use crate::{Arg, Cost, CpuRun, Kernel, spread};
+use crate::{Arg, Cost, CpuRun, Kernel, LaneElement, spread};
 
 /// Elements a window may have: software adapters end longer loops early.
 pub const POOL_WINDOW_MAX: usize = 60_000;
@@ -89,20 +89,61 @@ impl PoolShape {
         [0, 1, 2].map(|axis| (0..self.output[axis]).map(|o| self.pixels(axis, o)).collect())
     }
 
-    /// Calls `f(output place, input place)` for every element of every window of a plane that is inside, windows in
-    /// order.
-    fn each(&self, windows: &[Vec<Pixels>; 3], mut f: impl FnMut(usize, usize)) {
-        let mut o = 0;
-        for z in &windows[0] {
-            for y in &windows[1] {
-                for x in &windows[2] {
-                    for line in z.iter().flat_map(|iz| y.iter().map(move |iy| iz * self.input[1] + iy)) {
-                        x.iter().for_each(|ix| f(o, line * self.input[2] + ix));
-                    }
-                    o += 1;
+    /// Calls `f` for every run of windows of a plane with one element of each that is inside. The elements of a window
+    /// come in order.
+    fn each(&self, windows: &[Vec<Pixels>; 3], mut f: impl FnMut(Run)) {
+        let [depths, lines, columns] = windows;
+        let runs = self.runs(columns);
+        for (oz, z) in depths.iter().enumerate() {
+            for (oy, y) in lines.iter().enumerate() {
+                let o = (oz * lines.len() + oy) * columns.len();
+                for line in z.iter().flat_map(|iz| y.iter().map(move |iy| iz * self.input[1] + iy)) {
+                    let i = line * self.input[2];
+                    runs.iter()
+                        .for_each(|run| f(Run { output: o + run.output, input: i + run.input, ..*run }));
                 }
             }
         }
+    }
+
+    /// The runs of one line: windows next to one another at one element, in the order of elements.
+    fn runs(&self, columns: &[Pixels]) -> Vec<Run> {
+        if self.adaptive {
+            // Neighbours need not be equally far apart.
+            let one = |(o, x): (usize, &Pixels)| {
+                x.iter().map(move |i| Run { output: o, input: i, step: 1, len: 1 }).collect::<Vec<_>>()
+            };
+            return columns.iter().enumerate().flat_map(one).collect();
+        }
+        let (stride, padding, size) = (self.stride[2], self.padding[2], self.input[2]);
+        let of_element = |k: usize| {
+            let shift = k * self.dilation[2];
+            let from = padding.saturating_sub(shift).div_ceil(stride);
+            let to = (size + padding).saturating_sub(shift).div_ceil(stride).min(columns.len());
+            let input = (from * stride + shift).saturating_sub(padding);
+            (from < to).then(|| Run { output: from, input, step: stride, len: to - from })
+        };
+        (0..self.window[2]).filter_map(of_element).collect()
+    }
+}
+
+/// Windows next to one another, and an element of each: window `output + k` and pixel `input + k · step`.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    output: usize,
+    input: usize,
+    step: usize,
+    len: usize,
+}
+
+impl Run {
+    fn windows(&self) -> Range<usize> {
+        self.output..self.output + self.len
+    }
+
+    /// From the first pixel to the last.
+    fn pixels(&self) -> Range<usize> {
+        self.input..self.input + (self.len - 1) * self.step + 1
     }
 }
 
@@ -145,7 +186,7 @@ impl Pool {
 
     fn native<T>(&self, run: &mut CpuRun<'_>) -> Result<()>
     where
-        T: Element<Stored = T> + bytemuck::Pod + PartialOrd + AddAssign + Default + Send + Sync,
+        T: Element<Stored = T> + bytemuck::Pod + LaneElement + AddAssign,
     {
         if self.len() == 0 {
             return Ok(());
@@ -158,17 +199,7 @@ impl Pool {
             PoolPass::MaxPlace => {
                 let tasks = run.write::<u32>(1)?.chunks_mut(output).zip(x.chunks(input)).collect();
                 for_each(tasks, |(out, x): (&mut [u32], &[T])| {
-                    out.fill(u32::MAX);
-                    let is_nan = |v: T| v.partial_cmp(&v).is_none();
-                    shape.each(&windows, |o, i| {
-                        let better = match x.get(out[o] as usize) {
-                            None => true,
-                            Some(&best) => !is_nan(best) && (x[i] > best || is_nan(x[i])),
-                        };
-                        if better {
-                            out[o] = i as u32;
-                        }
-                    });
+                    max_places(&shape, &windows, x, out);
                     Ok(())
                 })
             }
@@ -176,7 +207,10 @@ impl Pool {
                 let tasks = run.write::<T>(1)?.chunks_mut(output).zip(x.chunks(input)).collect();
                 for_each(tasks, |(out, x): (&mut [T], &[T])| {
                     out.fill(T::default());
-                    shape.each(&windows, |o, i| out[o] += x[i]);
+                    shape.each(&windows, |run| {
+                        let pixels = x[run.pixels()].iter().step_by(run.step);
+                        out[run.windows()].iter_mut().zip(pixels).for_each(|(o, &x)| *o += x);
+                    });
                     Ok(())
                 })
             }
@@ -185,7 +219,10 @@ impl Pool {
                 out.fill(T::default());
                 let tasks = out.chunks_mut(input).zip(x.chunks(output.max(1))).collect();
                 for_each(tasks, |(out, dy): (&mut [T], &[T])| {
-                    shape.each(&windows, |o, i| out[i] += dy[o]);
+                    shape.each(&windows, |run| {
+                        let pixels = out[run.pixels()].iter_mut().step_by(run.step);
+                        pixels.zip(&dy[run.windows()]).for_each(|(o, &dy)| *o += dy);
+                    });
                     Ok(())
                 })
             }
@@ -206,6 +243,34 @@ impl Pool {
             }
         }
     }
+}
+
+/// Places of the maxima of a plane: the first of equal ones, the first NaN if there is one.
+fn max_places<T: LaneElement>(shape: &PoolShape, windows: &[Vec<Pixels>; 3], x: &[T], out: &mut [u32]) {
+    let [depths, lines, columns] = windows;
+    let firsts = depths.iter().flat_map(|z| {
+        lines.iter().flat_map(move |y| {
+            let line = (z.first * shape.input[1] + y.first) * shape.input[2];
+            // Windows without pixels have no place.
+            let is_there = move |x: &Pixels| z.count.min(y.count).min(x.count) > 0;
+            columns.iter().map(move |x| if is_there(x) { (line + x.first) as u32 } else { u32::MAX })
+        })
+    });
+    out.iter_mut().zip(firsts).for_each(|(o, first)| *o = first);
+    let is_nan = |v: T| v.partial_cmp(&v).is_none();
+    let mut best = vec![T::LOWEST; out.len()];
+    let mut line = vec![T::default(); columns.len()];
+    shape.each(windows, |run| {
+        let (best, out, line) = (&mut best[run.windows()], &mut out[run.windows()], &mut line[..run.len]);
+        line.iter_mut().zip(x[run.pixels()].iter().step_by(run.step)).for_each(|(l, &x)| *l = x);
+        // Without branches, which would be guesses. A NaN is better than any number and no better than a NaN.
+        for (k, ((best, out), &value)) in best.iter_mut().zip(out).zip(&*line).enumerate() {
+            let old = *best;
+            let better = (value > old) | (is_nan(value) & !is_nan(old));
+            *out = if better { (run.input + k * run.step) as u32 } else { *out };
+            *best = if better { value } else { old };
+        }
+    });
 }
 
 impl Kernel for Pool {

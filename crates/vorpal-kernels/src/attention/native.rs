@@ -7,6 +7,7 @@ use vorpal_tensor::Result;
 use super::{Attention, AttentionPass, AttentionShape};
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
+use crate::lane::vectorized;
 use crate::philox4x32;
 
 /// Queries and keys of a block of scores.
@@ -638,10 +639,15 @@ fn blocks<T>(out: &mut [T], rows: usize, one: usize, block: usize) -> Vec<Rows<'
 
 /// Exponentials of scores less `high`, 0 for those that are not seen.
 fn exponentials<T: Number>(line: &mut [T], high: T) {
-    for s in line {
-        let p = (*s - high).exp();
-        *s = if *s < T::HALF_NOTHING { T::ZERO } else { p };
-    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for s in line {
+                let p = (*s - high).exp();
+                *s = if *s < T::HALF_NOTHING { T::ZERO } else { p };
+            }
+        },
+    );
 }
 
 /// The largest of some numbers.
@@ -657,8 +663,13 @@ fn sum<T: Number>(values: &[T]) -> T {
 fn fold<T: Number>(values: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [start; 8];
     let (whole, rest) = values.as_chunks::<8>();
-    for chunk in whole {
-        lanes.iter_mut().zip(chunk).for_each(|(l, &v)| *l = f(*l, v));
-    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for chunk in whole {
+                lanes.iter_mut().zip(chunk).for_each(|(l, &v)| *l = f(*l, v));
+            }
+        },
+    );
     rest.iter().chain(&lanes).fold(start, |a, &b| f(a, b))
 }
