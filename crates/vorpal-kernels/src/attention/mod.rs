@@ -244,10 +244,13 @@ impl Attention {
         Attention { abilities, ..self }
     }
 
-    /// Invocations of a subgroup, where subgroups work together and workgroups do not.
+    /// Invocations of a subgroup, where subgroups work together and workgroups do not. Rows so wide that they lie in memory
+    /// all the same gain little and take half a minute to compile.
     fn subgroup(&self) -> Option<usize> {
         let Abilities { subgroup, slow_barriers, .. } = self.abilities;
-        let alone = slow_barriers && self.pass != AttentionPass::BackwardBias;
+        let [quads, value_quads] = self.shape.quads();
+        let in_registers = quads.max(value_quads) <= WRITTEN_OUT_MAX;
+        let alone = slow_barriers && self.pass != AttentionPass::BackwardBias && in_registers;
         subgroup.map(|lanes| lanes as usize).filter(|_| alone)
     }
 
@@ -258,10 +261,8 @@ impl Attention {
 
     /// Rows of each invocation: many where every row that comes by takes long to fetch.
     fn own(&self) -> usize {
-        let [quads, value_quads] = self.shape.quads();
-        let written_out = quads.max(value_quads) <= WRITTEN_OUT_MAX;
         match self.pass {
-            _ if self.subgroup().is_none() || !written_out => 1,
+            _ if self.subgroup().is_none() => 1,
             // A longer shader takes longer to compile.
             AttentionPass::Forward if self.shape.queries >= ROWS_OF_FOUR => 4,
             _ => 2,
