@@ -1,25 +1,6 @@
 // Matrix product in tiles of subgroups. Operands may have any strides; up to two batch axes. Arithmetic on places is
 // modulo 2^32.
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out0: array<f32>;
-
-override M: u32 = 1u;
-override N: u32 = 1u;
-override K: u32 = 1u;
-override BATCH0: u32 = 1u;
-override BATCH1: u32 = 1u;
-override A_OFFSET: u32 = 0u;
-override A_BATCH0: u32 = 0u;
-override A_BATCH1: u32 = 0u;
-override A_M: u32 = 1u;
-override A_K: u32 = 1u;
-override B_OFFSET: u32 = 0u;
-override B_BATCH0: u32 = 0u;
-override B_BATCH1: u32 = 0u;
-override B_K: u32 = 1u;
-override B_N: u32 = 1u;
 // Strides of the result.
 override OUT_M: u32 = 1u;
 override OUT_N: u32 = 1u;

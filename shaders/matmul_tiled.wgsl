@@ -1,26 +1,6 @@
 // Matrix product through workgroup memory: a workgroup of 256 makes a tile of 64 by 64, each invocation 4 by 4
 // of it, taking 16 steps of K at a time. Operands may have any strides; up to two batch axes.
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out0: array<f32>;
-
-override M: u32 = 1u;
-override N: u32 = 1u;
-override K: u32 = 1u;
-override BATCH0: u32 = 1u;
-override BATCH1: u32 = 1u;
-override A_OFFSET: u32 = 0u;
-override A_BATCH0: u32 = 0u;
-override A_BATCH1: u32 = 0u;
-override A_M: u32 = 1u;
-override A_K: u32 = 1u;
-override B_OFFSET: u32 = 0u;
-override B_BATCH0: u32 = 0u;
-override B_BATCH1: u32 = 0u;
-override B_K: u32 = 1u;
-override B_N: u32 = 1u;
-
 // Element (m, k) of the tile of a lies at k * 64 + m, element (k, n) of the tile of b at k * 64 + n.
 var<workgroup> tile_a: array<f32, 1024>;
 var<workgroup> tile_b: array<f32, 1024>;
