@@ -14,7 +14,7 @@ mod tune;
 
 pub use exec::{GraphNode, eval, graph_nodes, plan};
 #[cfg(not(target_arch = "wasm32"))]
-pub use exec::{LaunchTime, Profile, profile};
+pub use exec::{LaunchTime, NonFinite, Profile, first_non_finite, profile};
 pub use graph::Tensor;
 pub use op::{Key, Misfit, Op, Spec, Vjp, Vmap};
 pub use ops::pointwise::{Operand, PointwiseFn};

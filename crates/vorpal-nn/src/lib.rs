@@ -5,8 +5,11 @@ mod checkpoint;
 pub mod data;
 pub mod init;
 mod layers;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod metrics;
 mod module;
 mod optim;
+mod summary;
 
 extern crate self as vorpal_nn;
 
@@ -22,6 +25,7 @@ pub use layers::{
 };
 pub use module::{Module, Role, State, Training, join};
 pub use optim::{Adam, Optimizer, OptimizerState, Sgd, clip_grad_norm, global_norm};
+pub use summary::{LayerSummary, Summary, summary};
 pub use vorpal_autodiff::{
     DType, Device, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad,
     ops::{

@@ -181,6 +181,18 @@ pub enum Error {
         /// Where the function was called.
         at: At,
     },
+    /// A training ran into a number that is not finite.
+    #[error("{what} is {value} at step {step}: {blame}")]
+    NonFinite {
+        /// What is not finite, as "the loss".
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The step, from 1.
+        step: u64,
+        /// Where it comes from.
+        blame: String,
+    },
     /// An invariant of Vorpal itself does not hold: a bug, reported instead of a wrong answer.
     #[error("internal error in {place}: {message}")]
     Internal {

@@ -16,6 +16,8 @@ use crate::compile::ir::Target;
 use crate::compile::plan::Plan;
 use crate::graph::{IdSet, Node};
 pub use inspect::{GraphNode, graph_nodes};
+#[cfg(not(target_arch = "wasm32"))]
+pub use inspect::{NonFinite, first_non_finite};
 use job::Job;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use prepared::replay;
