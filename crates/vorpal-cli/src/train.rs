@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use vorpal::nn::data::Batches;
+use vorpal::nn::data::{BatchSampler, Batches};
 use vorpal::prelude::*;
 use vorpal::zoo;
 
@@ -220,7 +220,7 @@ impl<T: Task> Training<'_, T> {
         while self.progress.step < steps && !stop::asked() {
             let (epoch, k) = (self.progress.step / per_epoch, self.progress.step % per_epoch);
             if order.is_empty() || k == 0 {
-                order = self.batches.epoch(epoch).collect();
+                order = self.batches.epoch(epoch);
             }
             if k == 0 {
                 self.total = Tensor::from_slice(&[0.0f32], [], self.device);

@@ -6,6 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{SafeTensors, TensorView, serialize};
 use vorpal_autodiff::{DType, Error, Result, Tensor};
 
+use crate::data::Array;
 use crate::optim::{OptimizerState, States};
 use crate::{Module, Optimizer, Role};
 
@@ -91,11 +92,16 @@ pub fn load<M: Module>(model: &mut M, path: impl AsRef<Path>) -> Result<()> {
 /// [`Error::Format`] that names what does not fit.
 pub fn from_safetensors<M: Module>(model: &mut M, bytes: &[u8], what: &str) -> Result<()> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| Error::format(what, e.to_string()))?;
+    replace(model, &|name, tensor| replacement(&file, name, tensor, what))
+}
+
+/// Replaces the tensors of a module by what `new` gives for their names; nothing changes when one fails.
+pub(crate) fn replace<M: Module>(model: &mut M, new: &dyn Fn(&str, &Tensor) -> Result<Tensor>) -> Result<()> {
     let mut found: BTreeMap<String, Tensor> = BTreeMap::new();
     let mut failed = None;
     model.walk("", &mut |name, _, tensor| {
         if failed.is_none() {
-            match replacement(&file, name, tensor, what) {
+            match new(name, tensor) {
                 Ok(new) => drop(found.insert(name.to_string(), new)),
                 Err(error) => failed = Some(error),
             }
@@ -194,19 +200,42 @@ pub fn load_optimizer<M: Module>(
 }
 
 fn replacement(file: &SafeTensors<'_>, name: &str, old: &Tensor, what: &str) -> Result<Tensor> {
-    let view =
-        file.tensor(name).map_err(|_| Error::format(what, format!("there is no tensor \"{name}\"")))?;
-    if view.dtype() != to_file(old.dtype()) || view.shape() != old.shape().dims() {
-        let message = format!(
-            "tensor \"{name}\" is {:?}{:?}, the model has {}{}",
-            view.dtype(),
-            view.shape(),
-            old.dtype(),
-            old.shape()
-        );
+    let view = file.tensor(name).map_err(|_| missing(name, what))?;
+    let fits = view.dtype() == to_file(old.dtype()) && view.shape() == old.shape().dims();
+    let found = || format!("{:?}{:?}", view.dtype(), view.shape());
+    fitting(name, old, what, view.data(), fits, found)
+}
+
+/// As [`replacement`], from an array.
+pub(crate) fn array_in_place_of(
+    old: &Tensor,
+    array: Option<&Array>,
+    name: &str,
+    what: &str,
+) -> Result<Tensor> {
+    let array = array.ok_or_else(|| missing(name, what))?;
+    let fits = array.dtype() == old.dtype() && *array.shape() == old.shape();
+    fitting(name, old, what, array.bytes(), fits, || array.shape().describe(array.dtype()))
+}
+
+fn missing(name: &str, what: &str) -> Error {
+    Error::format(what, format!("there is no tensor \"{name}\""))
+}
+
+fn fitting(
+    name: &str,
+    old: &Tensor,
+    what: &str,
+    bytes: &[u8],
+    fits: bool,
+    found: impl Fn() -> String,
+) -> Result<Tensor> {
+    if !fits {
+        let message =
+            format!("tensor \"{name}\" is {}, the model has {}{}", found(), old.dtype(), old.shape());
         return Err(Error::format(what, message));
     }
-    let new = Tensor::from_bytes(view.data(), old.shape(), old.dtype(), &old.device()?);
+    let new = Tensor::from_bytes(bytes, old.shape(), old.dtype(), &old.device()?);
     new.check()?;
     Ok(new)
 }

@@ -4,6 +4,7 @@
 mod checkpoint;
 pub mod data;
 pub mod init;
+pub mod interop;
 mod layers;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod metrics;
@@ -27,7 +28,7 @@ pub use module::{Module, Role, State, Training, join};
 pub use optim::{Adam, Optimizer, OptimizerState, Sgd, clip_grad_norm, global_norm};
 pub use summary::{LayerSummary, Summary, summary};
 pub use vorpal_autodiff::{
-    DType, Device, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad,
+    DType, Device, Element, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad,
     ops::{
         AttentionOptions, Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvTranspose1dOptions,
         ConvTranspose2dOptions, ConvTranspose3dOptions, Padding, Pool1dOptions, Pool2dOptions, Pool3dOptions,

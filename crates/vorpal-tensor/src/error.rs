@@ -154,6 +154,22 @@ pub enum Error {
         /// What was expected and what was found.
         message: String,
     },
+    /// A sample of a data set could not be made.
+    #[error("sample {index}: {cause}")]
+    Sample {
+        /// Its number in the data set.
+        index: usize,
+        /// Why.
+        cause: Box<Error>,
+    },
+    /// A user's function that runs apart from the caller panicked.
+    #[error("{place} panicked: {message}")]
+    Panicked {
+        /// What ran.
+        place: &'static str,
+        /// What it panicked with.
+        message: String,
+    },
     /// An argument of a function is outside its domain.
     #[error("{op}: {message} at {at}")]
     Argument {
@@ -239,6 +255,17 @@ impl Error {
     /// An [`Error::Format`].
     pub fn format(what: impl Into<String>, message: impl Into<String>) -> Error {
         Error::Format { what: what.into(), message: message.into() }
+    }
+
+    /// An [`Error::Sample`].
+    pub fn sample(index: usize, cause: Error) -> Error {
+        Error::Sample { index, cause: Box::new(cause) }
+    }
+
+    /// An [`Error::Argument`] of the caller.
+    #[track_caller]
+    pub fn argument(op: &'static str, message: impl Into<String>) -> Error {
+        Error::Argument { op, message: message.into(), at: At::caller() }
     }
 
     /// An [`Error::Internal`].

@@ -51,6 +51,7 @@ pub mod prelude {
     pub use vorpal_autodiff::{
         DType, Device, Error, Result, Shape, Tensor, eval, grad, value_and_grad, vjp, vmap,
     };
+    pub use vorpal_nn::data::{DataLoader, Dataset};
     pub use vorpal_nn::{
         Adam, AttentionOptions, BatchNorm2d, Conv1d, Conv2d, Conv2dOptions, ConvTranspose2d, Dropout,
         Embedding, LayerNorm, Linear, Lstm, Module, MultiHeadAttention, Optimizer, Pool2dOptions, Role, Sgd,

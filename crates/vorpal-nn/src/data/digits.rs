@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vorpal_tensor::{Error, Result};
 
-use super::Idx;
+use super::{Array, Dataset, Idx};
 
 /// Images and labels of handwritten digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +95,20 @@ impl Digits {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+}
+
+/// Images `[1, 28, 28]` from 0 to 1 and their names.
+impl Dataset for Digits {
+    type Item = (Array, i32);
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+    fn get(&self, index: usize) -> Result<(Array, i32)> {
+        super::dataset::check(index, self.labels.len())?;
+        let pixels = &self.images[index * PIXELS..(index + 1) * PIXELS];
+        let pixels: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
+        Ok((Array::new(&pixels, [1, 28, 28])?, i32::from(self.labels[index])))
     }
 }
 
