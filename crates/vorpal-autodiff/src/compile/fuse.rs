@@ -116,6 +116,10 @@ fn takes_epilogue(node: &Node) -> bool {
 /// Nodes of one group. A kernel of hundreds of values gains nothing from one more, and takes long to compile.
 const MEMBERS_MAX: usize = 256;
 
+/// Elements up to which what is computed apart from the rows of a kernel, one element each, joins it: a launch less.
+/// Results for rows cannot be in the place of an operand, as those of a launch of their own can.
+const ROWS_JOINED_MAX: usize = 1 << 15;
+
 /// A group while nodes are placed.
 struct Draft {
     /// In the order in which they joined.
@@ -231,8 +235,8 @@ impl<'a> Fuser<'a> {
         groups
     }
 
-    /// Whether `read`, made by a node of `len` elements, is a value of the group and not a buffer.
-    fn is_value(&self, read: &Read, len: usize, group: &Draft, rows: Option<&Rows>) -> bool {
+    /// Whether `read`, made by a node of `len` elements, is a value of a group over `space` elements and not a buffer.
+    fn is_value(&self, read: &Read, len: usize, space: usize, rows: Option<&Rows>) -> bool {
         if read.barrier.is_some() {
             return false;
         }
@@ -242,7 +246,7 @@ impl<'a> Fuser<'a> {
         }
         // A row value broadcast back over the columns.
         let Some(rows) = rows else { return false };
-        len == group.len && base_len == rows.count() && read.layout.collapse() == rows.map()
+        len == space && base_len == rows.count() && read.layout.collapse() == rows.map()
     }
 
     /// Results of a group once a node has joined: what others, placed or not, still read from it.
@@ -298,7 +302,7 @@ impl<'a> Fuser<'a> {
         }
         let inside = |base: NodeId| self.group_of[base] == Some(g);
         let mut values = self.reads[id].iter().filter(|r| inside(r.base));
-        values.all(|r| self.is_value(r, operand_len, group, rows.as_ref()))
+        values.all(|r| self.is_value(r, operand_len, group.len, rows.as_ref()))
             && !self.dag.reaches(g, self.earlier(id).filter(|&h| h != g))
     }
 
@@ -395,13 +399,20 @@ impl<'a> Fuser<'a> {
     /// Whether group `other`, read by group `g`, may become part of it.
     fn merges(&self, g: usize, other: usize) -> bool {
         let (a, b) = (&self.groups[g], &self.groups[other]);
-        if a.head.is_some() || b.head.is_some() || a.len != b.len {
+        if a.head.is_some() || b.head.is_some() {
             return false;
         }
-        let rows = match (&a.rows, &b.rows) {
-            (Some(x), Some(y)) if x.map() != y.map() || x.count() != y.count() => return false,
-            (x, y) => x.as_ref().or(y.as_ref()),
+        // What has one element for each row of the other is row values there.
+        let of_rows = |plain: &Draft, rows: &Rows| plain.len == rows.count() && plain.len <= ROWS_JOINED_MAX;
+        let (rows, one_space) = match (&a.rows, &b.rows) {
+            (Some(x), Some(y)) => (Some(x), a.len == b.len && x.map() == y.map() && x.count() == y.count()),
+            (Some(x), None) => (Some(x), a.len == b.len || of_rows(b, x)),
+            (None, Some(y)) => (Some(y), a.len == b.len || of_rows(a, y)),
+            (None, None) => (None, a.len == b.len),
         };
+        if !one_space {
+            return false;
+        }
         let sixteen = rows.is_some() && (a.sixteen || b.sixteen);
         if sixteen || a.members.len() + b.members.len() > MEMBERS_MAX {
             return false;
@@ -417,7 +428,8 @@ impl<'a> Fuser<'a> {
             let len = self.operand_len(m);
             self.reads[m].iter().filter(|r| self.group_of[r.base] == Some(other)).map(move |r| (r, len))
         });
-        crossing.into_iter().all(|(read, len)| self.is_value(read, len, a, rows))
+        let space = if a.rows.is_some() { a.len } else { b.len };
+        crossing.into_iter().all(|(read, len)| self.is_value(read, len, space, rows))
             && !self.dag.reaches(other, self.dag.waits_for(g).iter().copied().filter(|&h| h != other))
     }
 
@@ -435,7 +447,7 @@ impl<'a> Fuser<'a> {
         }
         let merged = &mut self.groups[other];
         let (members, reads) = (std::mem::take(&mut merged.members), std::mem::take(&mut merged.reads));
-        let (rows, sixteen) = (merged.rows.take(), merged.sixteen);
+        let (rows, sixteen, len) = (merged.rows.take(), merged.sixteen, merged.len);
         for &member in &members {
             self.group_of[member] = Some(g);
         }
@@ -443,7 +455,9 @@ impl<'a> Fuser<'a> {
         group.reads.retain(|r| !crossing.contains(r));
         reads.into_iter().for_each(|(base, more)| count(&mut group.reads, base, more));
         group.members.extend(members);
-        group.rows = group.rows.take().or(rows);
+        if group.rows.is_none() && rows.is_some() {
+            (group.rows, group.len) = (rows, len);
+        }
         group.sixteen |= sixteen;
         group.results = results;
         self.dag.merge(other, g);
@@ -552,6 +566,22 @@ mod tests {
         let groups = fuse(b.nodes(), &[y], true);
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].members, [ex, ez, y]);
+    }
+
+    #[test]
+    fn what_is_apart_for_every_row_joins_the_rows() {
+        for (rows, groups) in [(6, 1), (ROWS_JOINED_MAX + 1, 2)] {
+            let mut b = Builder::new();
+            let x = matrix(&mut b, 0, rows, 4);
+            let old = b.input(1, rows, DType::F32);
+            let kept = b.view(old, |l| l.reshape(&Shape::from([rows, 1]))).expect("a view");
+            let kept = b.call(&EXP, &[kept]);
+            let sum = b.reduce(ReduceKind::Sum, x, &[false, true]);
+            let new = b.call(&ADD, &[kept, sum]);
+            let found = fuse(b.nodes(), &[new], true);
+            assert_eq!(found.len(), groups, "{found:?}");
+            assert!(found.iter().any(|g| g.len == rows * 4 && g.rows.is_some()));
+        }
     }
 
     #[test]

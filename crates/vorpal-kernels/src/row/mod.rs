@@ -122,12 +122,19 @@ impl Row {
         self.shape.iter().zip(&self.axes).filter(|&(_, &r)| r).map(|(&d, _)| d).product()
     }
 
-    /// Passes over the columns: one for each level of reductions, one for full results.
+    /// Passes over the columns: one for each level of reductions, and one for full results if they take the last level.
     fn passes(&self) -> usize {
-        let reductions = levels(&self.program).into_iter().max().unwrap_or(0);
-        let domains = self.program.domains();
-        let full = self.program.stores.iter().any(|s| domains[s.value] == Domain::Full);
-        reductions + usize::from(full)
+        let levels = levels(&self.program);
+        let reductions = levels.iter().copied().max().unwrap_or(0);
+        reductions + usize::from(self.stores_last(&levels))
+    }
+
+    /// Whether full results are made of reductions of the last level, and so need a pass after it. Else they are stored
+    /// in its own pass, not before: an input may be in their place.
+    fn stores_last(&self, levels: &[usize]) -> bool {
+        let (domains, last) = (self.program.domains(), levels.iter().copied().max().unwrap_or(0));
+        let is_full = |s: &&Store| self.class_of(s.arg, &domains) == Class::Full;
+        self.program.stores.iter().filter(is_full).any(|s| levels[s.value] == last)
     }
 
     /// Who shares a row: many lanes where neighbouring columns are neighbours in memory and many.

@@ -156,20 +156,25 @@ impl Writer<'_> {
     fn looped(&mut self) -> Result<String> {
         let mut body = self.first_row("unit");
         body += &self.row_values(0)?;
+        let last = self.row.stores_last(&self.levels);
+        let stores = self.row.program.stores.iter().filter(|s| !self.row_stores.contains(s));
+        let stored: Vec<ValueId> = stores.map(|s| s.value).collect();
         for level in 1..=self.top() {
             let accumulators = self.accumulators(level);
-            let goals: Vec<ValueId> = accumulators.reductions.iter().map(|r| r.0).collect();
-            let inside = self.take(&accumulators, None);
+            let mut goals: Vec<ValueId> = accumulators.reductions.iter().map(|r| r.0).collect();
+            let mut inside = self.take(&accumulators, None);
+            if level == self.top() && !last {
+                goals.extend(&stored);
+                inside += &self.full_stores("i");
+            }
             body += &accumulators.before;
             body += &self.column_loop(&goals, &inside)?;
             body += &accumulators.after;
             body += &self.row_values(level)?;
         }
-        let full = self.full_stores("i");
-        if !full.is_empty() {
-            let stores = self.row.program.stores.iter().filter(|s| !self.row_stores.contains(s));
-            let goals: Vec<ValueId> = stores.map(|s| s.value).collect();
-            body += &self.column_loop(&goals, &full)?;
+        if last {
+            let full = self.full_stores("i");
+            body += &self.column_loop(&stored, &full)?;
         }
         Ok(body + &self.stores_of_rows())
     }
