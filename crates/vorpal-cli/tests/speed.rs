@@ -65,6 +65,19 @@ fn a_workload_is_explained_for_devices_that_are_not_there() {
 }
 
 #[test]
+fn a_program_that_does_not_wait_for_its_adapter_ends_well() {
+    let cache = folder();
+    if !has_adapter(cache.path()) {
+        return;
+    }
+    // The operands are still being made, and their shaders compiled, when there is nothing left to print.
+    for _ in 0..12 {
+        let shader = text(&["explain", "softmax", "--device", "software", "--wgsl", "0"], cache.path());
+        assert!(shader.contains("fn main("), "{shader}");
+    }
+}
+
+#[test]
 fn a_profile_is_a_table_a_trace_and_a_page() {
     let cache = folder();
     let at = |name: &str| cache.path().join(name).display().to_string();

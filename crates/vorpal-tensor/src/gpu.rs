@@ -30,6 +30,9 @@ pub(crate) struct Gpu {
     /// What went wrong outside of any call.
     trouble: Arc<Mutex<Option<Error>>>,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    /// Whether its work is done by threads of this process.
+    #[cfg(not(target_arch = "wasm32"))]
+    emulated: bool,
 }
 
 /// An adapter that may be opened as a device, once.
@@ -153,7 +156,7 @@ impl Adapter {
         let _one_at_a_time = lock(&self.opening);
         let made = self.device.get_or_init(|| {
             Device::new(self.info.clone(), |limit| {
-                Backend::Gpu(Box::new(Gpu::new(device, queue, limit, &self.info.name)))
+                Backend::Gpu(Box::new(Gpu::new(device, queue, limit, &self.info)))
             })
         });
         Ok(made.clone())
@@ -161,9 +164,9 @@ impl Adapter {
 }
 
 impl Gpu {
-    fn new(device: wgpu::Device, queue: wgpu::Queue, limit: u64, name: &str) -> Gpu {
+    fn new(device: wgpu::Device, queue: wgpu::Queue, limit: u64, info: &DeviceInfo) -> Gpu {
         let trouble: Arc<Mutex<Option<Error>>> = Arc::default();
-        let (slot, lost_name) = (trouble.clone(), name.to_string());
+        let (slot, lost_name) = (trouble.clone(), info.name.clone());
         device.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
                 let error = Error::DeviceLost { device: lost_name.clone(), reason: message };
@@ -190,6 +193,8 @@ impl Gpu {
             fault,
             trouble,
             in_flight: Mutex::new(VecDeque::new()),
+            #[cfg(not(target_arch = "wasm32"))]
+            emulated: info.kind == DeviceKind::Software,
         }
     }
 
@@ -280,6 +285,10 @@ impl Gpu {
     /// Hands commands to the queue, waiting while too many are on their way.
     pub fn submit(&self, commands: wgpu::CommandBuffer) -> Result<wgpu::SubmissionIndex> {
         let index = self.queue.submit([commands]);
+        #[cfg(not(target_arch = "wasm32"))]
+        if self.emulated {
+            crate::leave::wait_at_end_of_thread(&self.device);
+        }
         let mut in_flight = lock(&self.in_flight);
         in_flight.push_back(index.clone());
         if in_flight.len() > IN_FLIGHT_MAX

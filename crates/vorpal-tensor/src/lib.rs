@@ -9,6 +9,8 @@ mod gpu;
 mod host;
 mod info;
 mod layout;
+#[cfg(not(target_arch = "wasm32"))]
+mod leave;
 mod memory_limit;
 mod pipelines;
 mod pool;
