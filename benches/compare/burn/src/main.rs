@@ -21,8 +21,8 @@ fn main() {
     let request = Request::of("burn");
     let device = match request.device.as_str() {
         "cpu" => Device::flex(),
-        "software" => Device::webgpu(DeviceKind::Cpu),
-        _ => Device::webgpu(DeviceKind::DefaultDevice),
+        "software" => Device::wgpu(DeviceKind::Cpu),
+        _ => Device::wgpu(DeviceKind::DefaultDevice),
     };
     match workload(&request.workload, &device) {
         Some(step) => request.run(step),
