@@ -11,6 +11,7 @@ pub mod metrics;
 mod module;
 mod optim;
 mod summary;
+pub mod text;
 
 extern crate self as vorpal_nn;
 

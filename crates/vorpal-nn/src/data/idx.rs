@@ -1,5 +1,6 @@
 //! The IDX format of the MNIST files.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
@@ -37,14 +38,7 @@ impl Idx {
     /// # Ok::<(), vorpal_tensor::Error>(())
     /// ```
     pub fn parse(bytes: &[u8], what: &str) -> Result<Idx> {
-        if !bytes.starts_with(&[0x1f, 0x8b]) {
-            return Idx::parse_plain(bytes, what);
-        }
-        let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(bytes).take(BYTES_MAX as u64 + 1).read_to_end(&mut plain).map_err(
-            |e| Error::format(what, format!("broken gzip stream after {} bytes: {e}", plain.len())),
-        )?;
-        Idx::parse_plain(&plain, what)
+        Idx::parse_plain(&unzipped(bytes, what)?, what)
     }
 
     fn parse_plain(bytes: &[u8], what: &str) -> Result<Idx> {
@@ -84,6 +78,17 @@ impl Idx {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
         Idx::parse(&bytes, &path.display().to_string())
     }
+}
+
+/// What gzipped bytes hold; others as they are.
+pub(super) fn unzipped<'a>(bytes: &'a [u8], what: &str) -> Result<Cow<'a, [u8]>> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut plain = Vec::new();
+    let read = flate2::read::GzDecoder::new(bytes).take(BYTES_MAX as u64 + 1).read_to_end(&mut plain);
+    read.map_err(|e| Error::format(what, format!("broken gzip stream after {} bytes: {e}", plain.len())))?;
+    Ok(Cow::Owned(plain))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod dataset;
 mod digits;
 mod idx;
 mod loader;
+mod read;
 mod sampler;
 #[cfg(not(target_arch = "wasm32"))]
 mod workers;
@@ -19,4 +20,7 @@ pub use dataset::{Cached, Concat, Dataset, Map, Samples, Subset, TryMap, Zip};
 pub use digits::{Digits, PIXELS};
 pub use idx::Idx;
 pub use loader::{DataLoader, DataLoaderBuilder, Epoch, LoaderStats, Position};
+pub use read::{Cifar, Table, TokenWidth, TokenWindows, Wav, image_from_bytes};
+#[cfg(not(target_arch = "wasm32"))]
+pub use read::{ImageFolder, TokenShards, read_lines};
 pub use sampler::{Distributed, Sampler, Sequential, Shuffled, SubsetSampler, Weighted, WithReplacement};
