@@ -10,7 +10,7 @@ use vorpal_nn::data::{
     Array, BatchSampler, Batches, Buckets, DataLoader, Dataset, Distributed, LoaderStats, Padded, Position,
     Sampler, Samples, Sequential, Shuffled, SubsetSampler, Weighted, WithReplacement,
 };
-use vorpal_nn::{Error, Result, Tensor};
+use vorpal_nn::{Device, Error, Result, Tensor};
 
 /// Numbers that take a while, some longer than others.
 struct Slow {
@@ -110,7 +110,7 @@ fn batches_that_do_not_fit_name_the_sample() {
     let loader = loader.sampler(SubsetSampler::new(vec![1, 2], None));
     let error = loader.build().expect("a loader").epoch().next().expect("one").expect_err("2 beside 3");
     assert!(matches!(error, Error::Sample { index: 2, .. }), "{error}");
-    let broken = |_: Vec<Vec<f32>>, _: &vorpal_nn::Device| -> Result<Tensor> { panic!("no batch today") };
+    let broken = |_: Vec<Vec<f32>>, _: &Device| -> Result<Tensor> { panic!("no batch today") };
     let mut loader = DataLoader::builder(data).collate(broken).workers(2).build().expect("a loader");
     let error = loader.epoch().next().expect("one").expect_err("a panic");
     assert_eq!(error.to_string(), "the collate function panicked: no batch today");
@@ -273,4 +273,27 @@ fn too_few_samples_are_refused() {
         assert!(error.contains(&format!("{len} examples do not fill a batch of {size}")), "{error}");
     }
     assert_eq!(Batches::of(Sequential(3), 4, false).expect("a short one").epoch(0), [vec![0, 1, 2]]);
+}
+
+#[test]
+fn threads_put_batches_on_an_adapter() {
+    let Ok(device) = Device::software() else {
+        eprintln!("skipped: no software adapter");
+        return;
+    };
+    let data = Samples((0..12).map(|k| (vec![k as f32; 3], k)).collect::<Vec<(Vec<f32>, i32)>>());
+    let loader = DataLoader::builder(data).batch_size(5).workers(2).device(&device);
+    let mut loader = loader.build().expect("a loader");
+    let mut seen = Vec::new();
+    for batch in &mut loader {
+        let (x, y) = batch.expect("a batch");
+        assert!(x.device() == Ok(device.clone()) && x.shape()[1] == 3);
+        seen.extend(x.to_vec::<f32>().expect("values").chunks(3).map(|row| row[2] as i32));
+        assert!(seen.ends_with(&y.to_vec::<i32>().expect("values")));
+    }
+    assert_eq!(seen, (0..12).collect::<Vec<_>>());
+    // Elements that adapters do not hold are an error of the batch.
+    let loader = DataLoader::builder(Samples(vec![1u8, 2])).workers(1).device(&device);
+    let error = loader.build().expect("a loader").epoch().next().expect("one").expect_err("bytes");
+    assert!(error.to_string().contains("does not hold u8 tensors"), "{error}");
 }

@@ -68,7 +68,7 @@ impl Tokenizer for PublishedTokenizer {
 
     fn decode(&self, tokens: &[i32]) -> Result<String> {
         if let Some((k, token)) =
-            tokens.iter().enumerate().find(|(_, &t)| self.inner.id_to_token(t as u32).is_none())
+            tokens.iter().enumerate().find(|(_, t)| self.inner.id_to_token(**t as u32).is_none())
         {
             return Err(Error::format(&self.what, format!("token {k} is {token}, which stands for nothing")));
         }
