@@ -145,7 +145,8 @@ const OWN_TEXT: &str = own_text![
     "crates/vorpal-autodiff/src/ops/conv.rs",
     "crates/vorpal-autodiff/src/ops/pointwise/mod.rs",
     "crates/vorpal-nn/src/module.rs",
-    "crates/vorpal-nn/src/optim.rs",
+    "crates/vorpal-nn/src/optim/mod.rs",
+    "crates/vorpal-nn/src/optim/adam.rs",
 ];
 
 impl Text {
@@ -196,7 +197,7 @@ impl Task for Text {
 
     fn optimizer(&self, rate: f64) -> Adam {
         let mut optimizer = Adam::adamw(rate);
-        (optimizer.betas, optimizer.weight_decay) = ((0.9, 0.95), 0.1);
+        (optimizer.options.betas, optimizer.options.weight_decay) = ((0.9, 0.95), 0.1);
         optimizer
     }
 

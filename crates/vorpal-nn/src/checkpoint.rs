@@ -1,13 +1,13 @@
 //! Weights in files: safetensors, by the names and layouts of PyTorch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use safetensors::tensor::{SafeTensors, TensorView, serialize};
-use vorpal_autodiff::{DType, Error, Result, Tensor};
+use vorpal_autodiff::{DType, Device, Error, Result, Shape, Tensor};
 
 use crate::data::Array;
-use crate::optim::{OptimizerState, States};
+use crate::optim::{Kept, OptimizerState};
 use crate::{Module, Optimizer, Role};
 
 fn to_file(dtype: DType) -> safetensors::Dtype {
@@ -121,19 +121,23 @@ pub(crate) fn replace<M: Module>(model: &mut M, new: &dyn Fn(&str, &Tensor) -> R
 /// Name under which the steps of an optimiser stand in its file.
 const STEPS: &str = "steps";
 
+/// What stands before the name of a parameter that was trained later than others, in the notes of the file.
+const SINCE: &str = "since.";
+
 /// What an optimiser remembers as the bytes of a safetensors file: its tensors as `parameter.slot`, the steps among
 /// the file's notes.
 ///
 /// # Errors
 /// What evaluating and reading back the tensors gives.
 pub fn optimizer_to_safetensors(optimizer: &impl Optimizer) -> Result<Vec<u8>> {
-    let (state, slots) = (optimizer.state(), optimizer.slots());
-    let named = |(name, tensors): (&String, &Vec<Tensor>)| {
-        let entries = slots.iter().zip(tensors).map(|(slot, t)| (format!("{name}.{slot}"), t.clone()));
-        entries.collect::<Vec<_>>()
+    let state = optimizer.state();
+    let named = |(name, kept): (&String, &Kept)| {
+        let pairs = kept.slots.iter().zip(&kept.tensors);
+        pairs.map(|(slot, t)| (format!("{name}.{}", slot.name), t.clone())).collect::<Vec<_>>()
     };
-    let entries: Vec<(String, Tensor)> = state.tensors.iter().flat_map(named).collect();
-    let notes = HashMap::from([(STEPS.to_string(), state.steps.to_string())]);
+    let entries: Vec<(String, Tensor)> = state.kept.iter().flat_map(named).collect();
+    let mut notes = HashMap::from([(STEPS.to_string(), state.steps.to_string())]);
+    notes.extend(state.since.iter().map(|(name, steps)| (format!("{SINCE}{name}"), steps.to_string())));
     write_tensors(&entries, Some(notes))
 }
 
@@ -141,7 +145,7 @@ pub fn optimizer_to_safetensors(optimizer: &impl Optimizer) -> Result<Vec<u8>> {
 /// they do not fit.
 ///
 /// # Errors
-/// [`Error::Format`] that names what does not fit.
+/// [`Error::Format`] that lists what is missing, what is there besides, and what has another shape or dtype.
 pub fn optimizer_from_safetensors<M: Module>(
     optimizer: &mut impl Optimizer,
     model: &M,
@@ -150,31 +154,121 @@ pub fn optimizer_from_safetensors<M: Module>(
 ) -> Result<()> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| Error::format(what, e.to_string()))?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| Error::format(what, e.to_string()))?;
-    let steps = header.metadata().as_ref().and_then(|notes| notes.get(STEPS)).and_then(|n| n.parse().ok());
-    let steps = steps.ok_or_else(|| Error::format(what, "there is no number of steps"))?;
-    let (slots, mut tensors, mut failed) = (optimizer.slots(), States::new(), None);
+    let notes = header.metadata().clone().unwrap_or_default();
+    let steps = notes.get(STEPS).and_then(|n| n.parse().ok());
+    let steps: u64 = steps.ok_or_else(|| Error::format(what, "there is no number of steps"))?;
+    let later =
+        |(key, value): (&String, &String)| Some((key.strip_prefix(SINCE)?.to_string(), value.parse().ok()?));
+    let since = notes.iter().filter_map(later).collect();
+    let kept = kept_tensors(optimizer, model, &file, steps > 0, what)?;
+    optimizer.set_state(OptimizerState { steps, since, kept });
+    Ok(())
+}
+
+/// The tensors of every slot. `needed` says whether all of them must be there.
+fn kept_tensors<M: Module>(
+    optimizer: &impl Optimizer,
+    model: &M,
+    file: &SafeTensors<'_>,
+    needed: bool,
+    what: &str,
+) -> Result<BTreeMap<String, Kept>> {
+    let (mut all, mut failed) = (BTreeMap::new(), None);
+    let mut misfits = Misfits::default();
+    let mut unexpected: BTreeSet<String> = file.names().into_iter().map(ToString::to_string).collect();
     model.walk("", &mut |name, role, parameter| {
-        let of = |slot: &&str| format!("{name}.{slot}");
-        let has = slots.iter().any(|slot| file.tensor(&of(slot)).is_ok());
-        if role != Role::Parameter || !has || failed.is_some() {
+        if role != Role::Parameter || failed.is_some() {
             return;
         }
-        match slots.iter().map(|slot| replacement(&file, &of(slot), parameter, what)).collect() {
-            Ok(list) => drop(tensors.insert(name.to_string(), list)),
-            Err(error) => failed = Some(error),
+        let (slots, mut tensors) = (optimizer.slots(name, parameter), Vec::new());
+        for slot in &slots {
+            let full = format!("{name}.{}", slot.name);
+            unexpected.remove(&full);
+            let view = file.tensor(&full).ok();
+            let fits = misfits.look(&full, view.as_ref(), slot.dtype, &slot.shape);
+            let made = fits.map(|view| held(view.data(), slot.dtype, &slot.shape, &parameter.device()?));
+            match made.transpose() {
+                Ok(tensor) => tensors.extend(tensor),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if !slots.is_empty() {
+            all.insert(name.to_string(), Kept { slots, tensors });
         }
     });
     if let Some(error) = failed {
         return Err(error);
     }
-    let found: usize = tensors.values().map(Vec::len).sum();
-    if found != file.len() {
-        let message =
-            format!("{} of {} tensors belong to no parameter of the model", file.len() - found, file.len());
-        return Err(Error::format(what, message));
+    misfits.unexpected = unexpected.into_iter().collect();
+    if !needed && misfits.is_all_missing() {
+        // Nothing is remembered before the first step.
+        return Ok(BTreeMap::new());
     }
-    optimizer.set_state(OptimizerState { steps, tensors });
-    Ok(())
+    misfits.told(what)?;
+    Ok(all)
+}
+
+/// How the tensors of a file differ from those that are asked for.
+#[derive(Default)]
+struct Misfits {
+    missing: Vec<String>,
+    unexpected: Vec<String>,
+    mismatched: Vec<String>,
+    found: usize,
+}
+
+impl Misfits {
+    /// The tensor of a file, if it is there as it is asked for; notes it otherwise.
+    fn look<'a, 'b>(
+        &mut self,
+        name: &str,
+        view: Option<&'b TensorView<'a>>,
+        dtype: DType,
+        shape: &Shape,
+    ) -> Option<&'b TensorView<'a>> {
+        let Some(view) = view else {
+            self.missing.push(name.to_string());
+            return None;
+        };
+        self.found += 1;
+        if view.dtype() == to_file(dtype) && view.shape() == shape.dims() {
+            return Some(view);
+        }
+        let (found, sizes) = (view.dtype(), view.shape());
+        self.mismatched.push(format!("{name} is {found:?}{sizes:?}, not {dtype}{shape}"));
+        None
+    }
+
+    fn is_all_missing(&self) -> bool {
+        self.found == 0 && self.unexpected.is_empty()
+    }
+
+    /// # Errors
+    /// [`Error::Format`] that lists everything, unless there is nothing.
+    fn told(&self, what: &str) -> Result<()> {
+        /// Names that a message holds of a long list.
+        const NAMED_MAX: usize = 8;
+        let part = |title: &str, names: &[String]| {
+            let more = names.len().saturating_sub(NAMED_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let list = names.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+            (!names.is_empty()).then(|| format!("{title} {list}{more}"))
+        };
+        let parts = [
+            part("missing", &self.missing),
+            part("unexpected", &self.unexpected),
+            part("mismatched", &self.mismatched),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { Ok(()) } else { Err(Error::format(what, parts.join("; "))) }
+    }
+}
+
+/// The bytes of a tensor on a device.
+fn held(bytes: &[u8], dtype: DType, shape: &Shape, device: &Device) -> Result<Tensor> {
+    let new = Tensor::from_bytes(bytes, shape.clone(), dtype, device);
+    new.check()?;
+    Ok(new)
 }
 
 /// Saves what an optimiser remembers. The file is written beside and renamed: it is never half there.
@@ -235,7 +329,5 @@ fn fitting(
             format!("tensor \"{name}\" is {}, the model has {}{}", found(), old.dtype(), old.shape());
         return Err(Error::format(what, message));
     }
-    let new = Tensor::from_bytes(bytes, old.shape(), old.dtype(), &old.device()?);
-    new.check()?;
-    Ok(new)
+    held(bytes, old.dtype(), &old.shape(), &old.device()?)
 }

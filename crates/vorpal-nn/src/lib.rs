@@ -6,10 +6,12 @@ pub mod data;
 pub mod init;
 pub mod interop;
 mod layers;
+pub mod loss;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod metrics;
 mod module;
 mod optim;
+pub mod schedule;
 mod summary;
 pub mod text;
 
@@ -26,7 +28,14 @@ pub use layers::{
     MultiHeadAttention, RmsNorm, multi_head_attention,
 };
 pub use module::{Module, Role, State, Training, join};
-pub use optim::{Adam, Optimizer, OptimizerState, Sgd, clip_grad_norm, global_norm};
+pub use optim::{
+    Adadelta, AdadeltaOptions, Adafactor, AdafactorOptions, Adagrad, AdagradOptions, Adam, AdamOptions,
+    Adamax, AdamaxOptions, Averaged, GradAccumulator, GradScaler, GradScalerOptions, Kept, Lamb, LambOptions,
+    Lbfgs, LbfgsOptions, Lion, LionOptions, Muon, MuonOptions, MuonRate, NAdam, NAdamOptions, Optim,
+    Optimizer, OptimizerState, ParameterGroup, RAdam, RAdamOptions, RmsProp, RmsPropOptions, Rprop,
+    RpropOptions, Sgd, SgdOptions, Shampoo, ShampooOptions, Slot, Step, Unscaled, UpdateRule, clip_grad_norm,
+    clip_grad_norm_p, clip_grad_value, global_norm, global_norm_p,
+};
 pub use summary::{LayerSummary, Summary, summary};
 pub use vorpal_autodiff::{
     DType, Device, Element, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad,

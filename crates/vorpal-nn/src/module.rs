@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vorpal_autodiff::{DType, Device, Result, Tensor, Tensors, Tree};
+use vorpal_autodiff::{DType, Device, Result, Shape, Tensor, Tensors, Tree};
 
 /// What a tensor is to its module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -198,13 +198,23 @@ impl Module for Training {
     }
 }
 
-/// Zeros in memory of their own, so that they may be updated in place.
+/// Equal numbers in memory of their own, so that they may be updated in place.
+pub(crate) fn filled(shape: &Shape, value: f64, dtype: DType, device: &Device) -> Result<Tensor> {
+    let (count, shape) = (shape.numel(), shape.clone());
+    let tensor = if value == 0.0 {
+        Tensor::from_bytes(&vec![0u8; count * dtype.size()], shape, dtype, device)
+    } else if dtype == DType::F64 {
+        Tensor::from_slice(&vec![value; count], shape, device)
+    } else {
+        Tensor::from_slice(&vec![value as f32; count], shape, device).cast(dtype)
+    };
+    tensor.check()?;
+    Ok(tensor)
+}
+
+/// Zeros in memory of their own.
 pub(crate) fn zeros_like(x: &Tensor) -> Result<Tensor> {
-    let (shape, dtype, device) = (x.shape(), x.dtype(), x.device()?);
-    let bytes = vec![0u8; shape.numel() * dtype.size()];
-    let zeros = Tensor::from_bytes(&bytes, shape, dtype, &device);
-    zeros.check()?;
-    Ok(zeros)
+    filled(&x.shape(), 0.0, x.dtype(), &x.device()?)
 }
 
 /// The dtype modules are made in.

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vorpal_nn::data::Digits;
 use vorpal_nn::{
-    Adam, BatchNorm2d, Conv2d, DType, Device, Linear, Module, Optimizer, Sgd, Tensor, clip_grad_norm, eval,
-    load, value_and_grad,
+    Adam, BatchNorm2d, Conv2d, DType, Device, Linear, Module, Optimizer, Sgd, SgdOptions, Tensor,
+    clip_grad_norm, eval, load, value_and_grad,
 };
 use vorpal_zoo::{Gpt, GptOptions};
 
@@ -132,8 +132,9 @@ fn reproduce<M: Module>(
 fn mlps_follow_pytorch_on_every_device() {
     let _guard = alone();
     for device in &devices() {
-        let mut sgd = Sgd::new(0.05);
-        (sgd.momentum, sgd.nesterov, sgd.weight_decay) = (0.9, true, 1e-4);
+        let options =
+            SgdOptions { momentum: 0.9, nesterov: true, weight_decay: 1e-4, ..SgdOptions::default() };
+        let sgd = Sgd::with_options(0.05, options);
         let training = |name| {
             let model = Mlp { hidden: Linear::new(784, 128, device), out: Linear::new(128, 10, device) };
             Training { name, device, model, tolerance: 1e-4, clip: None, noise: &[] }
@@ -215,7 +216,7 @@ fn a_gpt_follows_pytorch_on_every_device() {
         let training =
             Training { name: "gpt_adamw", device, model, tolerance: 1e-4, clip: Some(1.0), noise: &[] };
         let mut optimizer = Adam::adamw(1e-3);
-        (optimizer.betas, optimizer.weight_decay) = ((0.9, 0.95), 0.1);
+        (optimizer.options.betas, optimizer.options.weight_decay) = ((0.9, 0.95), 0.1);
         let batch = |step: usize| {
             let all = Tensor::from_slice(
                 &numbers[step * batch * length..(step + 1) * batch * length],

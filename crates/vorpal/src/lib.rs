@@ -53,8 +53,8 @@ pub mod prelude {
     };
     pub use vorpal_nn::data::{DataLoader, Dataset};
     pub use vorpal_nn::{
-        Adam, AttentionOptions, BatchNorm2d, Conv1d, Conv2d, Conv2dOptions, ConvTranspose2d, Dropout,
-        Embedding, LayerNorm, Linear, Lstm, Module, MultiHeadAttention, Optimizer, Pool2dOptions, Role, Sgd,
-        State, Training, clip_grad_norm,
+        Adam, AdamOptions, AttentionOptions, BatchNorm2d, Conv1d, Conv2d, Conv2dOptions, ConvTranspose2d,
+        Dropout, Embedding, LayerNorm, Linear, Lstm, Module, MultiHeadAttention, Optimizer, ParameterGroup,
+        Pool2dOptions, Role, Sgd, SgdOptions, State, Training, clip_grad_norm, schedule::Schedule,
     };
 }

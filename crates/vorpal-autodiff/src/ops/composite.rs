@@ -66,26 +66,14 @@ impl Tensor {
     /// Cross-entropy of every row of logits `[…, classes]` against class numbers `[…]` (integers).
     #[track_caller]
     pub fn cross_entropy_rows(&self, classes: &Tensor) -> Tensor {
-        let at = At::caller();
-        let (Ok(node), Ok(_)) = (self.ready(), classes.ready()) else {
-            return if self.check().is_err() { self.clone() } else { classes.clone() };
-        };
-        let classes = &classes.as_numbers();
-        let (shape, operands) = (node.spec.shape.clone(), [self, classes]);
-        if !matches!(classes.dtype(), DType::I32 | DType::U32) {
-            let message = format!("class numbers must be integers, found {}", classes.dtype());
-            return Tensor::error(super::dtype_error("cross_entropy", message, &operands, at));
-        }
-        if shape.rank() == 0 || shape.dims()[..shape.rank() - 1] != *classes.shape().dims() {
-            let message = "class numbers must have the shape of the logits without the last axis";
-            return Tensor::error(shape_error("cross_entropy", message, &operands, at));
-        }
-        // Picking from 0, 1, 2, … changes nothing, but finds numbers that are no class.
-        let classes = checked("cross_entropy", classes, shape[shape.rank() - 1], at);
-        let numbers = Tensor::iota(shape.clone(), shape.rank() - 1, classes.dtype(), &node.device);
-        let hit = numbers.eq(classes.unsqueeze(-1));
-        let log = self.log_softmax(-1);
-        -(hit.select(&log, log.full_like(0.0)).sum(-1))
+        minus_chosen("cross_entropy", self, classes, At::caller(), |x| x.log_softmax(-1))
+    }
+
+    /// Minus the element of every row of log-probabilities `[…, classes]` that a class number `[…]` (integers) names. A
+    /// class number out of range is an error when the value is read.
+    #[track_caller]
+    pub fn nll_rows(&self, classes: &Tensor) -> Tensor {
+        minus_chosen("nll_rows", self, classes, At::caller(), Tensor::clone)
     }
 
     /// Mean squared difference of all elements.
@@ -110,4 +98,34 @@ impl Tensor {
         let keep = uniform.ge(uniform.full_like(p));
         keep.select(self.with_constant(&MUL, 1.0 / (1.0 - p)), self.full_like(0.0))
     }
+}
+
+/// Minus the element of every row of `of(x)` that a class number names.
+#[track_caller]
+fn minus_chosen(
+    op: &'static str,
+    x: &Tensor,
+    classes: &Tensor,
+    at: At,
+    of: impl FnOnce(&Tensor) -> Tensor,
+) -> Tensor {
+    let (Ok(node), Ok(_)) = (x.ready(), classes.ready()) else {
+        return if x.check().is_err() { x.clone() } else { classes.clone() };
+    };
+    let classes = &classes.as_numbers();
+    let (shape, operands) = (node.spec.shape.clone(), [x, classes]);
+    if !matches!(classes.dtype(), DType::I32 | DType::U32) {
+        let message = format!("class numbers must be integers, found {}", classes.dtype());
+        return Tensor::error(super::dtype_error(op, message, &operands, at));
+    }
+    if shape.rank() == 0 || shape.dims()[..shape.rank() - 1] != *classes.shape().dims() {
+        let message = "class numbers must have the shape of the logits without the last axis";
+        return Tensor::error(shape_error(op, message, &operands, at));
+    }
+    // Picking from 0, 1, 2, … changes nothing, but finds numbers that are no class.
+    let classes = checked(op, classes, shape[shape.rank() - 1], at);
+    let numbers = Tensor::iota(shape.clone(), shape.rank() - 1, classes.dtype(), &node.device);
+    let hit = numbers.eq(classes.unsqueeze(-1));
+    let of = of(x);
+    -(hit.select(&of, of.full_like(0.0)).sum(-1))
 }

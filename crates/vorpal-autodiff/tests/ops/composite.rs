@@ -246,6 +246,15 @@ fn losses() -> Vec<Case> {
                 },
             )
         }),
+        Case::smooth("nll_rows", |d| {
+            let (n, classes) = (d.axis(), d.full_axis());
+            let inputs = vec![d.array(&[n, classes], -2.0, 2.0), d.numbers(&[n], classes)];
+            Sample::new(
+                inputs,
+                |x| x[0].nll_rows(&x[1]),
+                move |x| Array::from_fn(&[n], |at| -x[0].at(&[at[0], x[1].data[at[0]] as usize])),
+            )
+        }),
         Case::smooth("mse", |d| {
             let mut shape = d.shape(1, 3);
             shape.iter_mut().for_each(|n| *n = (*n).max(1));
