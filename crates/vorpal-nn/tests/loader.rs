@@ -103,6 +103,30 @@ fn a_sample_that_fails_is_named_and_the_rest_goes_on() {
     }
 }
 
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("boom");
+    }
+}
+
+#[test]
+fn samples_that_panic_when_they_are_dropped_hold_nothing_up() {
+    let data =
+        Samples(vec![0, 1, 2, 3]).try_map(|k| if k == 1 { Err(Error::format("k", "1")) } else { Ok(Bomb) });
+    let keep = |items: Vec<Bomb>, _: &Device| -> Result<usize> {
+        let count = items.len();
+        std::mem::forget(items);
+        Ok(count)
+    };
+    let loader = DataLoader::builder(data).batch_size(2).workers(1).collate(keep);
+    let batches: Vec<Result<usize>> = loader.build().expect("a loader").epoch().collect();
+    assert_eq!(batches[0].as_ref().expect_err("a panic").to_string(), "the data set panicked: boom");
+    assert_eq!(batches[1], Ok(2));
+}
+
 #[test]
 fn batches_that_do_not_fit_name_the_sample() {
     let data = Samples(vec![vec![0.0f32; 3], vec![0.0; 3], vec![0.0; 2]]);

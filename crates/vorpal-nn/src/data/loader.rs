@@ -329,23 +329,34 @@ impl<D: Dataset, C> DataLoaderBuilder<D, C> {
     }
 }
 
-/// Samples, then their batch. Nothing a user's code does gets past here.
+/// Samples, then their batch. Nothing a user's code does gets past here, not even what samples do when they are dropped: a
+/// thread that died would leave its batch out for ever.
 fn maker<D: Dataset, C: Collate<D::Item>>(dataset: D, collate: C, device: Device) -> Make<C::Batch> {
     Arc::new(move |numbers, stop| {
-        let mut items = Vec::with_capacity(numbers.len());
-        for &number in numbers {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::internal("data loader", "stopped"));
-            }
-            let item = guarded("the data set", || dataset.get(number));
-            items.push(item.map_err(|cause| Error::sample(number, cause))?);
+        guarded("the data set", || batch(&dataset, &collate, &device, numbers, stop))
+    })
+}
+
+fn batch<D: Dataset, C: Collate<D::Item>>(
+    dataset: &D,
+    collate: &C,
+    device: &Device,
+    numbers: &[usize],
+    stop: &AtomicBool,
+) -> Result<C::Batch> {
+    let mut items = Vec::with_capacity(numbers.len());
+    for &number in numbers {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::internal("data loader", "stopped"));
         }
-        guarded("the collate function", || collate.collate(items, &device)).map_err(|error| match error {
-            Error::Sample { index, cause } => {
-                Error::Sample { index: numbers.get(index).copied().unwrap_or(index), cause }
-            }
-            other => other,
-        })
+        let item = guarded("the data set", || dataset.get(number));
+        items.push(item.map_err(|cause| Error::sample(number, cause))?);
+    }
+    guarded("the collate function", || collate.collate(items, device)).map_err(|error| match error {
+        Error::Sample { index, cause } => {
+            Error::Sample { index: numbers.get(index).copied().unwrap_or(index), cause }
+        }
+        other => other,
     })
 }
 
