@@ -4,12 +4,13 @@ use std::io::Write;
 
 use vorpal::autodiff::philox_word;
 use vorpal::nn::load;
+use vorpal::nn::trainer::RunDir;
 use vorpal::prelude::*;
 use vorpal::zoo::Gpt;
 
 use crate::Outcome;
+use crate::config::Config;
 use crate::options::Generate;
-use crate::run_dir::{Config, weights};
 use crate::train::zoo_options;
 
 pub fn run(options: &Generate) -> Outcome<()> {
@@ -21,7 +22,7 @@ pub fn run(options: &Generate) -> Outcome<()> {
     }
     let device = crate::device(options.device.as_deref())?;
     let mut model = Gpt::new(zoo_options(sizes)?, &device);
-    load(&mut model, weights(&options.from))?;
+    load(&mut model, RunDir::weights(&options.from))?;
     model.train(false);
     let prompt: Vec<u32> = options.prompt.bytes().map(u32::from).collect();
     let mut out = Utf8::default();

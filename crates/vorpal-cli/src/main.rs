@@ -1,14 +1,14 @@
 //! The program `vorpal`: trains and runs the models of the zoo on any device, and shows where time goes.
 
 mod bench;
-mod curves;
+mod config;
 mod explain;
 mod generate;
 mod info;
 mod options;
 mod profile;
 mod report;
-mod run_dir;
+mod runs;
 mod stop;
 mod task;
 mod train;
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Info => info::run(),
         Command::Train { what } => train::run(what),
         Command::Generate(options) => generate::run(&options),
+        Command::Runs(options) => runs::run(&options),
         Command::Workloads => workload::list(),
         Command::Explain(options) => explain::run(&options),
         Command::Profile(options) => profile::run(&options),

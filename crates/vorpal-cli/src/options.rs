@@ -23,6 +23,8 @@ pub enum Command {
     },
     /// Go on with a text as a trained model would.
     Generate(Generate),
+    /// Compare trainings: a table, and a page with their curves.
+    Runs(RunsOptions),
     /// List the workloads that can be explained, profiled, tuned and measured.
     Workloads,
     /// Show what becomes of a workload without running it: graph, kernels, traffic, memory.
@@ -33,6 +35,16 @@ pub enum Command {
     Tune(TuneOptions),
     /// Measure how long workloads take.
     Bench(BenchOptions),
+}
+
+#[derive(Args, Debug)]
+pub struct RunsOptions {
+    /// Folders of runs [default: all in the folder runs]
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Write a page with all curves over one another
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -4,34 +4,24 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use vorpal::nn::trainer::{Event, Fitted, Reason};
+use vorpal::prelude::*;
 use vorpal::tensor::Stats;
 
-/// One line of JSON.
+use crate::units::bytes;
+
+/// The last line of JSON.
 #[derive(Clone, Debug, Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub enum Event {
-    Step {
-        step: u64,
-        epoch: u64,
-        loss: f32,
-        seconds: f64,
-        examples_per_second: f64,
-    },
-    Epoch {
-        epoch: u64,
-        train_loss: f32,
-        test_accuracy: Option<f64>,
-    },
-    End {
-        steps: u64,
-        device: String,
-        seconds: f64,
-        test_accuracy: Option<f64>,
-        stats: Counters,
-        steady: Counters,
-        /// The training was asked to stop before its end.
-        interrupted: bool,
-    },
+#[serde(tag = "event", rename = "end")]
+struct End {
+    steps: u64,
+    device: String,
+    seconds: f64,
+    test_accuracy: Option<f64>,
+    stats: Counters,
+    steady: Counters,
+    /// The training was asked to stop before its end.
+    interrupted: bool,
 }
 
 /// The counters of a device.
@@ -68,9 +58,13 @@ impl Counters {
 }
 
 /// Where a training tells how it goes.
-pub enum Report {
-    Json,
-    Bar(ProgressBar),
+pub struct Report {
+    /// JSON lines without one.
+    bar: Option<ProgressBar>,
+    /// Counters of the steps after the first, which compiles.
+    steady: Counters,
+    /// Counters after the last step, or after what stood between two steps.
+    last: Option<Stats>,
 }
 
 /// Steps between two lines where there is no terminal for a bar.
@@ -79,46 +73,74 @@ const QUIET: u64 = 50;
 impl Report {
     /// For a training that stands at `step` of `steps`.
     pub fn new(json: bool, step: u64, steps: u64) -> Report {
-        if json {
-            return Report::Json;
-        }
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} {eta}")
-            .unwrap_or(ProgressStyle::default_bar());
-        Report::Bar(ProgressBar::new(steps).with_style(style).with_position(step))
+        let template = "{prefix} {wide_bar} {pos}/{len} {msg} {eta}";
+        let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
+        let bar = (!json).then(|| ProgressBar::new(steps).with_style(style).with_position(step));
+        Report { bar, steady: Counters::default(), last: None }
     }
 
     /// A line for people.
     pub fn say(&self, text: &str) {
-        if let Report::Bar(bar) = self {
+        if let Some(bar) = &self.bar {
             bar.suspend(|| line(text));
         }
     }
 
-    /// Shows an event.
-    pub fn show(&self, event: &Event) {
-        let Report::Bar(bar) = self else {
-            return match serde_json::to_string(event) {
-                Ok(text) => line(&text),
-                Err(error) => line(&format!("{{\"event\":\"error\",\"message\":\"{error}\"}}")),
-            };
-        };
-        match event {
-            Event::Step { step, epoch, loss, examples_per_second, .. } => {
+    /// Shows an event, after which the counters of the device are `stats`.
+    pub fn show(&mut self, event: &Event, stats: Stats) {
+        if let (Some(last), Event::Step { .. }) = (self.last, event) {
+            self.steady.add(stats - last);
+        }
+        // What is counted begins behind the first step.
+        if self.last.is_some() || matches!(event, Event::Step { .. }) {
+            self.last = Some(stats);
+        }
+        match (&self.bar, event) {
+            (None, Event::Step { .. } | Event::Epoch { .. }) => json(event),
+            (Some(bar), Event::Step { step, epoch, loss, rate, examples_per_second, .. }) => {
                 bar.set_position(*step);
                 bar.set_prefix(format!("epoch {epoch}"));
-                bar.set_message(format!("loss {loss:.4}, {examples_per_second:.0} examples/s"));
+                let memory = bytes(stats.peak_bytes as f64);
+                bar.set_message(format!(
+                    "loss {loss:.4}, rate {rate:.2e}, {examples_per_second:.0} examples/s, {memory}"
+                ));
                 if step.is_multiple_of(QUIET) && !std::io::stderr().is_terminal() {
                     line(&format!("step {step}: loss {loss:.4}, {examples_per_second:.0} examples/s"));
                 }
             }
-            Event::Epoch { epoch, train_loss, test_accuracy } => {
-                self.say(&format!("epoch {epoch}: loss {train_loss:.4}{}", share(*test_accuracy)));
+            (Some(_), Event::Epoch { epoch, train_loss, test, .. }) => {
+                let accuracy = share(test.get("test_accuracy").copied());
+                self.say(&format!("epoch {epoch}: loss {train_loss:.4}{accuracy}"));
             }
-            Event::End { steps, seconds, test_accuracy, .. } => {
-                bar.finish_and_clear();
-                line(&format!("{steps} steps in {seconds:.1} s{}", share(*test_accuracy)));
-            }
+            _ => {}
         }
+    }
+
+    /// Shows how it went.
+    pub fn end(&self, fitted: &Fitted, device: &Device) {
+        let accuracy = fitted.test.get("test_accuracy").copied();
+        let (steps, seconds) = (fitted.steps, fitted.seconds);
+        let Some(bar) = &self.bar else {
+            return json(&End {
+                steps,
+                device: device.info().to_string(),
+                seconds,
+                test_accuracy: accuracy,
+                stats: device.stats().into(),
+                steady: self.steady,
+                interrupted: fitted.reason == Reason::Asked,
+            });
+        };
+        bar.finish_and_clear();
+        line(&format!("{steps} steps in {seconds:.1} s{}", share(accuracy)));
+    }
+}
+
+/// A line of JSON.
+fn json<T: Serialize>(value: &T) {
+    match serde_json::to_string(value) {
+        Ok(text) => line(&text),
+        Err(error) => line(&format!("{{\"event\":\"error\",\"message\":\"{error}\"}}")),
     }
 }
 

@@ -1,16 +1,20 @@
 //! `vorpal train`.
 
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
 
-use vorpal::nn::data::{BatchSampler, Batches};
+use vorpal::nn::data::{DataLoader, Dataset, Stack};
+use vorpal::nn::metrics::{Accuracy, ConfusionMatrix};
+use vorpal::nn::schedule::Exponential;
+use vorpal::nn::trainer::{Every, Flow, Reason, Task, Trainer};
 use vorpal::prelude::*;
 use vorpal::zoo;
 
+use crate::config::{Config, GptSizes, free_folder};
 use crate::options::{Common, GptOptions, What};
-use crate::report::{Counters, Event, Report};
-use crate::run_dir::{Config, GptSizes, Progress, RunDir, free_folder, restore};
-use crate::task::{Mnist, Task, Text, VOCABULARY, text_file};
+use crate::report::Report;
+use crate::task::{Kind, VOCABULARY, mnist, text, text_file};
 use crate::{Outcome, stop};
 
 pub fn run(what: What) -> Outcome<()> {
@@ -18,17 +22,17 @@ pub fn run(what: What) -> Outcome<()> {
         What::Mnist(options) => {
             let asked = Asked { model: "mnist", data: options.data, text: None, gpt: None };
             let plan = Plan::new(options.common, asked)?;
-            let task = Mnist::new(plan.config.data.as_deref())?;
-            plan.train(&task)
+            let kind = mnist(plan.config.data.as_deref())?;
+            plan.train(kind)
         }
         What::Gpt(options) => {
-            let GptOptions { common, text, data, layers, width, heads, context } = options;
+            let GptOptions { common, text: file, data, layers, width, heads, context } = options;
             let sizes = [layers, width, heads, context];
-            let text = text_file(text.as_ref(), data.as_ref());
-            let plan = Plan::new(common, Asked { model: "gpt", data: None, text, gpt: Some(sizes) })?;
+            let file = text_file(file.as_ref(), data.as_ref());
+            let plan = Plan::new(common, Asked { model: "gpt", data: None, text: file, gpt: Some(sizes) })?;
             let sizes = plan.config.gpt.ok_or("a run of gpt without sizes")?;
-            let task = Text::new(plan.config.text.as_deref(), zoo_options(sizes)?)?;
-            plan.train(&task)
+            let kind = text(plan.config.text.as_deref(), zoo_options(sizes)?)?;
+            plan.train(kind)
         }
     }
 }
@@ -142,183 +146,66 @@ impl Plan {
         Ok(Plan { config, options, device, by_default })
     }
 
-    fn train<T: Task>(self, task: &T) -> Outcome<()> {
-        let Plan { config, options, device, by_default } = &self;
-        let batches = Batches::new(task.examples(), config.batch, config.seed)?;
-        let per_epoch = batches.per_epoch() as u64;
+    fn train<K, D>(self, kind: Kind<K, D>) -> Outcome<()>
+    where
+        K: Task<Batch = (Tensor, Tensor)>,
+        D: Dataset,
+        D::Item: Stack<Batch = (Tensor, Tensor)>,
+    {
+        let Plan { config, options, device, by_default } = self;
+        let train = DataLoader::builder(kind.train).batch_size(config.batch).drop_last(true);
+        let mut train = train.shuffle(config.seed).device(&device).build()?;
+        let mut test = match kind.test {
+            Some((data, size)) => Some(DataLoader::builder(data).batch_size(size).device(&device).build()?),
+            None => None,
+        };
+        let per_epoch = train.len() as u64;
         let steps = match (config.steps, config.epochs) {
             (Some(steps), _) => steps,
             (None, epochs) => epochs.unwrap_or(1).saturating_mul(per_epoch),
         };
         device.seed(config.seed);
-        let mut model = task.model(device);
+        let model = (kind.model)(&device);
         eval(&model)?;
-        let mut optimizer = task.optimizer(config.lr);
-        let mut progress = Progress::default();
-        let run = match &options.resume {
-            Some(from) => {
-                progress = restore(from, &mut model, &mut optimizer, device)?;
-                let path: &Path = options.out.as_deref().unwrap_or(from);
-                RunDir::go_on(path, from, config, &progress, per_epoch)?
-            }
-            None => {
-                let path = options.out.clone().unwrap_or_else(|| free_folder(&config.model));
-                RunDir::create(&path, config)?
-            }
+        let mut trainer = Trainer::new(kind.task, model, (kind.optimizer)(config.lr))
+            .steps(steps)
+            .log_every(options.log_every)
+            .save_every(options.save_every)
+            .schedule(Exponential::new(config.lr, kind.decay), Every::Epoch);
+        if let Some(norm) = kind.clip {
+            trainer = trainer.clip_grad_norm(norm);
+        }
+        trainer = match kind.classes {
+            Some(classes) => trainer.metric("accuracy", ConfusionMatrix::new(classes)),
+            None => trainer.metric("accuracy", Accuracy::new()),
+        };
+        let text = serde_json::to_string_pretty(&config)?;
+        let path = options.out.clone().or_else(|| options.resume.clone());
+        let path = path.unwrap_or_else(|| free_folder(&config.model));
+        trainer = match &options.resume {
+            Some(from) => trainer.resume(from, options.out.clone(), &text)?,
+            None => trainer.run_dir(&path, &text)?,
         };
         stop::listen();
-        let report = Report::new(options.json, progress.step, steps);
-        report.say(&format!("training {} on {}", config.model, device.info()));
-        if *by_default && device.is_cpu() {
-            report.say("there is no graphics adapter: the native CPU does the work");
+        let report = Rc::new(RefCell::new(Report::new(options.json, trainer.progress().step, steps)));
+        report.borrow().say(&format!("training {} on {}", config.model, device.info()));
+        if by_default && device.is_cpu() {
+            report.borrow().say("there is no graphics adapter: the native CPU does the work");
         }
-        let training = Training {
-            task,
-            device,
-            batches,
-            run,
-            report,
-            log_every: options.log_every,
-            save_every: options.save_every,
-            rate: config.lr,
-            total: Tensor::from_slice(&[f32::from_bits(progress.total)], [], device),
-            progress,
-            model,
-            optimizer,
-            steady: None,
-        };
-        training.run(steps)
-    }
-}
-
-/// A training under way.
-struct Training<'a, T: Task> {
-    task: &'a T,
-    device: &'a Device,
-    batches: Batches,
-    run: RunDir,
-    report: Report,
-    log_every: u64,
-    save_every: u64,
-    /// Step size of the first epoch.
-    rate: f64,
-    model: T::Model,
-    optimizer: Adam,
-    progress: Progress,
-    /// Sum of the losses of the present epoch.
-    total: Tensor,
-    /// Counters of the steps after the first, which compiles.
-    steady: Option<Counters>,
-}
-
-impl<T: Task> Training<'_, T> {
-    fn run(mut self, steps: u64) -> Outcome<()> {
-        let per_epoch = self.batches.per_epoch() as u64;
-        let (began, before) = (Instant::now(), self.progress.seconds);
-        let mut order: Vec<Vec<usize>> = Vec::new();
-        let (mut accuracy, mut saved) = (None, None);
-        while self.progress.step < steps && !stop::asked() {
-            let (epoch, k) = (self.progress.step / per_epoch, self.progress.step % per_epoch);
-            if order.is_empty() || k == 0 {
-                order = self.batches.epoch(epoch);
-            }
-            if k == 0 {
-                self.total = Tensor::from_slice(&[0.0f32], [], self.device);
-            }
-            let numbers = order.get(k as usize).cloned().unwrap_or_default();
-            self.step(&numbers, epoch + 1, began, before)?;
-            accuracy = None;
-            let ends = self.progress.step.is_multiple_of(per_epoch);
-            if ends {
-                accuracy = self.accuracy()?;
-                let train_loss = self.total.item::<f32>()? / per_epoch as f32;
-                self.tell(&Event::Epoch { epoch: epoch + 1, train_loss, test_accuracy: accuracy })?;
-            }
-            if ends || self.progress.step.is_multiple_of(self.save_every) {
-                self.save()?;
-                saved = Some(self.progress.step);
-            }
-        }
-        if saved != Some(self.progress.step) {
-            self.save()?;
-        }
-        let interrupted = self.progress.step < steps;
-        if accuracy.is_none() && !interrupted {
-            accuracy = self.accuracy()?;
-        }
-        let end = Event::End {
-            steps: self.progress.step,
-            device: self.device.info().to_string(),
-            seconds: self.progress.seconds,
-            test_accuracy: accuracy,
-            stats: self.device.stats().into(),
-            steady: self.steady.unwrap_or_default(),
-            interrupted,
-        };
-        self.report.show(&end);
-        let path = self.run.path().display();
-        if interrupted {
-            self.report.say(&format!("stopped and saved: go on with --resume {path}"));
+        let shown = report.clone();
+        let of = device.clone();
+        let mut trainer = trainer.on(move |event| {
+            shown.borrow_mut().show(event, of.stats());
+            if stop::asked() { Flow::Stop } else { Flow::Continue }
+        });
+        let fitted = trainer.fit(&mut train, test.as_mut())?;
+        report.borrow().end(&fitted, &device);
+        let path = path.display();
+        if fitted.reason == Reason::Asked {
+            report.borrow().say(&format!("stopped and saved: go on with --resume {path}"));
         } else {
-            self.report.say(&format!("curves and weights are in {path}"));
+            report.borrow().say(&format!("report.html, curves and weights are in {path}"));
         }
         Ok(())
-    }
-
-    /// One step on the examples of the given numbers. Time goes on from `before` seconds at `began`.
-    fn step(&mut self, numbers: &[usize], epoch: u64, began: Instant, before: f64) -> Outcome<()> {
-        let (start, stats) = (Instant::now(), self.device.stats());
-        let (x, y) = self.task.batch(numbers, self.device)?;
-        let (loss, mut grads) = value_and_grad(&self.model, |m| self.task.loss(m, &x, &y))?;
-        if let Some(max) = self.task.clip() {
-            grads = clip_grad_norm(&grads, max).0;
-        }
-        self.optimizer.set_learning_rate(self.rate * self.task.decay(epoch - 1));
-        self.optimizer.step(&mut self.model, grads)?;
-        self.total = &self.total + &loss;
-        eval(&(&loss, &self.total, &self.model, &self.optimizer))?;
-        self.progress.step += 1;
-        let step = self.progress.step;
-        let read = step.is_multiple_of(self.log_every);
-        let value = if read { loss.item::<f32>()? } else { 0.0 };
-        let change = self.device.stats() - stats;
-        match &mut self.steady {
-            Some(steady) => steady.add(change),
-            None => self.steady = Some(Counters::default()),
-        }
-        self.progress.seconds = before + began.elapsed().as_secs_f64();
-        if !read {
-            return Ok(());
-        }
-        if !value.is_finite() {
-            let path = self.run.path().display();
-            return Err(format!(
-                "the loss became {value} at step {step}; the checkpoint before is in {path}"
-            )
-            .into());
-        }
-        let examples_per_second = numbers.len() as f64 / start.elapsed().as_secs_f64().max(1e-9);
-        let seconds = self.progress.seconds;
-        self.tell(&Event::Step { step, epoch, loss: value, seconds, examples_per_second })
-    }
-
-    fn tell(&mut self, event: &Event) -> Outcome<()> {
-        self.run.note(event)?;
-        self.report.show(event);
-        Ok(())
-    }
-
-    fn accuracy(&self) -> Outcome<Option<f64>> {
-        self.model.train(false);
-        let accuracy = self.task.accuracy(&self.model, self.device);
-        self.model.train(true);
-        Ok(accuracy?)
-    }
-
-    fn save(&mut self) -> Outcome<()> {
-        let rng = self.device.rng_state();
-        self.progress.rng = (rng.seed, rng.counter);
-        self.progress.total = self.total.item::<f32>()?.to_bits();
-        self.run.checkpoint(&self.model, &self.optimizer, &self.progress)
     }
 }

@@ -14,6 +14,8 @@ mod optim;
 pub mod schedule;
 mod summary;
 pub mod text;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod trainer;
 
 extern crate self as vorpal_nn;
 
