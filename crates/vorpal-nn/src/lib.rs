@@ -33,11 +33,13 @@ pub use module::{Module, Role, State, Training, join};
 pub use optim::{
     Adadelta, AdadeltaOptions, Adafactor, AdafactorOptions, Adagrad, AdagradOptions, Adam, AdamOptions,
     Adamax, AdamaxOptions, Averaged, GradAccumulator, GradScaler, GradScalerOptions, Kept, Lamb, LambOptions,
-    Lbfgs, LbfgsOptions, Lion, LionOptions, Muon, MuonOptions, MuonRate, NAdam, NAdamOptions, Optim,
-    Optimizer, OptimizerState, ParameterGroup, RAdam, RAdamOptions, RmsProp, RmsPropOptions, Rprop,
-    RpropOptions, Sgd, SgdOptions, Shampoo, ShampooOptions, Slot, Step, Unscaled, UpdateRule, clip_grad_norm,
-    clip_grad_norm_p, clip_grad_value, global_norm, global_norm_p,
+    Lion, LionOptions, Muon, MuonOptions, MuonRate, NAdam, NAdamOptions, Optim, Optimizer, OptimizerState,
+    ParameterGroup, RAdam, RAdamOptions, RmsProp, RmsPropOptions, Rprop, RpropOptions, Sgd, SgdOptions,
+    Shampoo, ShampooOptions, Slot, Step, Unscaled, UpdateRule, clip_grad_norm, clip_grad_norm_p,
+    clip_grad_value, global_norm, global_norm_p,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use optim::{Lbfgs, LbfgsOptions};
 pub use summary::{LayerSummary, Summary, summary};
 pub use vorpal_autodiff::{
     DType, Device, Element, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad,

@@ -213,6 +213,7 @@ pub(crate) fn filled(shape: &Shape, value: f64, dtype: DType, device: &Device) -
 }
 
 /// Zeros in memory of their own.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn zeros_like(x: &Tensor) -> Result<Tensor> {
     filled(&x.shape(), 0.0, x.dtype(), &x.device()?)
 }

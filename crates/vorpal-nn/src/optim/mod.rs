@@ -6,11 +6,13 @@ mod average;
 mod clip;
 mod factored;
 mod group;
+#[cfg(not(target_arch = "wasm32"))]
 mod lbfgs;
 mod matrix;
 mod scaler;
 mod sgd;
 mod sign;
+#[cfg(not(target_arch = "wasm32"))]
 mod wolfe;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ pub use average::Averaged;
 pub use clip::{clip_grad_norm, clip_grad_norm_p, clip_grad_value, global_norm, global_norm_p};
 pub use factored::{Adafactor, AdafactorOptions};
 pub use group::ParameterGroup;
+#[cfg(not(target_arch = "wasm32"))]
 pub use lbfgs::{Lbfgs, LbfgsOptions};
 pub use matrix::{Muon, MuonOptions, MuonRate, Shampoo, ShampooOptions};
 pub use scaler::{GradAccumulator, GradScaler, GradScalerOptions, Unscaled};
