@@ -174,6 +174,13 @@ impl<'a> Piece<'a> {
         sinks.into_iter().map(|(arg, sink)| Piece { arg, class, start: 0, sink }).collect()
     }
 
+    /// The first `n` elements and the rest.
+    pub fn split_at(self, n: usize) -> (Piece<'a>, Piece<'a>) {
+        let Piece { arg, class, start, sink } = self;
+        let (first, rest) = sink.split_at(n);
+        (Piece { arg, class, start, sink: first }, Piece { arg, class, start: start + n, sink: rest })
+    }
+
     /// `n` elements from linear index `start` on, as they are before they are written.
     pub fn lane(&self, start: usize, n: usize) -> Option<Lane<'_>> {
         self.sink.read().lane(start - self.start, n)

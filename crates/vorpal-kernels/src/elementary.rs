@@ -1,5 +1,6 @@
 //! Elementary functions of f32 for native bodies: without branches, tables or calls, so that a loop over them becomes
-//! vector code. The plain operations of IEEE 754 alone, so that every processor gives the same bits.
+//! vector code. The plain operations of IEEE 754 alone, so that processors give the same bits: multiplication and addition
+//! in one step on those that have it (`fused`), in two on the others.
 //!
 //! Every function gives its f64 value to the error that its tests state, subnormal results to the last of
 //! their bits, and the corners (NaN, infinities, zeros with their signs) of the functions of C.
@@ -15,14 +16,21 @@ const WHOLE: f32 = 12_582_912.0;
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
+/// a b + c, rounded once where processors do it in one step. An x86 that does not is older than vectors of 256 bits, and
+/// slow here.
+#[inline(always)]
+pub(crate) fn fused(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// c₀ + c₁ x + c₂ x² + c₃ x³, or as much of it as there is.
 #[inline(always)]
 fn cubic(x: f32, square: f32, c: &[f32]) -> f32 {
     match *c {
         [c0] => c0,
-        [c0, c1] => c0 + c1 * x,
-        [c0, c1, c2] => (c0 + c1 * x) + c2 * square,
-        [c0, c1, c2, c3] => (c0 + c1 * x) + (c2 + c3 * x) * square,
+        [c0, c1] => fused(c1, x, c0),
+        [c0, c1, c2] => fused(c2, square, fused(c1, x, c0)),
+        [c0, c1, c2, c3] => fused(fused(c3, x, c2), square, fused(c1, x, c0)),
         _ => 0.0,
     }
 }
@@ -36,10 +44,10 @@ fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
     if N <= 4 {
         cubic(x, square, &c)
     } else if N <= 8 {
-        cubic(x, square, &c[..4]) + cubic(x, square, &c[4..]) * fourth
+        fused(cubic(x, square, &c[4..]), fourth, cubic(x, square, &c[..4]))
     } else {
-        let high = cubic(x, square, &c[4..8]) + cubic(x, square, &c[8..]) * fourth;
-        cubic(x, square, &c[..4]) + high * fourth
+        let high = fused(cubic(x, square, &c[8..]), fourth, cubic(x, square, &c[4..8]));
+        fused(high, fourth, cubic(x, square, &c[..4]))
     }
 }
 
@@ -50,10 +58,10 @@ fn limited(x: f32, low: f32, high: f32) -> f32 {
     if x > high { high } else { x }
 }
 
-/// The nearest whole number, as a float and as an integer.
+/// The whole number nearest to `x` times `factor`, as a float and as an integer.
 #[inline(always)]
-fn whole(x: f32) -> (f32, i32) {
-    let sum = x + WHOLE;
+fn whole(x: f32, factor: f32) -> (f32, i32) {
+    let sum = fused(x, factor, WHOLE);
     (sum - WHOLE, (sum.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32))
 }
 
@@ -74,14 +82,14 @@ fn scaled(x: f32, n: i32) -> f32 {
 #[inline(always)]
 fn expm1_near_zero(r: f32) -> f32 {
     let p = polynomial(r, [0.5, 0.166_665_76, 0.041_666_552, 0.008_363_42, 0.001_392_648_4]);
-    r * r * p + r
+    fused(r * r, p, r)
 }
 
 /// The whole number n and the rest r of x = n ln 2 + r.
 #[inline(always)]
 fn reduced(x: f32) -> (f32, i32) {
-    let (n, bits) = whole(x * LOG2_E);
-    (x - n * LN_2_HIGH - n * LN_2_LOW, bits)
+    let (n, bits) = whole(x, LOG2_E);
+    (fused(n, -LN_2_LOW, fused(n, -LN_2_HIGH, x)), bits)
 }
 
 /// eˣ.
@@ -96,14 +104,14 @@ pub fn exp(x: f32) -> f32 {
 pub fn sigmoid(x: f32) -> f32 {
     // The power of two is infinite from −88.4 on.
     let (r, n) = reduced(limited(-x, -80.0, 89.0));
-    1.0 / (1.0 + (expm1_near_zero(r) + 1.0) * power_of_two(n))
+    1.0 / fused(expm1_near_zero(r) + 1.0, power_of_two(n), 1.0)
 }
 
 /// 2ˣ.
 #[inline(always)]
 pub fn exp2(x: f32) -> f32 {
     let x = limited(x, -151.0, 129.0);
-    let (n, bits) = whole(x);
+    let (n, bits) = whole(x, 1.0);
     scaled(expm1_near_zero((x - n) * std::f32::consts::LN_2) + 1.0, bits)
 }
 
@@ -113,7 +121,7 @@ pub fn expm1(x: f32) -> f32 {
     let (r, n) = reduced(limited(x, -80.0, 89.0));
     // Half of the power, so that it is a float where the result still is one.
     let half = power_of_two(n.wrapping_sub(1));
-    let value = (half * expm1_near_zero(r) + (half - 0.5)) * 2.0;
+    let value = fused(half, expm1_near_zero(r), half - 0.5) * 2.0;
     if x.abs() < 2e-8 { x } else { value }
 }
 
@@ -143,7 +151,7 @@ fn log_parts(x: f32) -> (f32, f32, f32) {
     );
     let square = f * f;
     let e = e.wrapping_sub(subnormal & 23) as f32;
-    (e, f, f * square * p - 0.5 * square)
+    (e, f, fused(f * square, p, -0.5 * square))
 }
 
 /// A logarithm where the number is positive and finite, else what it is there.
@@ -158,7 +166,7 @@ fn log_or_corner(x: f32, value: f32) -> f32 {
 #[inline(always)]
 pub fn ln(x: f32) -> f32 {
     let (e, f, rest) = log_parts(x);
-    log_or_corner(x, f + (rest + e * LN_2_LOW) + e * LN_2_HIGH)
+    log_or_corner(x, fused(e, LN_2_HIGH, f + fused(e, LN_2_LOW, rest)))
 }
 
 /// Logarithm to base 2; exact of powers of two.
@@ -197,7 +205,7 @@ pub fn tanh(x: f32) -> f32 {
     let size = x.abs();
     let (r, n) = reduced(if size > 10.0 { 20.0 } else { size + size });
     let power = power_of_two(n);
-    let t = power * expm1_near_zero(r) + (power - 1.0);
+    let t = fused(power, expm1_near_zero(r), power - 1.0);
     (t / (t + 2.0)).copysign(x)
 }
 
@@ -210,7 +218,7 @@ pub fn erf(x: f32) -> f32 {
         s,
         [0.128_379_15, -0.376_124_85, 0.112_817_09, -0.026_762_35, 0.004_986_477, -5.954_904e-4],
     );
-    let near = x * near + x;
+    let near = fused(x, near, x);
     // −log(erfc(t)) ∕ t.
     let far = limited(t, 0.9, 4.1);
     let q = polynomial(

@@ -14,15 +14,33 @@ const SIDE: usize = 32;
 /// Elements whose sum is held in f32; longer sums are in f64.
 const SHORT: usize = 1024;
 
+/// Combines what was combined side by side. It is a call, so that how it goes across does not bring the loop before it out
+/// of step: compilers would lay out its vectors for what comes here.
+#[inline(never)]
+fn across<T: Copy>(side: &[T; SIDE], f: impl Fn(T, T) -> T) -> T {
+    let mut side = *side;
+    let mut width = SIDE / 2;
+    while width > 0 {
+        let (low, high) = side.split_at_mut(width);
+        for (l, h) in low.iter_mut().zip(high) {
+            *l = f(*l, *h);
+        }
+        width /= 2;
+    }
+    side[0]
+}
+
 /// Combines values in a fixed order: side by side first, then across.
 #[inline(always)]
-fn combine<T: Copy>(values: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
+pub(crate) fn combine<T: Copy>(values: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
     let mut side = [start; SIDE];
     let (chunks, rest) = values.as_chunks::<SIDE>();
     for chunk in chunks {
-        side.iter_mut().zip(chunk).for_each(|(s, &v)| *s = f(*s, v));
+        for (s, &v) in side.iter_mut().zip(chunk) {
+            *s = f(*s, v);
+        }
     }
-    let all = if chunks.is_empty() { start } else { side.into_iter().fold(start, &f) };
+    let all = if chunks.is_empty() { start } else { across(&side, &f) };
     rest.iter().fold(all, |a, &v| f(a, v))
 }
 
@@ -45,22 +63,61 @@ fn fold<T: LaneElement>(kind: ReduceKind, values: &[T], start: T) -> T {
     }
 }
 
-/// The sum in f64 of stretches summed in f32.
+/// The sum in f64 of stretches summed in f32, of what `f` makes of as many values of two slices.
 #[inline(always)]
-fn sum_f32(values: &[f32]) -> f64 {
+fn sum_f32(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
     let mut sum = 0.0;
-    for short in values.chunks(SHORT) {
+    for (a, b) in a.chunks(SHORT).zip(b.chunks(SHORT)) {
         let mut side = [0f32; SIDE];
-        let (chunks, rest) = short.as_chunks::<SIDE>();
-        for chunk in chunks {
-            side.iter_mut().zip(chunk).for_each(|(s, &v)| *s += v);
+        let ((chunks, rest), (others, others_rest)) = (a.as_chunks::<SIDE>(), b.as_chunks::<SIDE>());
+        for (a, b) in chunks.iter().zip(others) {
+            for ((s, &a), &b) in side.iter_mut().zip(a).zip(b) {
+                *s += f(a, b);
+            }
         }
         if !chunks.is_empty() {
-            sum += side.iter().map(|&s| f64::from(s)).sum::<f64>();
+            sum += across(&side.map(f64::from), |a, b| a + b);
         }
-        sum += rest.iter().map(|&v| f64::from(v)).sum::<f64>();
+        sum += rest.iter().zip(others_rest).map(|(&a, &b)| f64::from(f(a, b))).sum::<f64>();
     }
     sum
+}
+
+/// The sum in f64 of stretches summed in f32.
+#[inline(always)]
+fn plain_sum_f32(values: &[f32]) -> f64 {
+    sum_f32(values, values, |a, _| a)
+}
+
+/// Sums of the products of the elements of rows of `columns`.
+pub(crate) fn dot_rows(a: Lane<'_>, b: Lane<'_>, columns: usize, out: LaneMut<'_>) {
+    if let (Lane::F32(a), Lane::F32(b), LaneMut::F32(out)) = (a, b, out) {
+        let rows = a.chunks_exact(columns).zip(b.chunks_exact(columns));
+        vectorized(
+            #[inline(always)]
+            || {
+                for (o, (a, b)) in out.iter_mut().zip(rows) {
+                    *o = sum_f32(a, b, |a, b| a * b) as f32;
+                }
+            },
+        );
+    }
+}
+
+/// Sums of the squares of the elements of rows of `columns`, less a number for each row.
+pub(crate) fn deviation_rows(a: Lane<'_>, less: Lane<'_>, columns: usize, out: LaneMut<'_>) {
+    if let (Lane::F32(a), Lane::F32(less), LaneMut::F32(out)) = (a, less, out) {
+        // One number for all rows may be but one.
+        let rows = a.chunks_exact(columns).zip(less.iter().cycle());
+        vectorized(
+            #[inline(always)]
+            || {
+                for (o, (a, &less)) in out.iter_mut().zip(rows) {
+                    *o = sum_f32(a, a, |a, _| (a - less) * (a - less)) as f32;
+                }
+            },
+        );
+    }
 }
 
 /// The result of a reduction of nothing.
@@ -76,7 +133,11 @@ fn each_row<T: LaneElement>(kind: ReduceKind, values: &[T], columns: usize, out:
     let start = start_of::<T>(kind);
     vectorized(
         #[inline(always)]
-        || out.iter_mut().zip(values.chunks_exact(columns)).for_each(|(o, row)| *o = fold(kind, row, start)),
+        || {
+            for (o, row) in out.iter_mut().zip(values.chunks_exact(columns)) {
+                *o = fold(kind, row, start);
+            }
+        },
     );
 }
 
@@ -85,7 +146,11 @@ pub(crate) fn fold_rows(kind: ReduceKind, values: Lane<'_>, columns: usize, out:
     match (kind, values, out) {
         (ReduceKind::Sum, Lane::F32(v), LaneMut::F32(out)) => vectorized(
             #[inline(always)]
-            || out.iter_mut().zip(v.chunks_exact(columns)).for_each(|(o, row)| *o = sum_f32(row) as f32),
+            || {
+                for (o, row) in out.iter_mut().zip(v.chunks_exact(columns)) {
+                    *o = plain_sum_f32(row) as f32;
+                }
+            },
         ),
         (_, values, out) => {
             alike!((values, out), Lane, LaneMut, (v, o) => each_row(kind, v, columns, o); _ => {})
@@ -141,6 +206,14 @@ impl Accumulator {
     }
 }
 
+/// Joins values with an accumulator each.
+#[inline(always)]
+fn each<T: Copy, V: Copy>(acc: &mut [T], values: &[V], f: impl Fn(T, V) -> T) {
+    for (a, &v) in acc.iter_mut().zip(values) {
+        *a = f(*a, v);
+    }
+}
+
 /// Joins values with the one accumulator there is, or each with its own.
 fn join<T: LaneElement>(kind: ReduceKind, values: &[T], range: Range<usize>, acc: &mut [T]) {
     let values = &values[range];
@@ -151,9 +224,9 @@ fn join<T: LaneElement>(kind: ReduceKind, values: &[T], range: Range<usize>, acc
                 let own = fold(kind, values, start_of(kind));
                 *one = fold(kind, &[*one, own], start_of(kind));
             }
-            (acc, ReduceKind::Sum) => acc.iter_mut().zip(values).for_each(|(a, &v)| *a = a.plus(v)),
-            (acc, ReduceKind::Max) => acc.iter_mut().zip(values).for_each(|(a, &v)| *a = higher(*a, v)),
-            (acc, ReduceKind::Min) => acc.iter_mut().zip(values).for_each(|(a, &v)| *a = lower(*a, v)),
+            (acc, ReduceKind::Sum) => each(acc, values, T::plus),
+            (acc, ReduceKind::Max) => each(acc, values, higher),
+            (acc, ReduceKind::Min) => each(acc, values, lower),
         },
     );
 }
@@ -163,8 +236,8 @@ fn add_f32(values: &[f32], acc: &mut [f64]) {
     vectorized(
         #[inline(always)]
         || match acc {
-            [one] => *one += sum_f32(values),
-            acc => acc.iter_mut().zip(values).for_each(|(a, &v)| *a += f64::from(v)),
+            [one] => *one += plain_sum_f32(values),
+            acc => each(acc, values, |a, v| a + f64::from(v)),
         },
     );
 }

@@ -12,7 +12,8 @@ use vorpal_tensor::{DType, Error, Layout, Result};
 
 pub(crate) use crate::arguments::{Arguments, Piece, Sink, Source, take};
 use crate::arguments::{cut, gather, load, place};
-use crate::fold::fold_rows;
+use crate::chain::normalize;
+use crate::fold::{deviation_rows, dot_rows, fold_rows};
 use crate::lane::{alike, vectorized};
 use crate::tape::{Action, Class, Home, Operand, Scope, Step, Tape};
 use crate::{Arg, CpuRun, Lane, LaneMut, Lanes, Program};
@@ -28,6 +29,10 @@ const REGISTER_BYTES: usize = 16 << 10;
 
 /// Work of a task in passes over an element, some tens of microseconds: less is not worth sharing.
 const TASK_WORK: usize = 1 << 18;
+
+/// Most tasks of a run: enough for cores that are not equally fast, few enough that what is done once for a task does
+/// not count.
+const TASKS_MAX: usize = 64;
 
 /// Runs tasks, on all cores where the feature `parallel` is on. The first error wins.
 pub(crate) fn for_each<T: Send>(tasks: Vec<T>, f: impl Fn(T) -> Result<()> + Sync + Send) -> Result<()> {
@@ -150,7 +155,8 @@ fn lane_mut_of(words: &mut [u64], dtype: DType, n: usize) -> LaneMut<'_> {
 struct View<'v, 'a> {
     bound: &'v Bound<'v, 'a>,
     block: Block,
-    pieces: &'v [Piece<'a>],
+    /// Results, but for the one that is written.
+    pieces: [&'v [Piece<'a>]; 2],
     geometry: Geometry,
     /// Words before and behind those that are written, and where the latter end.
     before: &'v [u64],
@@ -194,12 +200,16 @@ impl<'v> View<'v, '_> {
             },
             Action::Reload(arg) => piece(self.pieces, *arg)?.load(start, out),
             Action::Place(layout) => place(layout, start, out),
-            Action::Call { f, operands } => {
-                let mut lanes = [Lane::U8(&[]); 3];
-                for (lane, x) in lanes.iter_mut().zip(operands) {
-                    *lane = self.lane(x)?;
-                }
-                (f.cpu)(&lanes[..operands.len()], out);
+            Action::Call { f, operands } => self.call(operands, step.out.class, out, f.cpu)?,
+            Action::Pair { pair, operands } => {
+                self.call(operands, step.out.class, out, |operands, out| pair.run(operands, out))?;
+            }
+            Action::Normalize(operands) => self.call(operands, step.out.class, out, normalize)?,
+            Action::Deviation(operands) => {
+                deviation_rows(self.lane(&operands[0])?, self.lane(&operands[1])?, self.tape_columns(), out);
+            }
+            Action::Dot(operands) => {
+                dot_rows(self.lane(&operands[0])?, self.lane(&operands[1])?, self.tape_columns(), out);
             }
             Action::Cast { x, from, to } => convert(self.lane(x)?, *from, *to, out),
             Action::Reduce { kind, x } => fold_rows(*kind, self.lane(x)?, self.tape_columns(), out),
@@ -207,6 +217,37 @@ impl<'v> View<'v, '_> {
             Action::Copy(x) => {
                 alike!((self.lane(x)?, out), Lane, LaneMut, (v, o) => o.copy_from_slice(v); _ => {})
             }
+        }
+        Ok(())
+    }
+
+    /// Calls a function of whole blocks, or row by row where an operand is one for each.
+    fn call(
+        &self,
+        operands: &[Operand],
+        class: Class,
+        mut out: LaneMut<'_>,
+        f: impl Fn(&[Lane<'_>], LaneMut<'_>),
+    ) -> Result<()> {
+        let mut whole = [Lane::U8(&[]); 5];
+        for (lane, x) in whole.iter_mut().zip(operands) {
+            *lane = self.lane(x)?;
+        }
+        if class != Class::Full || operands.iter().all(|x| x.class != Class::Row) {
+            f(&whole[..operands.len()], out);
+            return Ok(());
+        }
+        let (columns, missing) = (self.tape_columns(), || Error::internal("interp", "a row is not there"));
+        for row in 0..self.block.rows {
+            let mut lanes = whole;
+            for (lane, x) in lanes.iter_mut().zip(operands) {
+                *lane = match x.class {
+                    Class::Uniform => *lane,
+                    Class::Row => lane.part(row, 1).ok_or_else(missing)?,
+                    Class::Full => lane.part(row * columns, columns).ok_or_else(missing)?,
+                };
+            }
+            f(&lanes[..operands.len()], out.part(row * columns, columns).ok_or_else(missing)?);
         }
         Ok(())
     }
@@ -234,9 +275,9 @@ impl<'v> View<'v, '_> {
 }
 
 /// The piece of a result.
-fn piece<'p, 'a>(pieces: &'p [Piece<'a>], arg: usize) -> Result<&'p Piece<'a>> {
+fn piece<'p, 'a>(pieces: [&'p [Piece<'a>]; 2], arg: usize) -> Result<&'p Piece<'a>> {
     let missing = || Error::internal("interp", format!("result {arg} is not there"));
-    pieces.iter().find(|p| p.arg == arg).ok_or_else(missing)
+    pieces.into_iter().flatten().find(|p| p.arg == arg).ok_or_else(missing)
 }
 
 impl<'t, 'a> Bound<'t, 'a> {
@@ -256,32 +297,22 @@ impl<'t, 'a> Bound<'t, 'a> {
                     let range = geometry.range(step.out.class, register);
                     let (before, rest) = registers.words.split_at_mut(range.start);
                     let (own, after) = rest.split_at_mut(range.end - range.start);
+                    let pieces = [&*pieces, &[]];
                     let view = View { bound: self, block, pieces, geometry, before, after, end: range.end };
                     view.make(step, lane_mut_of(own, step.out.dtype, n))?;
                 }
                 Home::Sink(arg) => {
                     let missing = || Error::internal("interp", format!("result {arg} is not there"));
                     let at = pieces.iter().position(|p| p.arg == arg).ok_or_else(missing)?;
-                    let mut taken = std::mem::replace(&mut pieces[at].sink, Sink::U8(&mut []));
-                    let from = start - pieces[at].start;
-                    let words = &registers.words[..];
-                    let view = View {
-                        bound: self,
-                        block,
-                        pieces,
-                        geometry,
-                        before: words,
-                        after: &[],
-                        end: usize::MAX,
-                    };
-                    let made = match &step.action {
-                        Action::Copy(x) if taken.is_short() => {
-                            view.lane(x).map(|lane| taken.store(from, lane))
-                        }
-                        _ => taken.lane_mut(from, n).ok_or_else(missing).and_then(|out| view.make(step, out)),
-                    };
-                    pieces[at].sink = taken;
-                    made?;
+                    let (others, rest) = pieces.split_at_mut(at);
+                    let (own, more) = rest.split_first_mut().ok_or_else(missing)?;
+                    let (from, pieces) = (start - own.start, [&*others, &*more]);
+                    let (before, after) = (&registers.words[..], &[][..]);
+                    let view = View { bound: self, block, pieces, geometry, before, after, end: usize::MAX };
+                    match &step.action {
+                        Action::Copy(x) if own.sink.is_short() => own.sink.store(from, view.lane(x)?),
+                        _ => view.make(step, own.sink.lane_mut(from, n).ok_or_else(missing)?)?,
+                    }
                 }
                 Home::Source { .. } | Home::Given(_) => {}
             }
@@ -304,7 +335,7 @@ impl<'t, 'a> Bound<'t, 'a> {
     /// Goal number `k` of a block that was evaluated.
     pub fn goal<'r>(&'r self, k: usize, block: Block, registers: &'r Registers) -> Result<Lane<'r>> {
         let (before, after) = (&registers.words[..], &[][..]);
-        let (geometry, pieces) = (registers.geometry, &[][..]);
+        let (geometry, pieces) = (registers.geometry, [&[][..]; 2]);
         View { bound: self, block, pieces, geometry, before, after, end: usize::MAX }
             .lane(&self.tape.goals[k])
     }
@@ -325,16 +356,19 @@ impl<'t, 'a> Bound<'t, 'a> {
         Ok(())
     }
 
-    /// Evaluates `n` elements or rows, on all cores where it is worth it.
-    pub fn run(&self, n: usize, mut pieces: SmallVec<[Piece<'a>; 4]>) -> Result<()> {
-        let per = self.tape.columns.unwrap_or(1);
+    /// Evaluates some elements or rows, on all cores where it is worth it.
+    pub fn run(&self, range: Range<usize>, mut pieces: SmallVec<[Piece<'a>; 4]>) -> Result<()> {
+        let (n, per) = (range.len(), self.tape.columns.unwrap_or(1));
         let step = (TASK_WORK / self.tape.weight.max(1)).max(BLOCK).next_multiple_of(BLOCK);
         let step = if self.tape.columns.is_some() { (step / per).max(1) } else { step };
         if n <= step {
-            return self.apply(0, n, &mut pieces);
+            return self.apply(range.start, n, &mut pieces);
         }
+        let step = step.max(n.div_ceil(TASKS_MAX));
         let tasks: Vec<_> = cut(pieces, step, per).into_iter().enumerate().collect();
-        for_each(tasks, |(k, mut pieces)| self.apply(k * step, step.min(n - k * step), &mut pieces))
+        for_each(tasks, |(k, mut pieces)| {
+            self.apply(range.start + k * step, step.min(n - k * step), &mut pieces)
+        })
     }
 }
 
@@ -393,14 +427,20 @@ pub(crate) fn pointwise_tape(program: &Program, args: &[Arg], acc: Option<usize>
     Tape::new(program, args, &Scope { stores, acc, ..Scope::default() })
 }
 
-/// Evaluates a pointwise tape over `len` elements.
-pub(crate) fn pointwise(tape: &Tape, args: &[Arg], len: usize, run: &mut CpuRun<'_>) -> Result<()> {
-    if len == 0 {
+/// Evaluates the tapes of the parts of a pointwise program.
+pub(crate) fn pointwise(tapes: &[(Range<usize>, Tape)], args: &[Arg], run: &mut CpuRun<'_>) -> Result<()> {
+    if tapes.is_empty() {
         return Ok(());
     }
     let scalars = run.scalars;
     let arguments = take(run, args, 0)?;
-    bound(tape, &arguments.sources, scalars).run(len, Piece::all(arguments.sinks, Class::Full))
+    let mut rest = Piece::all(arguments.sinks, Class::Full);
+    for (range, tape) in tapes {
+        let (here, more) = rest.into_iter().map(|piece| piece.split_at(range.len())).unzip();
+        rest = more;
+        bound(tape, &arguments.sources, scalars).run(range.clone(), here)?;
+    }
+    Ok(())
 }
 
 /// A pointwise tape with what it reads.
@@ -413,14 +453,6 @@ pub(crate) fn bound<'t, 'a>(
 }
 
 /// Evaluates the epilogue of a kernel over the `len` elements of its result, on arguments taken before.
-pub(crate) fn pointwise_on(
-    program: &Program,
-    args: &[Arg],
-    len: usize,
-    arguments: Arguments<'_>,
-    scalars: &[f64],
-    acc: Option<usize>,
-) -> Result<()> {
-    let tape = pointwise_tape(program, args, acc);
-    bound(&tape, &arguments.sources, scalars).run(len, Piece::all(arguments.sinks, Class::Full))
+pub(crate) fn pointwise_on(tape: &Tape, len: usize, arguments: Arguments<'_>, scalars: &[f64]) -> Result<()> {
+    bound(tape, &arguments.sources, scalars).run(0..len, Piece::all(arguments.sinks, Class::Full))
 }

@@ -57,6 +57,11 @@ macro_rules! lanes {
             pub(crate) fn splat(&mut self, value: f64) {
                 match self {$(LaneMut::$variant(v) => v.fill(value as $ty),)*}
             }
+
+            /// `n` elements from `start` on.
+            pub(crate) fn part(&mut self, start: usize, n: usize) -> Option<LaneMut<'_>> {
+                match self {$(LaneMut::$variant(v) => v.get_mut(start..start + n).map(LaneMut::$variant),)*}
+            }
         }
 
         impl Lanes {
@@ -112,6 +117,7 @@ macro_rules! lanes {
             const LOWEST: $ty = $low;
             const HIGHEST: $ty = $high;
             const EXACT: bool = size_of::<$ty>() < 8 || (0.5 as $ty) as f64 == 0.5;
+            const SPREADS: bool = size_of::<$ty>() == 4 && (0.5 as $ty) as f64 == 0.5;
             fn of(lane: Lane<'_>) -> &[$ty] {
                 if let Lane::$variant(v) = lane { v } else { &[] }
             }
@@ -179,6 +185,9 @@ pub trait LaneElement: Copy + Default + PartialOrd + Send + Sync + 'static {
     const HIGHEST: Self;
     /// Whether f64 holds every value.
     const EXACT: bool;
+    /// Whether one element stands for all where it is beside many: so much code for a function is worth it only for the
+    /// most common type.
+    const SPREADS: bool;
     /// The elements of a block of this type; empty for a block of another type.
     fn of(lane: Lane<'_>) -> &[Self];
     /// The elements to fill of a block of this type; none for a block of another type.
@@ -192,7 +201,8 @@ pub trait LaneElement: Copy + Default + PartialOrd + Send + Sync + 'static {
 }
 
 /// Runs a loop as machine code for the processor at hand: with vectors of 256 bits where an x86 has them; what else
-/// processors have, their plain code has too. Whatever the loop calls must be inlined to become vector code.
+/// processors have, their plain code has too. Whatever the loop calls must be inlined to become vector code: loops are
+/// `for` loops, as `for_each` may be a call.
 #[inline(always)]
 pub(crate) fn vectorized<R>(body: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
@@ -210,11 +220,15 @@ pub fn map1<A: LaneElement, R: LaneElement>(args: &[Lane<'_>], out: LaneMut<'_>,
     let (a, out) = (A::of(args[0]), R::of_mut(out));
     vectorized(
         #[inline(always)]
-        || out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a)),
+        || {
+            for (o, &a) in out.iter_mut().zip(a) {
+                *o = f(a);
+            }
+        },
     );
 }
 
-/// Fills `out` with `f` of each pair.
+/// Fills `out` with `f` of each pair. One f32 beside many stands for as many.
 pub fn map2<A: LaneElement, B: LaneElement, R: LaneElement>(
     args: &[Lane<'_>],
     out: LaneMut<'_>,
@@ -223,7 +237,23 @@ pub fn map2<A: LaneElement, B: LaneElement, R: LaneElement>(
     let (a, b, out) = (A::of(args[0]), B::of(args[1]), R::of_mut(out));
     vectorized(
         #[inline(always)]
-        || out.iter_mut().zip(a).zip(b).for_each(|((o, &a), &b)| *o = f(a, b)),
+        || match (a, b) {
+            (&[a], b) if A::SPREADS && out.len() > 1 => {
+                for (o, &b) in out.iter_mut().zip(b) {
+                    *o = f(a, b);
+                }
+            }
+            (a, &[b]) if B::SPREADS && out.len() > 1 => {
+                for (o, &a) in out.iter_mut().zip(a) {
+                    *o = f(a, b);
+                }
+            }
+            (a, b) => {
+                for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *o = f(a, b);
+                }
+            }
+        },
     );
 }
 
@@ -236,6 +266,10 @@ pub fn map3<A: LaneElement, B: LaneElement, C: LaneElement, R: LaneElement>(
     let (a, b, c, out) = (A::of(args[0]), B::of(args[1]), C::of(args[2]), R::of_mut(out));
     vectorized(
         #[inline(always)]
-        || out.iter_mut().zip(a).zip(b).zip(c).for_each(|(((o, &a), &b), &c)| *o = f(a, b, c)),
+        || {
+            for (((o, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                *o = f(a, b, c);
+            }
+        },
     );
 }

@@ -2,7 +2,9 @@
 
 mod arguments;
 mod attention;
+mod chain;
 mod checked;
+mod contraction;
 mod conv;
 pub mod elementary;
 mod emit;
@@ -15,6 +17,7 @@ mod kernel;
 mod lane;
 mod linalg;
 mod matmul;
+mod parts;
 mod philox;
 mod pointwise;
 mod pool;

@@ -1,11 +1,13 @@
 //! Fused pointwise expressions.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use vorpal_shaders::{Linker, POINTWISE, Shader};
 use vorpal_tensor::{DType, Error, Result};
 
 use crate::emit::Emitter;
+use crate::parts::parts;
 use crate::quads::{QUAD, Quads};
 use crate::tape::Tape;
 use crate::{Abilities, Access, Arg, Cost, CpuRun, Domain, Kernel, Program, interp, spread};
@@ -25,7 +27,7 @@ pub struct Pointwise {
     scalars: Vec<DType>,
     len: usize,
     /// How it runs natively, once it did.
-    tape: OnceLock<Arc<Tape>>,
+    tapes: OnceLock<Arc<Vec<(Range<usize>, Tape)>>>,
     abilities: Abilities,
 }
 
@@ -37,7 +39,7 @@ pub(crate) fn worth_four(program: &Program, len: usize) -> bool {
 impl Pointwise {
     /// A kernel from a program, the buffers it names and its run-time scalars.
     pub fn new(program: Program, args: Vec<Arg>, scalars: Vec<DType>, len: usize) -> Pointwise {
-        Pointwise { program, args, scalars, len, abilities: Abilities::default(), tape: OnceLock::new() }
+        Pointwise { program, args, scalars, len, abilities: Abilities::default(), tapes: OnceLock::new() }
     }
 
     /// The same for devices with certain abilities.
@@ -111,9 +113,13 @@ impl Kernel for Pointwise {
     }
 
     fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
-        let tape =
-            self.tape.get_or_init(|| Arc::new(interp::pointwise_tape(&self.program, &self.args, None)));
-        interp::pointwise(tape, &self.args, self.len, &mut run)
+        let tape = |(range, program): (Range<usize>, Program)| {
+            (range, interp::pointwise_tape(&program, &self.args, None))
+        };
+        let tapes = self
+            .tapes
+            .get_or_init(|| Arc::new(parts(&self.program, self.len).into_iter().map(tape).collect()));
+        interp::pointwise(tapes, &self.args, &mut run)
     }
 
     fn cost(&self) -> Cost {

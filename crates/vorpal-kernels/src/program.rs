@@ -25,7 +25,8 @@ pub struct ScalarFn {
     /// WGSL functions the expression calls: a complete text that is valid by itself, or empty. Texts
     /// are linked once however many functions share them.
     pub support: &'static str,
-    /// Native body on blocks of elements. All operands and the result have the same length.
+    /// Native body on blocks of elements. All operands and the result have the same length, but that one of two f32
+    /// operands may be a single element that stands for all, as in [`map2`](crate::map2).
     pub cpu: fn(&[Lane<'_>], LaneMut<'_>),
     /// Floating point operations, for cost estimates.
     pub flops: u32,

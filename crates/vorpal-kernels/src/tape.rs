@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
+use crate::chain::{Pair, is_difference, is_product, normalizes, pair};
 use crate::{Access, Arg, Domain, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
 
 /// How far a value reaches.
@@ -62,10 +63,21 @@ pub(crate) enum Action {
         from: DType,
         to: DType,
     },
+    /// Two steps of arithmetic.
+    Pair {
+        pair: Pair,
+        operands: SmallVec<[Operand; 3]>,
+    },
     Reduce {
         kind: ReduceKind,
         x: Operand,
     },
+    /// ((a − b) c) d + e.
+    Normalize(SmallVec<[Operand; 3]>),
+    /// The sum of products.
+    Dot(SmallVec<[Operand; 3]>),
+    /// The sum of the squares of differences from a number for each row.
+    Deviation(SmallVec<[Operand; 3]>),
     /// The same value for more elements.
     Spread(Operand),
     /// The value once more, as it is stored.
@@ -126,9 +138,18 @@ struct Draft {
     home: Option<Home>,
     /// A store of it that needs no copy.
     sink: Option<usize>,
-    /// Position of the last draft that reads it.
+    /// Position of the last draft that reads it, and how often it is read.
     last_use: usize,
+    uses: usize,
+    /// Made within another step.
+    gone: bool,
 }
+
+/// Columns from which on a pass over a single row is worth its call.
+const COLUMNS_ALONE: usize = 64;
+
+/// What does a step and one before it, of which drafts, and which that is.
+type Joined = (Action, SmallVec<[usize; 3]>, usize);
 
 struct Maker<'p> {
     program: &'p Program,
@@ -210,7 +231,18 @@ impl Maker<'_> {
 
     fn push(&mut self, action: Action, operands: SmallVec<[usize; 3]>, class: Class, dtype: DType) -> usize {
         let once = class == Class::Uniform;
-        let draft = Draft { action, operands, class, dtype, once, home: None, sink: None, last_use: 0 };
+        let draft = Draft {
+            action,
+            operands,
+            class,
+            dtype,
+            once,
+            home: None,
+            sink: None,
+            last_use: 0,
+            uses: 0,
+            gone: false,
+        };
         self.drafts.push(draft);
         self.drafts.len() - 1
     }
@@ -220,7 +252,7 @@ impl Maker<'_> {
         if let Some(known) = self.of[v][class as usize] {
             return known;
         }
-        let own = self.of[v].iter().flatten().next().copied().unwrap_or(0);
+        let own = self.own(v).unwrap_or(0);
         let (dtype, once) = (self.drafts[own].dtype, self.drafts[own].class == Class::Uniform);
         let filler = Operand { home: Home::Register(0), class, dtype };
         let made = self.push(Action::Spread(filler), smallvec::smallvec![own], class, dtype);
@@ -236,6 +268,32 @@ impl Maker<'_> {
         let class = operands.iter().filter_map(own).max().unwrap_or(Class::Uniform);
         let apart = self.scope.rows.is_none() && self.domains[v] == Domain::Full;
         if apart && class == Class::Row { Class::Full } else { class }
+    }
+
+    /// The lowest class of a value.
+    fn own(&self, v: ValueId) -> Option<usize> {
+        self.of[v].iter().flatten().next().copied()
+    }
+
+    /// The draft of an operand of a call: that of the value itself where one element may stand for all, else that of
+    /// as many as the class has.
+    fn operand(&mut self, args: &[ValueId], k: usize, class: Class) -> usize {
+        let others_are_full =
+            |other: &ValueId| self.own(*other).is_some_and(|other| self.drafts[other].class == Class::Full);
+        let alone = self.own(args[k]).filter(|&own| match self.drafts[own].class {
+            Class::Uniform => true,
+            Class::Row => self.scope.rows.is_some_and(|(_, columns)| columns >= COLUMNS_ALONE),
+            Class::Full => false,
+        });
+        let floats = args.iter().all(|&a| self.types[a] == DType::F32);
+        match alone {
+            Some(own)
+                if floats && args.len() == 2 && class == Class::Full && others_are_full(&args[1 - k]) =>
+            {
+                own
+            }
+            _ => self.at(args[k], class),
+        }
     }
 
     /// Drafts a value at its own class.
@@ -263,7 +321,7 @@ impl Maker<'_> {
                 }
                 Inst::Call { f, args } => {
                     let class = self.class_above(v, args);
-                    let operands = args.iter().map(|&a| self.at(a, class)).collect();
+                    let operands = (0..args.len()).map(|k| self.operand(args, k, class)).collect();
                     self.push(Action::Call { f, operands: SmallVec::new() }, operands, class, dtype)
                 }
                 Inst::Cast { x, dtype: to } => {
@@ -327,12 +385,113 @@ impl Maker<'_> {
         }
     }
 
+    /// Joins steps of arithmetic that one pass can do, where nothing else reads what lies between them.
+    fn join(&mut self, goals: &[usize]) {
+        for k in 0..self.drafts.len() {
+            for operand in self.drafts[k].operands.clone() {
+                self.drafts[operand].uses += 1;
+            }
+        }
+        goals.iter().for_each(|&k| self.drafts[k].uses += 1);
+        let floats: Vec<usize> =
+            (0..self.drafts.len()).filter(|&k| self.drafts[k].dtype == DType::F32).collect();
+        let rules: [fn(&Self, usize) -> Option<Joined>; 2] = [Self::joined, Self::normalized];
+        for rule in rules {
+            for &k in &floats {
+                let Some((action, operands, inner)) = rule(self, k) else { continue };
+                self.drafts[inner].gone = true;
+                (self.drafts[k].action, self.drafts[k].operands) = (action, operands);
+                self.deviation(k);
+            }
+        }
+    }
+
+    /// A sum of squares of differences makes the differences itself, which are cheaper than a pass.
+    fn deviation(&mut self, k: usize) {
+        let operands = match (&self.drafts[k].action, &self.drafts[k].operands[..]) {
+            (Action::Dot(_), &[a, b]) if a == b => match &self.drafts[a] {
+                Draft {
+                    action: Action::Call { f, .. },
+                    operands,
+                    home: None,
+                    sink: None,
+                    once: false,
+                    ..
+                } if is_difference(f) && !self.is_wide(operands[1]) => operands.clone(),
+                _ => return,
+            },
+            _ => return,
+        };
+        let inner = self.drafts[k].operands[0];
+        self.drafts[inner].uses -= 2;
+        self.drafts[inner].gone = self.drafts[inner].uses == 0;
+        (self.drafts[k].action, self.drafts[k].operands) = (Action::Deviation(SmallVec::new()), operands);
+    }
+
+    fn is_wide(&self, k: usize) -> bool {
+        self.drafts[k].class == Class::Full
+    }
+
+    /// Two pairs that normalise, of which nothing else reads the first.
+    fn normalized(&self, k: usize) -> Option<Joined> {
+        let Action::Pair { pair: Pair::MulAdd, .. } = self.drafts[k].action else { return None };
+        let inner = self.drafts[k].operands[0];
+        let first = &self.drafts[inner];
+        let Action::Pair { pair: Pair::SubMul, .. } = first.action else { return None };
+        if first.uses != 1 || first.sink.is_some() {
+            return None;
+        }
+        let operands: SmallVec<[usize; 3]> =
+            first.operands.iter().chain(&self.drafts[k].operands[1..]).copied().collect();
+        let &[a, b, c, d, e] = &operands[..] else { return None };
+        normalizes([a, b, c, d, e].map(|k| self.is_wide(k))).then_some((
+            Action::Normalize(SmallVec::new()),
+            operands,
+            inner,
+        ))
+    }
+
+    /// What does a step and one of those before it, of which operands, and which that is.
+    fn joined(&self, k: usize) -> Option<Joined> {
+        let draft = &self.drafts[k];
+        // The function of an operand, where only this step reads it.
+        let inner = |at: usize| {
+            let inner = &self.drafts[draft.operands[at]];
+            match inner.action {
+                Action::Call { f, .. } if inner.uses == 1 && inner.class == Class::Full && !inner.gone => {
+                    (inner.sink.is_none() && !inner.once && inner.operands.len() == 2).then_some((f, inner))
+                }
+                _ => None,
+            }
+        };
+        let wide = |k: usize| self.is_wide(k);
+        match draft.action {
+            Action::Reduce { kind: ReduceKind::Sum, .. } if self.scope.rows.is_some() => {
+                let (f, inner) = inner(0)?;
+                let both = is_product(f) && inner.operands.iter().all(|&k| wide(k));
+                let operands = inner.operands.clone();
+                both.then(|| (Action::Dot(SmallVec::new()), operands, draft.operands[0]))
+            }
+            Action::Call { f: second, .. } if draft.class == Class::Full && draft.operands.len() == 2 => {
+                (0..2).find_map(|at| {
+                    let (first, inner) = inner(at)?;
+                    let (a, b, c) = (inner.operands[0], inner.operands[1], draft.operands[1 - at]);
+                    let (pair, order) = pair(first, second, at, [a, b, c].map(wide))?;
+                    let operands = order.iter().map(|&k| [a, b, c][k]).collect();
+                    Some((Action::Pair { pair, operands: SmallVec::new() }, operands, draft.operands[at]))
+                })
+            }
+            _ => None,
+        }
+    }
+
     /// Gives every value its place.
     fn finish(mut self) -> Tape {
         let goals: Vec<usize> = self.scope.goals.iter().map(|&(v, class)| self.at(v, class)).collect();
         self.stores();
+        self.join(&goals);
         let end = self.drafts.len();
-        for k in 0..end {
+        for k in (0..end).filter(|&k| !self.drafts[k].gone).collect::<Vec<_>>() {
             for operand in self.drafts[k].operands.clone() {
                 self.drafts[operand].last_use = k;
             }
@@ -354,6 +513,7 @@ impl Maker<'_> {
                 (Draft { home: Some(home), .. }, _) => *home,
                 (Draft { sink: Some(arg), .. }, _) => Home::Sink(*arg),
                 (_, Some(register)) => Home::Register(register),
+                (Draft { gone: true, .. }, _) => Home::Register(0),
                 _ => Home::Register(free[class as usize].pop().unwrap_or_else(|| {
                     registers[class as usize] += 1;
                     registers[class as usize] - 1
@@ -361,6 +521,9 @@ impl Maker<'_> {
             };
             let out = Operand { home, class, dtype };
             places.push(out);
+            if self.drafts[k].gone {
+                continue;
+            }
             if self.drafts[k].home.is_none() {
                 let operands: SmallVec<[Operand; 3]> =
                     self.drafts[k].operands.iter().map(|&o| places[o]).collect();
@@ -398,7 +561,11 @@ impl Maker<'_> {
 fn with_operands(action: &Action, operands: SmallVec<[Operand; 3]>) -> Action {
     let mut action = action.clone();
     match &mut action {
-        Action::Call { operands: own, .. } => *own = operands,
+        Action::Call { operands: own, .. }
+        | Action::Pair { operands: own, .. }
+        | Action::Normalize(own)
+        | Action::Dot(own)
+        | Action::Deviation(own) => *own = operands,
         Action::Cast { x, .. } | Action::Reduce { x, .. } | Action::Spread(x) | Action::Copy(x) => {
             *x = operands[0]
         }

@@ -5,10 +5,11 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Range, Sub};
 use vorpal_tensor::Result;
 
 use super::{Attention, AttentionPass, AttentionShape};
+use crate::fold::combine;
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
 use crate::lane::vectorized;
-use crate::philox4x32;
+use crate::{elementary, philox4x32};
 
 /// Queries and keys of a block of scores.
 const QUERIES: usize = 64;
@@ -49,27 +50,13 @@ impl Number for f32 {
     fn whole(self) -> usize {
         self as usize
     }
+    #[inline(always)]
     fn tanh(self) -> f32 {
-        f32::tanh(self)
+        elementary::tanh(self)
     }
-    /// Within 2 units in the last place, flushed to the smallest normal number below, in steps a compiler can do for
-    /// many numbers at once.
     #[inline(always)]
     fn exp(self) -> f32 {
-        // 1.5 · 2²³: adding it leaves a whole number in the last bits.
-        const ROUND: f32 = 12_582_912.0;
-        let x = self.clamp(-87.3, 88.7);
-        let shifted = x * std::f32::consts::LOG2_E + ROUND;
-        let n = shifted - ROUND;
-        // ln 2 in two parts, the first short enough for n · part to be exact.
-        let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-        // Taylor to r⁷∕7!, |r| ≤ ½ ln 2.
-        let mut sum = 1.0 / 5040.0;
-        for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-            sum = sum * r + c;
-        }
-        let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-        sum * f32::from_bits(power)
+        elementary::exp(self)
     }
     fn ln(self) -> f32 {
         f32::ln(self)
@@ -309,7 +296,14 @@ impl Attention {
             line[..start].fill(T::NOTHING);
             line[end..].fill(T::NOTHING);
             let line = &mut line[start..end];
-            line.iter_mut().for_each(|s| *s *= scale);
+            vectorized(
+                #[inline(always)]
+                || {
+                    for s in line.iter_mut() {
+                        *s *= scale;
+                    }
+                },
+            );
             if let Some(cap) = self.rules.softcap.map(T::of) {
                 let slopes = &mut room.bounded[i * n..(i + 1) * n];
                 slopes.fill(T::ONE);
@@ -399,8 +393,8 @@ impl Attention {
             let lines = room.p.chunks_mut(block.columns).zip(out.chunks_mut(e + 1)).zip(&mut state);
             for ((line, out), (top, weight)) in lines.take(rows) {
                 let high = highest(line, *top);
-                let shrink = (*top - high).exp();
                 if *top != high {
+                    let shrink = (*top - high).exp();
                     out[..e].iter_mut().for_each(|o| *o *= shrink);
                     *weight *= shrink;
                 }
@@ -652,24 +646,15 @@ fn exponentials<T: Number>(line: &mut [T], high: T) {
 
 /// The largest of some numbers.
 fn highest<T: Number>(values: &[T], least: T) -> T {
-    fold(values, least, |a, b| if b > a { b } else { a })
+    vectorized(
+        #[inline(always)]
+        || combine(values, least, |a, b| if b > a { b } else { a }),
+    )
 }
 
 fn sum<T: Number>(values: &[T]) -> T {
-    fold(values, T::ZERO, |a, b| a + b)
-}
-
-/// Joins numbers in eight lanes.
-fn fold<T: Number>(values: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
-    let mut lanes = [start; 8];
-    let (whole, rest) = values.as_chunks::<8>();
     vectorized(
         #[inline(always)]
-        || {
-            for chunk in whole {
-                lanes.iter_mut().zip(chunk).for_each(|(l, &v)| *l = f(*l, v));
-            }
-        },
-    );
-    rest.iter().chain(&lanes).fold(start, |a, &b| f(a, b))
+        || combine(values, T::ZERO, |a, b| a + b),
+    )
 }

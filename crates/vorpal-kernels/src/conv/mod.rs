@@ -6,10 +6,10 @@ mod shader;
 use std::sync::Arc;
 
 use vorpal_shaders::{Linker, Shader};
-use vorpal_tensor::{DType, Error, Result};
+use vorpal_tensor::{DType, Result};
 
+use crate::contraction::{EpilogueTape, contract};
 use crate::gemm::Gemm;
-use crate::interp::{self, Sink, Source};
 use crate::subgroup_tile::Tile;
 use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel};
 
@@ -104,6 +104,7 @@ pub struct Conv {
     /// Whether tiles of subgroups make it.
     broadcast: bool,
     epilogue: Epilogue,
+    tape: EpilogueTape,
 }
 
 impl Conv {
@@ -117,7 +118,17 @@ impl Conv {
         let epilogue = Epilogue::store(2, dtype, len);
         let terms = [0, Conv::terms(&shape, pass)];
         let abilities = Abilities::default();
-        Conv { shape, pass, dtype, offsets, terms, abilities, broadcast: false, epilogue }
+        Conv {
+            shape,
+            pass,
+            dtype,
+            offsets,
+            terms,
+            abilities,
+            broadcast: false,
+            epilogue,
+            tape: EpilogueTape::new(),
+        }
     }
 
     /// The same product for a device of such abilities; in tiles of subgroups, if they are wanted and it has them.
@@ -248,22 +259,11 @@ impl Kernel for Conv {
         self.launch()
     }
 
-    fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
-        let args = self.args();
-        let scalars = run.scalars;
-        let mut arguments = interp::take(&mut run, &args, 0)?;
-        let wrong = || Error::internal("conv", "operands and result must be floats of one dtype");
-        let out =
-            arguments.sinks.iter_mut().find(|(k, _)| *k == 2).map(|(_, sink)| sink).ok_or_else(wrong)?;
-        match (arguments.sources[0], arguments.sources[1], out) {
-            (Some(Source::F32(a)), Some(Source::F32(b)), Sink::F32(out)) => self.native(a, b, out)?,
-            (Some(Source::F64(a)), Some(Source::F64(b)), Sink::F64(out)) => self.native(a, b, out)?,
-            _ => return Err(wrong()),
-        }
-        if self.epilogue.program.insts.len() == 1 || self.len() == 0 {
-            return Ok(());
-        }
-        interp::pointwise_on(&self.epilogue.program, &args, self.len(), arguments, scalars, Some(2))
+    fn run_cpu(&self, run: CpuRun<'_>) -> Result<()> {
+        let epilogue = (&self.epilogue, &self.tape, self.len());
+        contract(self, epilogue, run, &|a, b, out| self.native::<f32>(a, b, out), &|a, b, out| {
+            self.native::<f64>(a, b, out)
+        })
     }
 
     fn cost(&self) -> Cost {
@@ -280,6 +280,6 @@ impl Kernel for Conv {
     }
 
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
-        Some(Arc::new(Conv { epilogue, ..self.clone() }))
+        Some(Arc::new(Conv { epilogue, tape: EpilogueTape::new(), ..self.clone() }))
     }
 }

@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 use vorpal_shaders::{Linker, MATMUL_DIRECT, MATMUL_TILED, Shader};
 use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
+use crate::contraction::{EpilogueTape, contract};
 use crate::gemm::Matrix;
-use crate::interp::{self, Sink, Source};
 use crate::subgroup_tile::Tile;
 use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
 
@@ -43,6 +43,7 @@ pub struct MatMul {
     a: Operand,
     b: Operand,
     epilogue: Epilogue,
+    tape: EpilogueTape,
 }
 
 /// Strides of an operand.
@@ -106,6 +107,7 @@ impl MatMul {
             a: operand(a, [axes[0].1, axes[1].1]),
             b: operand(b, [axes[0].2, axes[1].2]),
             epilogue: Epilogue::store(2, dtype, len),
+            tape: EpilogueTape::new(),
         })
     }
 
@@ -207,26 +209,11 @@ impl Kernel for MatMul {
         spread(self.batches() * m.div_ceil(rows) * n.div_ceil(64))
     }
 
-    fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
-        let args = self.args();
-        let scalars = run.scalars;
-        let mut arguments = interp::take(&mut run, &args, 0)?;
-        let wrong = || Error::internal("matmul", "operands and result must be floats of one dtype");
-        let out =
-            arguments.sinks.iter_mut().find(|(k, _)| *k == 2).map(|(_, sink)| sink).ok_or_else(wrong)?;
-        match (arguments.sources[0], arguments.sources[1], out) {
-            (Some(Source::F32(a)), Some(Source::F32(b)), Sink::F32(out)) => self.native(a, b, out)?,
-            (Some(Source::F64(a)), Some(Source::F64(b)), Sink::F64(out)) => self.native(a, b, out)?,
-            _ => return Err(wrong()),
-        }
-        if self.epilogue.program.insts.len() == 1 {
-            return Ok(());
-        }
-        let len = self.batches() * self.sizes[0] * self.sizes[1];
-        if len == 0 {
-            return Ok(());
-        }
-        interp::pointwise_on(&self.epilogue.program, &args, len, arguments, scalars, Some(2))
+    fn run_cpu(&self, run: CpuRun<'_>) -> Result<()> {
+        let epilogue = (&self.epilogue, &self.tape, self.batches() * self.sizes[0] * self.sizes[1]);
+        contract(self, epilogue, run, &|a, b, out| self.native::<f32>(a, b, out), &|a, b, out| {
+            self.native::<f64>(a, b, out)
+        })
     }
 
     fn cost(&self) -> Cost {
@@ -243,6 +230,6 @@ impl Kernel for MatMul {
     }
 
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
-        Some(Arc::new(MatMul { epilogue, ..self.clone() }))
+        Some(Arc::new(MatMul { epilogue, tape: EpilogueTape::new(), ..self.clone() }))
     }
 }

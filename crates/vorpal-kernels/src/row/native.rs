@@ -193,7 +193,7 @@ pub(super) fn run(row: &Row, mut run: CpuRun<'_>) -> Result<()> {
     let pieces: SmallVec<[Piece<'_>; 4]> =
         sinks.map(|(arg, sink)| Piece { arg, class: row.class_of(arg, &domains), start: 0, sink }).collect();
     let (map, passes, of_rows, of_full) = match row.recipe() {
-        Recipe::Whole(tape) => return bound(tape, &arguments.sources, scalars).run(rows, pieces),
+        Recipe::Whole(tape) => return bound(tape, &arguments.sources, scalars).run(0..rows, pieces),
         Recipe::InOrder { map, passes, rows, full } => (map, passes, rows, full),
     };
     let order = InOrder { rows, len: rows * columns, map, scalars, sources: &arguments.sources };
@@ -206,11 +206,11 @@ pub(super) fn run(row: &Row, mut run: CpuRun<'_>) -> Result<()> {
         pieces.into_iter().partition(|piece| piece.class == Class::Row);
     if !row_pieces.is_empty() {
         let bound = Bound { given: &known, ..bound(of_rows, &arguments.sources, scalars) };
-        bound.run(rows, row_pieces)?;
+        bound.run(0..rows, row_pieces)?;
     }
     if full_pieces.is_empty() || order.len == 0 {
         return Ok(());
     }
     Bound { given: &known, map: Some(map), ..bound(of_full, &arguments.sources, scalars) }
-        .run(order.len, full_pieces)
+        .run(0..order.len, full_pieces)
 }
