@@ -14,7 +14,8 @@ impl Tensor {
     pub fn softmax(&self, axis: isize) -> Tensor {
         let wide = self.wide();
         let exp = (&wide - wide.max_keepdim(axis).stop_gradient()).exp();
-        (&exp / exp.sum_keepdim(axis)).cast(self.dtype())
+        // One division for a row: a product for every element is cheaper.
+        (&exp * exp.sum_keepdim(axis).reciprocal()).cast(self.dtype())
     }
 
     /// log(eˣ ∕ Σ eˣ) along an axis, without overflow.

@@ -277,6 +277,9 @@ impl Op for Pad {
     }
 }
 
+/// Parts that one launch joins: with the result they fill the bindings of a kernel.
+const JOINED_MAX: usize = 7;
+
 #[derive(Debug)]
 struct Concat {
     axis: usize,
@@ -589,8 +592,15 @@ impl Tensor {
             Err(e) => Tensor::error(e),
             Ok(_) if parts.len() == 1 => (*first).clone(),
             Ok(axis) => {
-                let parts = super::promoted(parts);
-                Tensor::apply(Concat { axis }, &parts.iter().collect::<Vec<_>>(), at)
+                let mut parts = super::promoted(parts).to_vec();
+                while parts.len() > 1 {
+                    let few = |few: &[Tensor]| match few {
+                        [one] => one.clone(),
+                        few => Tensor::apply(Concat { axis }, &few.iter().collect::<Vec<_>>(), at),
+                    };
+                    parts = parts.chunks(JOINED_MAX).map(few).collect();
+                }
+                parts.swap_remove(0)
             }
         }
     }

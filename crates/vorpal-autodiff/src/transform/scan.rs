@@ -6,9 +6,6 @@ use super::{checkpoint, leaves};
 use crate::ops::shape_error;
 use crate::{Tensor, Tree};
 
-/// Parts that one launch joins: with the result they fill the bindings of a kernel.
-const JOINED_MAX: usize = 7;
-
 /// Calls `f` on a state and slice t of the leading axis of `xs`, for one t after the other: the last state, and what
 /// `f` gives beside the states, stacked along a new axis 0. `jax.lax.scan`.
 ///
@@ -108,7 +105,7 @@ impl<F, Y: Tree> Scan<F, Y> {
             given.resize_with(ys.len(), Vec::new);
             given.iter_mut().zip(ys).for_each(|(all, y)| all.push(y));
         }
-        let joined: Vec<Tensor> = given.into_iter().map(join).collect();
+        let joined: Vec<Tensor> = given.into_iter().map(|parts| joined(&parts)).collect();
         let none = || Error::internal("scan", "no step was made");
         let like = self.like.ok_or_else(none)?;
         Ok((carry, filled(&like, joined)))
@@ -141,7 +138,7 @@ impl<F, Y: Tree> Scan<F, Y> {
             given.iter_mut().zip(ys).for_each(|(all, y)| all.push(y.unsqueeze(0)));
             self.like.get_or_insert(y);
         }
-        (carry, given.into_iter().map(join).collect())
+        (carry, given.into_iter().map(|parts| joined(&parts)).collect())
     }
 
     /// Fails if a step changes the kind of the state.
@@ -193,13 +190,7 @@ fn cut(x: &Tensor, sizes: &[usize]) -> Vec<Tensor> {
     out
 }
 
-/// Parts one after the other along axis 0, a few at a time.
-fn join(mut parts: Vec<Tensor>) -> Tensor {
-    while parts.len() > 1 {
-        let few = |p: &[Tensor]| {
-            if p.len() == 1 { p[0].clone() } else { Tensor::concat(&p.iter().collect::<Vec<_>>(), 0) }
-        };
-        parts = parts.chunks(JOINED_MAX).map(few).collect();
-    }
-    parts.swap_remove(0)
+/// Parts one after the other along axis 0.
+fn joined(parts: &[Tensor]) -> Tensor {
+    Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)
 }
