@@ -1,6 +1,6 @@
 //! Recurrent layers.
 
-use vorpal_autodiff::{At, Device, Error, Tensor, Tensors, Tree, custom_vjp, scan, vjp};
+use vorpal_autodiff::{At, Device, Error, Tensor, Tensors, Tree, custom_vjp, scan};
 
 use crate::init::uniform;
 use crate::{Module, Role, join};
@@ -113,24 +113,51 @@ impl LstmLayer {
 /// Hidden states before the first and after every step, and the last cell state: `[steps + 2, batch, hidden]`.
 #[track_caller]
 fn states(from_inputs: &Tensor, weight: &Tensor, h: &Tensor, c: &Tensor) -> Tensor {
-    let hidden = weight.shape().last().copied().unwrap_or(0);
-    let weight = weight.t();
-    let step = |(h, c): &LstmState, from_inputs: &Tensor| {
-        let all = from_inputs + h.matmul(&weight);
-        let gate = |k: usize| all.narrow(-1, k * hidden, hidden);
-        let c = gate(1).sigmoid() * c + gate(0).sigmoid() * gate(2).tanh();
-        let h = gate(3).sigmoid() * c.tanh();
-        ((h.clone(), c), h)
-    };
-    match scan(&(h.clone(), c.clone()), from_inputs, step) {
-        Ok(((_, last), outputs)) => Tensor::concat(&[&h.unsqueeze(0), &outputs, &last.unsqueeze(0)], 0),
-        Err(error) => Tensor::error(error),
-    }
+    let outputs = run(from_inputs, weight, h, c, |_| ());
+    outputs.map_or_else(Tensor::error, |(outputs, last)| {
+        Tensor::concat(&[&h.unsqueeze(0), &outputs, &last.unsqueeze(0)], 0)
+    })
 }
 
-/// Cotangents of what `states` is made from. Steps add their shares of the weights' cotangent, a small product each: as
-/// the products of the inputs are added to those of the states, their cotangents are the same, and one product of all
-/// steps is the sum.
+/// What a step is made from, and the cell state it makes.
+struct Step {
+    input: Tensor,
+    forget: Tensor,
+    cell: Tensor,
+    output: Tensor,
+    c_before: Tensor,
+    c: Tensor,
+}
+
+/// All steps, each of which is shown to `see`: the hidden states and the last cell state.
+#[track_caller]
+fn run(
+    from_inputs: &Tensor,
+    weight: &Tensor,
+    h: &Tensor,
+    c: &Tensor,
+    mut see: impl FnMut(Step),
+) -> Result<(Tensor, Tensor), Error> {
+    let hidden = weight.shape().last().copied().unwrap_or(0);
+    let weight = weight.t();
+    let step = |(h, c_before): &LstmState, from_inputs: &Tensor| {
+        let all = from_inputs + h.matmul(&weight);
+        let gate = |k: usize| all.narrow(-1, k * hidden, hidden);
+        let (input, forget, cell, output) =
+            (gate(0).sigmoid(), gate(1).sigmoid(), gate(2).tanh(), gate(3).sigmoid());
+        let c = &forget * c_before + &input * &cell;
+        let h = &output * c.tanh();
+        see(Step { input, forget, cell, output, c_before: c_before.clone(), c: c.clone() });
+        ((h.clone(), c), h)
+    };
+    scan(&(h.clone(), c.clone()), from_inputs, step).map(|((_, last), outputs)| (outputs, last))
+}
+
+/// Cotangents of what `states` is made from.
+///
+/// Each step back gives those of its four gates as one tensor, which one product takes to the step before. As the
+/// products of the inputs are added to those of the states, their cotangents are the same, and one product of all steps
+/// is the cotangent of the weights.
 fn cotangents(
     from_inputs: &Tensor,
     weight: &Tensor,
@@ -139,18 +166,42 @@ fn cotangents(
     states_after: &Tensor,
     grad: &Tensor,
 ) -> Vec<Option<Tensor>> {
-    let rest = (from_inputs.clone(), h.clone(), c.clone());
-    let rest =
-        vjp(&rest, |(from_inputs, h, c)| states(from_inputs, weight, h, c)).and_then(|(_, back)| back(grad));
-    match rest {
-        Ok((from_inputs, h, c)) => {
-            let steps = from_inputs.shape().first().copied().unwrap_or(0);
-            let before = states_after.narrow(0, 0, steps).flatten(0, 1);
-            let weight = from_inputs.flatten(0, 1).t().matmul(&before);
-            vec![Some(from_inputs), Some(weight), Some(h), Some(c)]
-        }
-        Err(error) => vec![Some(Tensor::error(error)); 4],
+    let mut steps: Vec<Step> = Vec::new();
+    if let Err(error) = run(from_inputs, weight, h, c, |step| steps.push(step)) {
+        return vec![Some(Tensor::error(error)); 4];
     }
+    let of = |k: usize| grad.narrow(0, k, 1).squeeze(0);
+    let (mut to_c, mut to_gates) = (of(steps.len() + 1), Vec::with_capacity(steps.len()));
+    let from_gates = |k: usize, gates: Option<&Tensor>| match gates {
+        Some(gates) => gates.matmul(weight) + of(k),
+        None => of(k),
+    };
+    for (k, step) in steps.iter().enumerate().rev() {
+        let to_h = from_gates(k + 1, to_gates.last());
+        let shown = step.c.tanh();
+        let through = &to_h * &step.output;
+        to_c = &to_c + (&through - &through * (&shown * &shown));
+        let slope = |gate: &Tensor| gate - gate * gate;
+        to_gates.push(Tensor::concat(
+            &[
+                &(&to_c * &step.cell * slope(&step.input)),
+                &(&to_c * &step.c_before * slope(&step.forget)),
+                &(&to_c * &step.input * (1.0 - &step.cell * &step.cell)),
+                &(&to_h * &shown * slope(&step.output)),
+            ],
+            -1,
+        ));
+        to_c = &to_c * &step.forget;
+    }
+    let to_h = from_gates(0, to_gates.last());
+    to_gates.reverse();
+    let to_inputs = match &to_gates[..] {
+        [] => from_inputs.clone(),
+        gates => Tensor::stack(&gates.iter().collect::<Vec<_>>(), 0),
+    };
+    let before = states_after.narrow(0, 0, steps.len()).flatten(0, 1);
+    let to_weight = to_inputs.flatten(0, 1).t().matmul(&before);
+    vec![Some(to_inputs), Some(to_weight), Some(to_h), Some(to_c)]
 }
 
 impl Tensors for Lstm {
