@@ -18,6 +18,9 @@ const LEN_MIN: usize = 1 << 12;
 /// Floating point operations of an element above which reading and writing it is not what takes time.
 const FLOPS_MAX: u64 = 96;
 
+/// The tapes of the parts of a program, each with its elements.
+type Tapes = Vec<(Range<usize>, Tape)>;
+
 /// Evaluates a [`Program`] without reductions for every element of its outputs, which all have `len`
 /// elements.
 #[derive(Clone, Debug)]
@@ -27,7 +30,7 @@ pub struct Pointwise {
     scalars: Vec<DType>,
     len: usize,
     /// How it runs natively, once it did.
-    tapes: OnceLock<Arc<Vec<(Range<usize>, Tape)>>>,
+    tapes: OnceLock<Arc<Tapes>>,
     abilities: Abilities,
 }
 
