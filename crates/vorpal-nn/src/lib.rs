@@ -24,11 +24,7 @@ pub use checkpoint::{
     from_safetensors, load, load_optimizer, optimizer_from_safetensors, optimizer_to_safetensors, save,
     save_optimizer, to_safetensors, write_whole,
 };
-pub use layers::{
-    BatchNorm2d, Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d,
-    ConvTranspose3d, Dropout, Embedding, GroupNorm, LayerNorm, Linear, Lstm, LstmLayer, LstmState,
-    MultiHeadAttention, RmsNorm, multi_head_attention,
-};
+pub use layers::*;
 pub use module::{Module, Role, State, Training, join};
 pub use optim::{
     Adadelta, AdadeltaOptions, Adafactor, AdafactorOptions, Adagrad, AdagradOptions, Adam, AdamOptions,
@@ -45,7 +41,8 @@ pub use vorpal_autodiff::{
     DType, Device, Element, Error, Result, Shape, Tensor, Tensors, Tree, eval, grad,
     ops::{
         AttentionOptions, Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvTranspose1dOptions,
-        ConvTranspose2dOptions, ConvTranspose3dOptions, Padding, Pool1dOptions, Pool2dOptions, Pool3dOptions,
+        ConvTranspose2dOptions, ConvTranspose3dOptions, Interpolation, Padding, Pool1dOptions, Pool2dOptions,
+        Pool3dOptions,
     },
     value_and_grad,
 };

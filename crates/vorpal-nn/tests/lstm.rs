@@ -79,8 +79,9 @@ fn written_out(lstm: &Lstm, x: &Tensor) -> Tensor {
     let zeros = Tensor::zeros([x.shape()[1], hidden], DType::F32, &Device::cpu());
     let (mut h, mut c, mut outputs) = (zeros.clone(), zeros, Vec::new());
     for t in 0..x.shape()[0] {
-        let from_inputs = x.narrow(0, t, 1).squeeze(0).matmul(&layer.weight_ih.t()) + &layer.bias_ih;
-        let all = from_inputs + h.matmul(&layer.weight_hh.t()) + &layer.bias_hh;
+        let bias = |b: &Option<Tensor>| b.clone().expect("a bias");
+        let from_inputs = x.narrow(0, t, 1).squeeze(0).matmul(&layer.weight_ih.t()) + bias(&layer.bias_ih);
+        let all = from_inputs + h.matmul(&layer.weight_hh.t()) + bias(&layer.bias_hh);
         let gate = |k: usize| all.narrow(1, k * hidden, hidden);
         c = gate(1).sigmoid() * &c + gate(0).sigmoid() * gate(2).tanh();
         h = gate(3).sigmoid() * c.tanh();

@@ -148,8 +148,8 @@ fn batch_norm_keeps_running_statistics_and_uses_them() {
     let y = norm.forward(&x).to_vec::<f32>().expect("values");
     let (deviation, sum) = ((35.0f64 / 12.0 + 1e-5).sqrt(), y.iter().map(|v| f64::from(*v)).sum::<f64>());
     assert!((f64::from(y[0]) + 2.5 / deviation).abs() < 1e-5 && sum.abs() < 1e-5, "{y:?}");
-    let near = |found: &State, expected: [f64; 2]| {
-        let found = found.get().to_vec::<f32>().expect("values");
+    let near = |found: &Option<State>, expected: [f64; 2]| {
+        let found = found.as_ref().expect("it is kept").get().to_vec::<f32>().expect("values");
         let close = found.iter().zip(expected).all(|(f, e)| (f64::from(*f) - e).abs() < 1e-5);
         assert!(close, "{found:?}, should be {expected:?}");
     };

@@ -95,8 +95,8 @@ impl Gpt {
     pub fn new(options: GptOptions, device: &Device) -> Gpt {
         let GptOptions { vocabulary, context, width, layers, .. } = options;
         Gpt {
-            wte: Embedding { weight: init::normal([vocabulary, width], 0.02, device) },
-            wpe: Embedding { weight: init::normal([context, width], 0.02, device) },
+            wte: Embedding::from_weight(init::normal([vocabulary, width], 0.02, device)),
+            wpe: Embedding::from_weight(init::normal([context, width], 0.02, device)),
             h: (0..layers).map(|_| GptBlock::new(&options, device)).collect(),
             ln_f: LayerNorm::new(width, device),
             lm_head: Linear { weight: init::normal([vocabulary, width], 0.02, device), bias: None },

@@ -53,8 +53,11 @@ pub mod prelude {
     };
     pub use vorpal_nn::data::{DataLoader, Dataset};
     pub use vorpal_nn::{
-        Adam, AdamOptions, AttentionOptions, BatchNorm2d, Conv1d, Conv2d, Conv2dOptions, ConvTranspose2d,
-        Dropout, Embedding, LayerNorm, Linear, Lstm, Module, MultiHeadAttention, Optimizer, ParameterGroup,
-        Pool2dOptions, Role, Sgd, SgdOptions, State, Training, clip_grad_norm, schedule::Schedule,
+        Adam, AdamOptions, AttentionMask, AttentionOptions, BatchNorm1d, BatchNorm2d, BoxedLayer, Conv1d,
+        Conv2d, Conv2dOptions, ConvTranspose2d, Dropout, Embedding, Flatten, Gelu, GroupNorm, Gru, Layer,
+        LayerNorm, Linear, Lstm, MaxPool2d, Module, MultiHeadAttention, MultiheadAttention, Optimizer,
+        ParameterGroup, Pool2dOptions, Relu, Residual, RmsNorm, Rnn, Role, Sequential, Sgd, SgdOptions,
+        Sigmoid, Silu, Softmax, State, Tanh, Training, TransformerEncoder, TransformerEncoderLayer,
+        TransformerOptions, clip_grad_norm, schedule::Schedule,
     };
 }

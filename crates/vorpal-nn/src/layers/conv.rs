@@ -3,6 +3,7 @@
 use vorpal_autodiff::ops::{ConvOptions, ConvTransposeOptions, Padding};
 use vorpal_autodiff::{Device, Tensor};
 
+use super::Layer;
 use crate::Module;
 use crate::init::uniform;
 
@@ -165,6 +166,8 @@ impl<const N: usize> ConvTranspose<N> {
         x.conv_transpose(&self.weight, self.bias.as_ref(), self.options)
     }
 }
+
+layers!(<N> Conv, ConvTranspose);
 
 /// Weights `[rows, columns, …]` and a bias, uniform in ±1∕√(columns · elements of the window).
 fn initial<const N: usize>(

@@ -1,94 +1,89 @@
 //! Layers.
 
+/// Says of types that their method `forward` is that of a [`Layer`].
+macro_rules! layers {
+    ($($name:ident),+ $(,)?) => {$(
+        impl Layer for $name {
+            fn forward(&self, x: &vorpal_autodiff::Tensor) -> vorpal_autodiff::Tensor {
+                $name::forward(self, x)
+            }
+        }
+    )+};
+    (<N> $($name:ident),+ $(,)?) => {$(
+        impl<const N: usize> Layer for $name<N> {
+            fn forward(&self, x: &vorpal_autodiff::Tensor) -> vorpal_autodiff::Tensor {
+                $name::forward(self, x)
+            }
+        }
+    )+};
+}
+
+mod activation;
+mod adapt;
 mod attention;
 mod conv;
-mod lstm;
+mod dropout;
+mod embedding;
+mod experts;
+mod frozen;
+mod glu;
+mod layer;
+mod linear;
 mod norm;
+mod per_device;
+mod pool;
+mod position;
+mod recurrent;
+mod reparametrize;
+mod reshape;
+mod spline;
+mod transformer;
+mod wrong;
 
-use vorpal_autodiff::{Device, Tensor};
-
-pub use self::attention::{MultiHeadAttention, multi_head_attention};
+pub use self::activation::{
+    Celu, Elu, Gelu, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu, LogSigmoid, LogSoftmax, Mish,
+    Prelu, Relu, Relu6, Rrelu, Selu, Sigmoid, Silu, Softmax, Softmax2d, Softmin, Softplus, Softshrink,
+    Softsign, Tanh, Tanhshrink, Threshold,
+};
+pub use self::adapt::{Adapter, Lora};
+pub use self::attention::{
+    Alibi, AttentionMask, KvCache, MultiHeadAttention, MultiheadAttention, multi_head_attention,
+};
 pub use self::conv::{
     Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
 };
-pub use self::lstm::{Lstm, LstmLayer, LstmState};
-pub use self::norm::{BatchNorm2d, GroupNorm, LayerNorm, RmsNorm};
-use crate::init::{normal, uniform};
-use crate::{Module, Training};
-
-/// `x Wᵀ + b`: `[…, inputs]` to `[…, outputs]`. Named and laid out as in PyTorch: `weight` is
-/// `[outputs, inputs]`.
-#[derive(Clone, Debug, Module)]
-pub struct Linear {
-    /// `[outputs, inputs]`.
-    pub weight: Tensor,
-    /// `[outputs]`.
-    pub bias: Option<Tensor>,
-}
-
-impl Linear {
-    /// Weights and bias uniform in ±1∕√inputs, PyTorch's default.
-    pub fn new(inputs: usize, outputs: usize, device: &Device) -> Linear {
-        let bound = 1.0 / (inputs.max(1) as f64).sqrt();
-        Linear {
-            weight: uniform([outputs, inputs], bound, device),
-            bias: Some(uniform([outputs], bound, device)),
-        }
-    }
-
-    /// The same without a bias.
-    pub fn without_bias(inputs: usize, outputs: usize, device: &Device) -> Linear {
-        Linear { bias: None, ..Linear::new(inputs, outputs, device) }
-    }
-
-    /// The layer applied to the last axis.
-    #[track_caller]
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        let product = x.matmul(&self.weight.t());
-        match &self.bias {
-            Some(bias) => product + bias,
-            None => product,
-        }
-    }
-}
-
-/// A table of vectors, picked by number: `[…]` of `I32` or `U32` to `[…, features]`.
-#[derive(Clone, Debug, Module)]
-pub struct Embedding {
-    /// `[entries, features]`.
-    pub weight: Tensor,
-}
-
-impl Embedding {
-    /// Standard normal vectors, PyTorch's default.
-    pub fn new(entries: usize, features: usize, device: &Device) -> Embedding {
-        Embedding { weight: normal([entries, features], 1.0, device) }
-    }
-
-    /// The vectors of the numbers. A number out of range is an error when the value is read.
-    #[track_caller]
-    pub fn forward(&self, numbers: &Tensor) -> Tensor {
-        self.weight.embedding(numbers)
-    }
-}
-
-/// Zeroes elements at random while training (Srivastava et al. 2014).
-#[derive(Clone, Debug, Module)]
-pub struct Dropout {
-    /// Probability of a zero.
-    pub p: f64,
-    training: Training,
-}
-
-impl Dropout {
-    /// Zeroes with probability `p`.
-    pub fn new(p: f64) -> Dropout {
-        Dropout { p, training: Training::default() }
-    }
-
-    /// The layer applied to every element; nothing happens outside of training.
-    #[track_caller]
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        if self.training.is_on() { x.dropout(self.p) } else { x.clone() }
-    }
-}
+pub use self::dropout::{
+    AlphaDropout, ChannelDropout, DropPath, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout,
+};
+pub use self::embedding::{BagMode, Embedding, EmbeddingBag};
+pub use self::experts::MixtureOfExperts;
+pub use self::frozen::Frozen;
+pub use self::glu::{GeGlu, Glu, ReGlu, SwiGlu};
+pub use self::layer::{BoxedLayer, Lambda, Layer, Residual, Sequential};
+pub use self::linear::{Bilinear, Identity, Linear};
+pub use self::norm::{
+    BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, InstanceNorm, InstanceNorm1d,
+    InstanceNorm2d, InstanceNorm3d, LayerNorm, LocalResponseNorm, RmsNorm,
+};
+pub use self::pool::{
+    AdaptiveAvgPool, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool,
+    AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d, AvgPool, AvgPool1d, AvgPool2d, AvgPool3d,
+    LpPool, LpPool1d, LpPool2d, LpPool3d, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d,
+};
+pub use self::position::{LearnedPositions, Rotary, SinusoidalPositions};
+pub use self::recurrent::{
+    Gru, GruCell, GruKind, Lstm, LstmCell, LstmKind, LstmState, Recurrent, RecurrentCell, RecurrentKind,
+    RecurrentLayer, RecurrentOptions, Rnn, RnnCell, RnnKind,
+};
+pub use self::reparametrize::{SpectralNorm, WeightNorm, Weighted, spectral_norm, weight_norm};
+pub use self::reshape::{
+    Around, ChannelShuffle, CircularPad, CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad,
+    ConstantPad1d, ConstantPad2d, ConstantPad3d, Flatten, PixelShuffle, PixelUnshuffle, ReflectionPad,
+    ReflectionPad1d, ReflectionPad2d, ReflectionPad3d, ReplicationPad, ReplicationPad1d, ReplicationPad2d,
+    ReplicationPad3d, Unflatten, Upsample,
+};
+pub use self::spline::{KanLinear, SplineActivation, SplineGrid};
+pub use self::transformer::{
+    Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
+    TransformerOptions,
+};
