@@ -31,7 +31,7 @@ impl MarginRankingLoss {
     }
 }
 
-/// Σ max(0, margin − x[y] + x[i])ᵖ ∕ classes over all classes i but the right one, PyTorch's `MultiMarginLoss`.
+/// `Σ max(0, margin − x[y] + x[i])ᵖ` ∕ classes over all classes i but the right one, PyTorch's `MultiMarginLoss`.
 ///
 /// ```
 /// # use vorpal_nn::{Device, Tensor, loss::MultiMarginLoss};
@@ -88,7 +88,7 @@ impl MultiMarginLoss {
     }
 }
 
-/// Σ max(0, 1 − x[y] + x[i]) ∕ classes over all right classes y and all others i, PyTorch's `MultiLabelMarginLoss`.
+/// `Σ max(0, 1 − x[y] + x[i])` ∕ classes over all right classes y and all others i, PyTorch's `MultiLabelMarginLoss`.
 ///
 /// ```
 /// # use vorpal_nn::{Device, Tensor, loss::MultiLabelMarginLoss};
