@@ -276,7 +276,9 @@ def bar_table(found):
             value = first(ours, warm="warm" in peer)
         elif peer.endswith(", tenth step"):
             theirs = found.get((device, workload, peer.removesuffix(", tenth step")), [])
-            value = theirs[0]["tenth_ms"] / ours[0]["tenth_ms"] if theirs and "tenth_ms" in theirs[0] else None
+            # Who has not come so far has taken longer than to the first step at least.
+            least = [{"tenth_ms": entry.get("tenth_ms") or entry.get("first_ms")} for entry in theirs[:1]]
+            value = ratio(ours[:1], least, "tenth_ms")
         else:
             value = ratio(ours, found.get((device, workload, peer), []))
         at_most = peer.startswith("ms ")
@@ -301,18 +303,19 @@ def machine(args):
 
 
 def write(args, found):
+    out = pathlib.Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # What took so long to measure is kept before anything is made of it.
+    flat = [{"device": d, "workload": w, "peer": p, "rounds": r} for (d, w, p), r in found.items()]
+    out.with_suffix(".json").write_text(json.dumps(flat, indent=1) + "\n")
     notes = set()
     parts = [machine(args), bar_table(found)]
     for device in args.device:
         parts += device_tables(device, found, notes)
     if notes:
         parts.append("Left out: " + "; ".join(sorted(notes)) + ".")
-    out = pathlib.Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(parts) + "\n"
     out.with_suffix(".md").write_text(text)
-    flat = [{"device": d, "workload": w, "peer": p, "rounds": r} for (d, w, p), r in found.items()]
-    out.with_suffix(".json").write_text(json.dumps(flat, indent=1) + "\n")
     if args.docs:
         page = ROOT / "docs" / "performance.md"
         before, rest = page.read_text().split(MARKS[0])
