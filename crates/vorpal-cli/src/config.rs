@@ -1,5 +1,6 @@
 //! What a run was started with.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,16 +21,8 @@ pub struct Config {
     pub seed: u64,
     pub data: Option<PathBuf>,
     pub text: Option<PathBuf>,
-    pub gpt: Option<GptSizes>,
-}
-
-/// Sizes of a language model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GptSizes {
-    pub layers: usize,
-    pub width: usize,
-    pub heads: usize,
-    pub context: usize,
+    /// Sizes of the model by name.
+    pub sizes: BTreeMap<String, usize>,
 }
 
 impl Config {

@@ -7,21 +7,27 @@ use vorpal::nn::load;
 use vorpal::nn::trainer::RunDir;
 use vorpal::prelude::*;
 use vorpal::zoo::Gpt;
+use vorpal::zoo::transformer::gpt_options;
 
 use crate::Outcome;
 use crate::config::Config;
 use crate::options::Generate;
-use crate::train::zoo_options;
 
 pub fn run(options: &Generate) -> Outcome<()> {
     let run = options.from.display();
     let config = Config::read(&options.from)?.ok_or_else(|| format!("{run} holds no run"))?;
-    let sizes = config.gpt.ok_or_else(|| format!("the run in {run} trains {}, not gpt", config.model))?;
+    if config.model != "gpt" {
+        return Err(format!("the run in {run} trains {}, not gpt", config.model).into());
+    }
     if options.prompt.is_empty() {
         return Err("the prompt is empty: there is nothing to go on with".into());
     }
     let device = crate::device(options.device.as_deref())?;
-    let mut model = Gpt::new(zoo_options(sizes)?, &device);
+    let size = |name: &str| {
+        let missing = || Error::format(format!("config.json of {run}"), format!("has no size \"{name}\""));
+        config.sizes.get(name).copied().ok_or_else(missing)
+    };
+    let mut model = Gpt::new(gpt_options(size)?, &device);
     load(&mut model, RunDir::weights(&options.from))?;
     model.train(false);
     let prompt: Vec<u32> = options.prompt.bytes().map(u32::from).collect();

@@ -5,12 +5,12 @@ mod config;
 mod explain;
 mod generate;
 mod info;
+mod list;
 mod options;
 mod profile;
 mod report;
 mod runs;
 mod stop;
-mod task;
 mod train;
 mod tune;
 mod units;
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Info => info::run(),
-        Command::Train { what } => train::run(what),
+        Command::Train(options) => train::run(options),
+        Command::List => list::run(),
         Command::Generate(options) => generate::run(&options),
         Command::Runs(options) => runs::run(&options),
         Command::Workloads => workload::list(),

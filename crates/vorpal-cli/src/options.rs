@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Train and run differentiable models on any graphics hardware.
@@ -16,11 +17,10 @@ pub struct Cli {
 pub enum Command {
     /// Show every device with its features and limits.
     Info,
-    /// Train a model.
-    Train {
-        #[command(subcommand)]
-        what: What,
-    },
+    /// Train a model of the zoo.
+    Train(Train),
+    /// List the models that can be trained, family by family.
+    List,
     /// Go on with a text as a trained model would.
     Generate(Generate),
     /// Compare trainings: a table, and a page with their curves.
@@ -129,62 +129,24 @@ pub struct BenchOptions {
     pub seconds: f64,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum What {
-    /// A convolutional network that names handwritten digits.
-    Mnist(MnistOptions),
-    /// A small language model of the bytes of a text.
-    Gpt(GptOptions),
-}
-
 #[derive(Args, Debug)]
-pub struct MnistOptions {
-    #[command(flatten)]
-    pub common: Common,
-    /// Folder with the four MNIST files, gzipped or plain; without it ten thousand digits that ship with the program.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
-pub struct GptOptions {
-    #[command(flatten)]
-    pub common: Common,
-    /// Text to learn from; without it the documentation and sources of Vorpal.
-    #[arg(long, value_name = "FILE")]
-    pub text: Option<PathBuf>,
-    /// Folder in which a relative --text is looked for.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Blocks [default: 4]
-    #[arg(long)]
-    pub layers: Option<usize>,
-    /// Numbers that stand for a byte [default: 128]
-    #[arg(long)]
-    pub width: Option<usize>,
-    /// Heads of each attention [default: 4]
-    #[arg(long)]
-    pub heads: Option<usize>,
-    /// Bytes the model sees at once [default: 128]
-    #[arg(long)]
-    pub context: Option<usize>,
-}
-
-#[derive(Args, Debug)]
-pub struct Common {
+pub struct Train {
+    /// Its name; `vorpal list` lists them.
+    #[arg(value_name = "MODEL", value_parser = models(), hide_possible_values = true)]
+    pub model: String,
     /// best, cpu, software, gpu:0, or a part of an adapter's name [default: $VORPAL_DEVICE, else best]
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
-    /// Passes over the data [default for mnist: 10]
+    /// Passes over the data [default: by the model]
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     pub epochs: Option<u64>,
-    /// Steps in place of epochs [default for gpt: 1000]
+    /// Steps in place of epochs [default: by the model]
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
-    /// Examples of a step [default for mnist: 64, for gpt: 8]
+    /// Examples of a step [default: by the model]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
-    /// Step size of AdamW in the first epoch; for mnist four fifths of the last in each one after [default: 0.001]
+    /// Step size of the optimiser, before any schedule [default: by the model]
     #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// Seed of weights and order; the same seed gives the same bits on the same device [default: 0]
@@ -205,6 +167,42 @@ pub struct Common {
     /// Write one JSON object a line to the standard output, and nothing else
     #[arg(long)]
     pub json: bool,
+    /// Folder or file with data, in place of what ships with the program
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Text to learn from, looked for in the folder of --data
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// Blocks
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
+    /// Numbers that stand for a token
+    #[arg(long, value_name = "N")]
+    pub width: Option<usize>,
+    /// Heads of each attention
+    #[arg(long, value_name = "N")]
+    pub heads: Option<usize>,
+    /// Tokens the model sees at once
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+}
+
+impl Train {
+    /// The sizes that were told, by name.
+    pub fn sizes(&self) -> impl Iterator<Item = (&'static str, usize)> + use<> {
+        let sizes = [
+            ("layers", self.layers),
+            ("width", self.width),
+            ("heads", self.heads),
+            ("context", self.context),
+        ];
+        sizes.into_iter().filter_map(|(name, size)| Some((name, size?)))
+    }
+}
+
+/// Names of all models.
+fn models() -> PossibleValuesParser {
+    PossibleValuesParser::new(vorpal::zoo::recipes().map(|recipe| recipe.name))
 }
 
 #[derive(Args, Debug)]

@@ -1,12 +1,14 @@
 //! What the user sees of a training: JSON lines, or a live progress bar.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use vorpal::nn::trainer::{Event, Fitted, Reason};
+use vorpal::nn::trainer::{Event, Reason};
 use vorpal::prelude::*;
 use vorpal::tensor::Stats;
+use vorpal::zoo::recipe::{Outcome, Recipe};
 
 use crate::units::bytes;
 
@@ -17,7 +19,11 @@ struct End {
     steps: u64,
     device: String,
     seconds: f64,
-    test_accuracy: Option<f64>,
+    #[serde(flatten)]
+    results: BTreeMap<String, f64>,
+    /// What the training is meant to reach, and whether it has; of a whole training only.
+    goal: String,
+    reached: Option<bool>,
     stats: Counters,
     steady: Counters,
     /// The training was asked to stop before its end.
@@ -71,11 +77,11 @@ pub struct Report {
 const QUIET: u64 = 50;
 
 impl Report {
-    /// For a training that stands at `step` of `steps`.
-    pub fn new(json: bool, step: u64, steps: u64) -> Report {
+    /// For a training that is about to begin.
+    pub fn new(json: bool) -> Report {
         let template = "{prefix} {wide_bar} {pos}/{len} {msg} {eta}";
         let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
-        let bar = (!json).then(|| ProgressBar::new(steps).with_style(style).with_position(step));
+        let bar = (!json).then(|| ProgressBar::no_length().with_style(style));
         Report { bar, steady: Counters::default(), last: None }
     }
 
@@ -97,6 +103,11 @@ impl Report {
         }
         match (&self.bar, event) {
             (None, Event::Step { .. } | Event::Epoch { .. }) => json(event),
+            (Some(bar), Event::Start { step, steps }) => {
+                bar.set_length(*steps);
+                bar.set_position(*step);
+                bar.reset_eta();
+            }
             (Some(bar), Event::Step { step, epoch, loss, rate, examples_per_second, .. }) => {
                 bar.set_position(*step);
                 bar.set_prefix(format!("epoch {epoch}"));
@@ -109,30 +120,36 @@ impl Report {
                 }
             }
             (Some(_), Event::Epoch { epoch, train_loss, test, .. }) => {
-                let accuracy = share(test.get("test_accuracy").copied());
-                self.say(&format!("epoch {epoch}: loss {train_loss:.4}{accuracy}"));
+                self.say(&format!("epoch {epoch}: loss {train_loss:.4}{}", numbers(test)));
             }
             _ => {}
         }
     }
 
     /// Shows how it went.
-    pub fn end(&self, fitted: &Fitted, device: &Device) {
-        let accuracy = fitted.test.get("test_accuracy").copied();
-        let (steps, seconds) = (fitted.steps, fitted.seconds);
+    pub fn end(&self, recipe: &Recipe, outcome: Outcome, device: &Device) {
+        let Outcome { results, steps, seconds, reason, reached, .. } = outcome;
+        let goal = recipe.goal.to_string();
         let Some(bar) = &self.bar else {
             return json(&End {
                 steps,
                 device: device.info().to_string(),
                 seconds,
-                test_accuracy: accuracy,
+                results,
+                goal,
+                reached,
                 stats: device.stats().into(),
                 steady: self.steady,
-                interrupted: fitted.reason == Reason::Asked,
+                interrupted: reason == Reason::Asked,
             });
         };
         bar.finish_and_clear();
-        line(&format!("{steps} steps in {seconds:.1} s{}", share(accuracy)));
+        line(&format!("{steps} steps in {seconds:.1} s{}", numbers(&results)));
+        match reached {
+            Some(true) => line(&format!("reached: {goal}")),
+            Some(false) => line(&format!("not reached: {goal}")),
+            None => {}
+        }
     }
 }
 
@@ -144,8 +161,9 @@ fn json<T: Serialize>(value: &T) {
     }
 }
 
-fn share(accuracy: Option<f64>) -> String {
-    accuracy.map_or(String::new(), |a| format!(", {:.2} % of the test right", 100.0 * a))
+/// Numbers by name, behind what stands before them.
+fn numbers(results: &BTreeMap<String, f64>) -> String {
+    results.iter().map(|(name, value)| format!(", {name} {value:.4}")).collect()
 }
 
 /// A line on the standard output. Where nobody reads any more, the training saves and ends.

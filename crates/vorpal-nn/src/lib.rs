@@ -11,6 +11,8 @@ pub mod loss;
 pub mod metrics;
 mod module;
 mod optim;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod plot;
 pub mod schedule;
 mod summary;
 pub mod text;

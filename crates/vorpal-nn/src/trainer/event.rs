@@ -9,6 +9,13 @@ use serde::Serialize;
 #[serde(tag = "event", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Event {
+    /// The training begins, or goes on.
+    Start {
+        /// Steps taken by earlier sittings.
+        step: u64,
+        /// Steps it will have taken at its end, if nothing stops it.
+        steps: u64,
+    },
     /// A step whose loss was read.
     Step {
         /// Steps taken.

@@ -68,6 +68,7 @@ impl<K: Task, O: Optimizer> Trainer<K, O> {
             },
             device,
         };
+        self.tell(&Event::Start { step: self.progress.step, steps }, &mut sitting)?;
         while self.progress.step < steps && !sitting.stop {
             let k = self.progress.step % per_epoch;
             if k == 0 {

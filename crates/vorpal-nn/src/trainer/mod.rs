@@ -6,7 +6,6 @@
 mod curves;
 mod event;
 mod fit;
-mod png;
 mod report;
 mod run_dir;
 mod task;
@@ -171,7 +170,7 @@ impl<K: Task, O: Optimizer> Trainer<K, O> {
     /// Passes over the data, those of earlier sittings included.
     #[must_use]
     pub fn epochs(mut self, epochs: u64) -> Self {
-        self.epochs = epochs;
+        (self.epochs, self.steps) = (epochs, None);
         self
     }
 

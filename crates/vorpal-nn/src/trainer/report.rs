@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use vorpal_autodiff::{Device, Result, Tensor};
 
-use super::curves::{Curves, escaped};
-use super::png::{base64, png};
+use super::curves::Curves;
 use super::tensorboard::pixels;
 use super::{Fitted, Reason, RunDir, Task, Trainer};
 use crate::Summary;
+use crate::plot::{base64, escaped, png};
 
 /// Pictures that are shown.
 const PICTURES: usize = 24;

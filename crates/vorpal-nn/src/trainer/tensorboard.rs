@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vorpal_autodiff::{DType, Error, Result, Tensor};
 
-use super::png::png;
+use crate::plot::png;
 
 /// Writes scalars, histograms, pictures and texts for TensorBoard: `tensorboard --logdir DIR` shows them.
 ///

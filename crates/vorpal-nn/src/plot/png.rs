@@ -3,7 +3,7 @@
 use vorpal_autodiff::{Error, Result};
 
 /// Bytes of a PNG file of `channels` 1 (grey) or 3 (red, green, blue), rows of pixels from above.
-pub(super) fn png(pixels: &[u8], width: usize, height: usize, channels: usize) -> Result<Vec<u8>> {
+pub(crate) fn png(pixels: &[u8], width: usize, height: usize, channels: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut encoder = png::Encoder::new(&mut out, width as u32, height as u32);
     encoder.set_color(if channels == 3 { png::ColorType::Rgb } else { png::ColorType::Grayscale });
@@ -14,7 +14,7 @@ pub(super) fn png(pixels: &[u8], width: usize, height: usize, channels: usize) -
 }
 
 /// Bytes as the text of a `data:` address.
-pub(super) fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for three in bytes.chunks(3) {

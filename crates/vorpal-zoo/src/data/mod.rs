@@ -1,0 +1,7 @@
+//! Data the zoo learns from: what ships with it, readers of what does not, and tasks that are made up.
+//!
+//! Source and licence of every file stand in `crates/vorpal-zoo/data/README.md`.
+
+mod text;
+
+pub use text::{OWN_TEXT, Windows};

@@ -1,0 +1,7 @@
+//! Generative models: what data could be.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod recipes;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use recipes::RECIPES;

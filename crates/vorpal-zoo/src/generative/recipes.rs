@@ -1,0 +1,5 @@
+//! Trainings of this family.
+
+use crate::recipe::Recipe;
+
+pub(crate) const RECIPES: &[Recipe] = &[];

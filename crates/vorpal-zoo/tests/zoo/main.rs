@@ -1,0 +1,7 @@
+//! Every model of the zoo: what all are held to, and what makes each of them what it is.
+
+#![allow(clippy::expect_used)]
+
+mod conv;
+mod harness;
+mod transformer;
