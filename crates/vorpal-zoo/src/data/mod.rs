@@ -2,6 +2,10 @@
 //!
 //! Source and licence of every file stand in `crates/vorpal-zoo/data/README.md`.
 
+mod mixture;
+mod small_digits;
 mod text;
 
+pub use mixture::Mixture;
+pub use small_digits::small_digits;
 pub use text::{OWN_TEXT, Windows};

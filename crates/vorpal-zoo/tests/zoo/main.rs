@@ -3,5 +3,6 @@
 #![allow(clippy::expect_used)]
 
 mod conv;
+mod generative;
 mod harness;
 mod transformer;
