@@ -2,10 +2,12 @@
 //!
 //! Source and licence of every file stand in `crates/vorpal-zoo/data/README.md`.
 
+mod dice;
 mod mixture;
 mod small_digits;
 mod text;
 
+pub use dice::uniform;
 pub use mixture::Mixture;
 pub use small_digits::small_digits;
 pub use text::{OWN_TEXT, Windows};

@@ -2,7 +2,9 @@
 
 #![allow(clippy::expect_used)]
 
+mod beyond;
 mod conv;
 mod generative;
 mod harness;
+mod memory;
 mod transformer;
