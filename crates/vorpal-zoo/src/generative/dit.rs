@@ -1,7 +1,8 @@
 //! Transformers for diffusion.
 
 use vorpal_nn::{
-    AttentionOptions, Device, Embedding, LayerNorm, Linear, Module, Tensor, init, multi_head_attention,
+    AttentionOptions, Device, Embedding, Frozen, LayerNorm, Linear, Module, Tensor, init,
+    multi_head_attention,
 };
 
 use super::Denoiser;
@@ -16,7 +17,7 @@ pub struct DitOptions {
     pub channels: usize,
     /// Pixels of a side of what becomes one token; divides the size.
     pub patch: usize,
-    /// Numbers that stand for a token, even.
+    /// Numbers that stand for a token; a multiple of 4.
     pub width: usize,
     /// Heads of each attention; divides the width.
     pub heads: usize,
@@ -28,10 +29,10 @@ pub struct DitOptions {
 
 /// The diffusion transformer (Peebles & Xie 2023) with adaLN-Zero: patches of an image are tokens; what time and class it
 /// is scales, moves and gates every block's normalised rows, and blocks start as the identity. Names are those of the
-/// authors' program; positions are learned.
+/// authors' program.
 ///
 /// Images `[n, channels, size, size]`, times `[n]` from 0 to 1 and classes `[n]`, to the shape of the images. Digits of
-/// 14 × 14 in patches of 2 with three blocks of width 64 take 245,060 parameters; `vorpal train dit` learns them by class.
+/// 14 × 14 in patches of 2 with three blocks of width 64 take 241,924 parameters; `vorpal train dit` learns them by class.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};
@@ -46,7 +47,7 @@ pub struct DitOptions {
 #[derive(Clone, Debug, Module)]
 pub struct Dit {
     x_embedder: Linear,
-    pos_embed: Tensor,
+    pos_embed: Frozen<Tensor>,
     t_embedder: TimeEmbedding,
     y_embedder: Option<Embedding>,
     blocks: Vec<Block>,
@@ -77,6 +78,21 @@ struct Final {
     linear: Linear,
     #[module(name = "adaLN_modulation")]
     modulation: Linear,
+}
+
+/// Where each of `side` × `side` tokens is, `[1, side², width]`: sines and cosines of its row in the first half of the
+/// columns, of its column in the second (Vaswani et al. 2017, for each axis).
+fn places(side: usize, width: usize, device: &Device) -> Tensor {
+    let quarter = (width / 4).max(1);
+    let number = |row: usize, column: usize, k: usize| {
+        let place = if k < 2 * quarter { row } else { column } as f32;
+        let angle = place * 10_000f32.powf(-((k % quarter) as f32) / quarter as f32);
+        if (k / quarter).is_multiple_of(2) { angle.sin() } else { angle.cos() }
+    };
+    let cells = (0..side).flat_map(|row| (0..side).map(move |column| (row, column)));
+    let table: Vec<f32> =
+        cells.flat_map(|(row, column)| (0..width).map(move |k| number(row, column, k))).collect();
+    Tensor::from_slice(&table, [1, side * side, width], device)
 }
 
 /// A layer that is 0 everywhere at first.
@@ -126,10 +142,9 @@ impl Dit {
     pub fn new(options: DitOptions, device: &Device) -> Dit {
         let DitOptions { size, channels, patch, width, heads, layers, classes } = options;
         let pixels = channels * patch * patch;
-        let tokens = (size / patch.max(1)).pow(2);
         Dit {
             x_embedder: Linear::new(pixels, width, device),
-            pos_embed: init::normal([1, tokens, width], 0.02, device),
+            pos_embed: Frozen(places(size / patch.max(1), width, device)),
             t_embedder: TimeEmbedding::new(width, width, device),
             y_embedder: (classes > 0)
                 .then(|| Embedding::from_weight(init::normal([classes, width], 0.02, device))),
@@ -148,7 +163,7 @@ impl Dit {
     pub fn forward(&self, images: &Tensor, times: &Tensor, classes: Option<&Tensor>) -> Tensor {
         let patch = self.options.patch;
         let pixels = images.pixel_unshuffle(patch);
-        let mut x = self.x_embedder.forward(&pixels.flatten(2, -1).transpose(1, 2)) + &self.pos_embed;
+        let mut x = self.x_embedder.forward(&pixels.flatten(2, -1).transpose(1, 2)) + &self.pos_embed.0;
         let mut condition = self.t_embedder.forward(times);
         if let (Some(embedding), Some(classes)) = (&self.y_embedder, classes) {
             condition = condition + embedding.forward(classes);

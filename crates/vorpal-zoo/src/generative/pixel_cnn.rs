@@ -58,7 +58,8 @@ struct Block {
 /// blocks of mask-B convolutions, and two of 1 × 1.
 ///
 /// Images `[n, 1, height, width]` of zeros and ones. With 32 channels and four blocks there are 16,257 parameters.
-/// `vorpal train pixelcnn` learns binarised digits of 14 × 14 pixels to 0.16 nats a pixel.
+/// `vorpal train pixelcnn` learns binarised digits of 14 × 14 pixels to 0.17 nats a pixel, a linear model of all pixels in front
+/// reaches 0.18.
 ///
 /// ```
 /// use vorpal_nn::Device;

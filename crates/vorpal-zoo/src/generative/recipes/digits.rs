@@ -180,7 +180,8 @@ fn diffusion<N: Denoiser>(run: &mut Run, net: N, asks: bool) -> Result<()> {
     let (samples, ways) = (run.size("samples")?, run.size("ways")?);
     let eyes = Judge::train(run, &train_set)?;
     let task = losses(move |m: &Ddpm<N>, x: &Tensor, y: &Tensor| m.losses(&signed(x), asks.then_some(y)));
-    let optimizer = Adam::new(run.rate());
+    let options = AdamOptions { betas: (0.9, 0.99), ..AdamOptions::default() };
+    let optimizer = Adam::with_options(run.rate(), options);
     let model = Ddpm::new(net, run.size("steps")?);
     let model = train(run, task, model, optimizer, (train_set.clone(), Some(test.clone())))?;
     let asked: Vec<i32> = (0..samples).map(|k| (k % 10) as i32).collect();
