@@ -32,6 +32,9 @@
 //! # Ok::<(), vorpal::Error>(())
 //! ```
 
+#[cfg(doctest)]
+mod book;
+
 pub use vorpal_autodiff as autodiff;
 pub use vorpal_kernels as kernels;
 pub use vorpal_nn as nn;

@@ -11,6 +11,8 @@ const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 70.0;
 const TOP: f64 = 34.0;
 const GAP: f64 = 66.0;
+/// Width of a letter, about.
+const LETTER: f64 = 7.2;
 /// Points of a curve that are drawn; more would not be seen.
 const POINTS: usize = 1500;
 
@@ -180,17 +182,22 @@ impl Figure {
             bottom + 36.0,
             escaped(&self.across)
         );
-        let mut names = String::new();
-        for mark in self.marks.iter().filter(|m| !m.points.is_empty()) {
+        // Names from the right to the left. No font can be asked: letters are taken to be of one width.
+        let mut right = LEFT + WIDTH;
+        for mark in self.marks.iter().rev().filter(|m| !m.points.is_empty()) {
             let colour = COLOURS[mark.colour % COLOURS.len()];
-            mark.draw(out, colour, &x, &y);
             if !mark.name.is_empty() {
-                let _ = write!(names, "<tspan dx=\"12\" fill=\"{colour}\">{}</tspan>", escaped(&mark.name));
+                let name = escaped(&mark.name);
+                let at = top - 10.0;
+                let _ = writeln!(
+                    out,
+                    "<text x=\"{right:.0}\" y=\"{at}\" text-anchor=\"end\" fill=\"{colour}\">{name}</text>"
+                );
+                right -= LETTER * (mark.name.chars().count() + 2) as f64;
             }
         }
-        if !names.is_empty() {
-            let (right, at) = (LEFT + WIDTH, top - 10.0);
-            let _ = writeln!(out, "<text x=\"{right}\" y=\"{at}\" text-anchor=\"end\">{names}</text>");
+        for mark in self.marks.iter().filter(|m| !m.points.is_empty()) {
+            mark.draw(out, COLOURS[mark.colour % COLOURS.len()], &x, &y);
         }
     }
 }
