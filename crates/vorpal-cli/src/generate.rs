@@ -2,12 +2,11 @@
 
 use std::io::Write;
 
-use vorpal::autodiff::philox_word;
 use vorpal::nn::load;
 use vorpal::nn::trainer::RunDir;
 use vorpal::prelude::*;
 use vorpal::zoo::Gpt;
-use vorpal::zoo::transformer::gpt_options;
+use vorpal::zoo::transformer::{Sampling, gpt_options};
 
 use crate::Outcome;
 use crate::config::Config;
@@ -33,34 +32,16 @@ pub fn run(options: &Generate) -> Outcome<()> {
     let prompt: Vec<u32> = options.prompt.bytes().map(u32::from).collect();
     let mut out = Utf8::default();
     out.print(options.prompt.as_bytes());
+    let sampling = Sampling { temperature: options.temperature, seed: options.seed, ..Sampling::default() };
     let mut count = 0;
     model.generate(&prompt, options.tokens, &device, |logits| {
-        let word = philox_word(count, [options.seed as u32, (options.seed >> 32) as u32], [0, 0]);
+        let token = sampling.pick(logits, count);
         count += 1;
-        let token = pick(logits, options.temperature, f64::from(word) / 4_294_967_296.0);
         out.print(&[token as u8]);
         token
     })?;
     out.print(b"\n");
     Ok(())
-}
-
-/// A class by its logits: `dice` in 0..1 falls on each with its probability.
-fn pick(logits: &[f32], temperature: f64, dice: f64) -> u32 {
-    let largest = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or(0);
-    if temperature == 0.0 {
-        return largest as u32;
-    }
-    let top = f64::from(logits.get(largest).copied().unwrap_or(0.0));
-    let weights: Vec<f64> = logits.iter().map(|&l| ((f64::from(l) - top) / temperature).exp()).collect();
-    let mut rest = dice * weights.iter().sum::<f64>();
-    for (class, weight) in weights.iter().enumerate() {
-        rest -= weight;
-        if rest < 0.0 {
-            return class as u32;
-        }
-    }
-    largest as u32
 }
 
 /// Prints bytes as text, each character once it is whole.
@@ -89,19 +70,5 @@ impl Utf8 {
             // Nobody reads any more.
             std::process::exit(0);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pick;
-
-    #[test]
-    fn the_dice_fall_by_probability() {
-        let logits = [0.0, (3.0f32).ln(), f32::NEG_INFINITY];
-        let picked = |dice| pick(&logits, 1.0, dice);
-        assert_eq!([picked(0.0), picked(0.24), picked(0.26), picked(0.9999)], [0, 0, 1, 1]);
-        assert_eq!(pick(&logits, 0.0, 0.0), 1);
-        assert_eq!(pick(&logits, 0.01, 1e-9), 1, "cold dice hardly fall elsewhere");
     }
 }

@@ -47,7 +47,8 @@ pub use self::activation::{
 };
 pub use self::adapt::{Adapter, Lora};
 pub use self::attention::{
-    Alibi, AttentionMask, KvCache, MultiHeadAttention, MultiheadAttention, multi_head_attention,
+    Alibi, AttentionMask, KvCache, MultiHeadAttention, MultiheadAttention, merge_heads, multi_head_attention,
+    split_heads,
 };
 pub use self::conv::{
     Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,

@@ -5,6 +5,8 @@ use vorpal_nn::{
     multi_head_attention,
 };
 
+use super::parts::linear;
+
 /// Sizes of a [`Gpt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GptOptions {
@@ -52,14 +54,6 @@ pub struct GptBlock {
     mlp_fc: Linear,
     mlp_proj: Linear,
     heads: usize,
-}
-
-/// A layer with normal weights and a bias of zeros.
-fn linear(inputs: usize, outputs: usize, deviation: f64, device: &Device) -> Linear {
-    Linear {
-        weight: init::normal([outputs, inputs], deviation, device),
-        bias: Some(init::constant([outputs], 0.0, device)),
-    }
 }
 
 impl GptBlock {

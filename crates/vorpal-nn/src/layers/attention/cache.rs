@@ -50,16 +50,36 @@ impl KvCache {
         *self = KvCache::new(self.capacity);
     }
 
-    /// Number of rows as a number the program does not depend on.
-    pub(super) fn position(&self, like: &Tensor) -> Tensor {
+    /// Number of rows seen, `I32` on the device of `like`, as a number the program does not depend on: the position of
+    /// the next row.
+    pub fn position(&self, like: &Tensor) -> Tensor {
         match like.device() {
             Ok(device) => Tensor::scalar(self.len as f64, DType::I32, &device),
             Err(_) => like.clone(),
         }
     }
 
-    /// Takes further rows in, `[batch, kv heads, rows, columns]`: all keys and values, and how many count.
-    pub(super) fn append(&mut self, new: [&Tensor; 2], at: At) -> (Tensor, Tensor, Tensor) {
+    /// Goes on with other sequences: sequence k is what `rows[k]` was before, `[batch]` of integers. Beams that are
+    /// dropped and doubled are such.
+    pub fn reorder(&mut self, rows: &Tensor) {
+        self.rows = self.rows.take().map(|both| both.map(|all| all.index_select(0, rows)));
+    }
+
+    /// Takes further rows of keys and values in, `[batch, kv heads, rows, columns]`: all there are with room behind
+    /// them, `[batch, kv heads, capacity, columns]`, and how many count, `[batch]` of `I32`. Rows that do not fit are an
+    /// error when the values are read.
+    ///
+    /// ```
+    /// use vorpal_nn::{DType, Device, KvCache, Tensor};
+    /// let row = Tensor::ones([1, 2, 1, 4], DType::F32, &Device::cpu());
+    /// let mut cache = KvCache::new(8);
+    /// let (keys, _values, count) = cache.append(&row, &row);
+    /// assert_eq!((keys.shape(), count.to_vec::<i32>()?), ([1, 2, 8, 4].into(), vec![1]));
+    /// # Ok::<(), vorpal_nn::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn append(&mut self, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor, Tensor) {
+        let (new, at) = ([keys, values], At::caller());
         let give_up = |wrong: Tensor| (wrong.clone(), wrong.clone(), wrong);
         let (shape, start) = (new[0].shape(), self.position(new[0]));
         let (Ok(device), 4) = (new[0].device(), shape.rank()) else { return give_up(new[0].clone()) };

@@ -13,7 +13,20 @@ use super::{Dropout, Layer, Rotary, wrong};
 use crate::init::{constant, xavier_uniform};
 use crate::{Linear, Module};
 
-/// `[batch, rows, width]` as `[batch, heads, rows, columns]`.
+/// `[batch, rows, width]` as `[batch, heads, rows, columns]`: what
+/// [`scaled_dot_product_attention`](Tensor::scaled_dot_product_attention) takes.
+///
+/// ```
+/// use vorpal_nn::{DType, Device, Tensor, merge_heads, split_heads};
+/// let x = Tensor::ones([2, 3, 8], DType::F32, &Device::cpu());
+/// assert_eq!(split_heads(&x, 4).shape(), [2, 4, 3, 2].into());
+/// assert_eq!(merge_heads(&split_heads(&x, 4)).shape(), x.shape());
+/// ```
+#[track_caller]
+pub fn split_heads(x: &Tensor, heads: usize) -> Tensor {
+    split(x, heads, At::caller())
+}
+
 fn split(x: &Tensor, heads: usize, at: At) -> Tensor {
     match *x.shape().dims() {
         [batch, rows, width] if heads > 0 && width % heads == 0 => {
@@ -41,7 +54,7 @@ pub fn multi_head_attention(
     let q = split(queries, heads, at);
     let kv_heads = kv_heads(&q, keys, heads);
     let (k, v) = (split(keys, kv_heads, at), split(values, kv_heads, at));
-    joined(&q.scaled_dot_product_attention(&k, &v, options))
+    merge_heads(&q.scaled_dot_product_attention(&k, &v, options))
 }
 
 /// Heads of keys that have the columns of the queries `q`, `[…, columns]`.
@@ -50,9 +63,9 @@ fn kv_heads(q: &Tensor, keys: &Tensor, heads: usize) -> usize {
     keys.shape().last().map_or(heads, |width| width / columns)
 }
 
-/// `[batch, heads, rows, columns]` as `[batch, rows, width]`.
+/// `[batch, heads, rows, columns]` as `[batch, rows, width]`: what [`split_heads`] took apart.
 #[track_caller]
-fn joined(x: &Tensor) -> Tensor {
+pub fn merge_heads(x: &Tensor) -> Tensor {
     x.transpose(1, 2).flatten(2, 3)
 }
 
@@ -176,7 +189,7 @@ impl MultiHeadAttention {
             let positions = Tensor::arange(rows, DType::I32, &device) + cache.position(x);
             (q, k) = (rotary.apply_at(&q, &positions), rotary.apply_at(&k, &positions));
         }
-        let (keys, values, lengths) = cache.append([&k, &v], at);
+        let (keys, values, lengths) = cache.append(&k, &v);
         self.attend(&q, &keys, &values, self.options(x).causal().lengths(None, lengths))
     }
 
@@ -230,7 +243,7 @@ impl MultiHeadAttention {
 
     #[track_caller]
     fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, options: AttentionOptions) -> Tensor {
-        self.out_proj.forward(&joined(&q.scaled_dot_product_attention(k, v, options)))
+        self.out_proj.forward(&merge_heads(&q.scaled_dot_product_attention(k, v, options)))
     }
 }
 

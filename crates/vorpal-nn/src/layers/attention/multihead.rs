@@ -3,7 +3,7 @@
 use vorpal_autodiff::ops::AttentionOptions;
 use vorpal_autodiff::{At, DType, Device, Tensor};
 
-use super::{joined, split};
+use super::{merge_heads, split};
 use crate::init::{constant, xavier_uniform};
 use crate::layers::{Dropout, wrong};
 use crate::{Linear, Module};
@@ -174,7 +174,7 @@ impl MultiheadAttention {
             Ok(options) => AttentionOptions { dropout: self.dropout.active(), ..options },
             Err(wrong) => return wrong,
         };
-        let out = self.out_proj.forward(&joined(&q.scaled_dot_product_attention(&k, &v, options)));
+        let out = self.out_proj.forward(&merge_heads(&q.scaled_dot_product_attention(&k, &v, options)));
         if self.batch_first { out } else { out.transpose(0, 1) }
     }
 

@@ -1,0 +1,151 @@
+//! Trainings of transformers.
+
+mod answer;
+mod image;
+mod language;
+
+use vorpal_nn::schedule::{CosineAnnealing, Schedule, warmup};
+use vorpal_nn::{Adam, AdamOptions};
+
+use crate::recipe::{Goal, Length, Recipe, Run};
+
+pub use language::gpt_options;
+
+const TEXT: &str = "documentation and sources of Vorpal, or --text FILE";
+const DIGITS: &str = "10,000 MNIST digits that ship with the program, or --data FOLDER with the four files";
+
+pub(crate) const RECIPES: &[Recipe] = &[
+    Recipe {
+        name: "gpt",
+        family: "transformer",
+        about: "GPT: a causal language model of the bytes of a text",
+        data: TEXT,
+        length: Length::Steps(1000),
+        batch: 8,
+        rate: 1e-3,
+        sizes: &[("layers", 4), ("width", 128), ("heads", 4), ("context", 128)],
+        goal: Goal::AtMost("test_loss", 2.0),
+        body: language::gpt,
+    },
+    Recipe {
+        name: "gpt2",
+        family: "transformer",
+        about: "GPT-2 as it is published: tied tables, keys and values kept",
+        data: TEXT,
+        length: Length::Steps(800),
+        batch: 16,
+        rate: 3e-3,
+        sizes: &[("layers", 3), ("width", 96), ("heads", 4), ("context", 64)],
+        goal: Goal::AtMost("test_loss", 1.9),
+        body: language::gpt2,
+    },
+    Recipe {
+        name: "llama",
+        family: "transformer",
+        about: "Llama: rotary positions, gated networks, shared keys and values",
+        data: TEXT,
+        length: Length::Steps(600),
+        batch: 16,
+        rate: 4e-3,
+        sizes: &[("layers", 2), ("width", 96), ("heads", 6), ("context", 64)],
+        goal: Goal::AtMost("test_loss", 1.7),
+        body: language::llama,
+    },
+    Recipe {
+        name: "moe",
+        family: "transformer",
+        about: "a mixture of experts in the blocks of Llama, beside a dense one",
+        data: TEXT,
+        length: Length::Steps(500),
+        batch: 16,
+        rate: 4e-3,
+        sizes: &[("layers", 2), ("width", 64), ("heads", 4), ("context", 64), ("experts", 4)],
+        goal: Goal::AtMost("test_loss", 2.0),
+        body: language::moe,
+    },
+    Recipe {
+        name: "bert",
+        family: "transformer",
+        about: "BERT: says which bytes of a text are hidden",
+        data: TEXT,
+        length: Length::Steps(1000),
+        batch: 16,
+        rate: 2e-3,
+        sizes: &[("layers", 3), ("width", 96), ("heads", 4), ("context", 64)],
+        goal: Goal::AtLeast("test_accuracy", 0.5),
+        body: language::bert,
+    },
+    Recipe {
+        name: "vit",
+        family: "transformer",
+        about: "a vision transformer that names handwritten digits",
+        data: DIGITS,
+        length: Length::Epochs(14),
+        batch: 64,
+        rate: 2e-3,
+        sizes: &[],
+        goal: Goal::AtLeast("test_accuracy", 0.96),
+        body: image::vit,
+    },
+    Recipe {
+        name: "mae",
+        family: "transformer",
+        about: "a masked autoencoder that completes handwritten digits",
+        data: DIGITS,
+        length: Length::Epochs(6),
+        batch: 64,
+        rate: 2e-3,
+        sizes: &[],
+        goal: Goal::AtMost("test_loss", 0.04),
+        body: image::mae,
+    },
+    Recipe {
+        name: "clip",
+        family: "transformer",
+        about: "CLIP: names digits by their likeness to names",
+        data: DIGITS,
+        length: Length::Epochs(8),
+        batch: 64,
+        rate: 1e-3,
+        sizes: &[],
+        goal: Goal::AtLeast("zero_shot_accuracy", 0.95),
+        body: image::clip,
+    },
+    Recipe {
+        name: "t5",
+        family: "transformer",
+        about: "T5: an encoder and a decoder that sort letters",
+        data: "made up: lines of ten letters, the answer is the same letters in order",
+        length: Length::Steps(600),
+        batch: 64,
+        rate: 2e-3,
+        sizes: &[],
+        goal: Goal::AtLeast("exact_match", 0.95),
+        body: answer::t5,
+    },
+    Recipe {
+        name: "whisper",
+        family: "transformer",
+        about: "Whisper: digits out of the tones of a telephone",
+        data: "made up: a second of five tones in noise, the answer is the digits dialled",
+        length: Length::Steps(800),
+        batch: 32,
+        rate: 1.5e-3,
+        sizes: &[],
+        goal: Goal::AtLeast("exact_match", 0.95),
+        body: answer::whisper,
+    },
+];
+
+/// AdamW as transformers are trained.
+fn adam(run: &Run) -> Adam {
+    let options =
+        AdamOptions { betas: (0.9, 0.95), weight_decay: 0.1, decoupled: true, ..AdamOptions::default() };
+    Adam::with_options(run.rate(), options)
+}
+
+/// A rate that rises for a twentieth of the steps and falls along a cosine.
+fn cosine(run: &Run, per_epoch: usize) -> impl Schedule + use<> {
+    let steps = run.steps(per_epoch);
+    warmup(steps / 20).then(CosineAnnealing::new(run.rate(), steps - steps / 20))
+}

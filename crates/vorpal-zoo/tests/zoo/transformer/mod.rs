@@ -1,0 +1,4 @@
+mod golden;
+mod image;
+mod language;
+mod source;
