@@ -13,7 +13,7 @@
 mod bert;
 mod clip;
 #[cfg(not(target_arch = "wasm32"))]
-mod generate;
+mod generation;
 mod gpt;
 mod gpt2;
 mod language_model;
@@ -34,7 +34,7 @@ pub(crate) use recipes::RECIPES;
 pub use bert::{Bert, BertMaskedLm, BertOptions, hide};
 pub use clip::{Clip, ClipOptions};
 #[cfg(not(target_arch = "wasm32"))]
-pub use generate::{Sampling, beam_search, generate};
+pub use generation::{Sampling, beam_search, generate};
 pub use gpt::{Gpt, GptBlock, GptOptions};
 pub use gpt2::Gpt2;
 pub use language_model::LanguageModel;

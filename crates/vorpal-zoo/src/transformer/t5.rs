@@ -275,7 +275,7 @@ impl T5 {
         let (device, batch) = (source.device()?, source.shape().first().copied().unwrap_or(0));
         let memory = self.encode(source, None);
         vorpal_nn::eval(&memory)?;
-        super::generate::greedy(batch, count, 0, &device, |tokens| self.decode(tokens, &memory, None).0)
+        super::generation::greedy(batch, count, 0, &device, |tokens| self.decode(tokens, &memory, None).0)
     }
 }
 

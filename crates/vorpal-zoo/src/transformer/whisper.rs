@@ -247,6 +247,6 @@ impl Whisper {
         let (device, batch) = (sounds.device()?, sounds.shape().first().copied().unwrap_or(0));
         let memory = self.encode(sounds);
         vorpal_nn::eval(&memory)?;
-        super::generate::greedy(batch, count, start, &device, |tokens| self.decode(tokens, &memory).0)
+        super::generation::greedy(batch, count, start, &device, |tokens| self.decode(tokens, &memory).0)
     }
 }
