@@ -14,3 +14,13 @@ pub fn uniform(stream: &mut u64) -> f64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }
+
+/// The next whole number below `bound` of a stream.
+///
+/// ```
+/// let mut stream = 7;
+/// assert!((0..100).all(|_| vorpal_zoo::data::below(&mut stream, 6) < 6));
+/// ```
+pub fn below(stream: &mut u64, bound: usize) -> usize {
+    ((uniform(stream) * bound as f64) as usize).min(bound.saturating_sub(1))
+}

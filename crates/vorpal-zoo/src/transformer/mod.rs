@@ -29,7 +29,7 @@ mod vit;
 mod whisper;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use recipes::RECIPES;
+pub(crate) use recipes::{RECIPES, batches};
 
 pub use bert::{Bert, BertMaskedLm, BertOptions, hide};
 pub use clip::{Clip, ClipOptions};

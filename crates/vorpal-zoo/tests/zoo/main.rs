@@ -5,6 +5,8 @@
 mod beyond;
 mod conv;
 mod generative;
+mod graph;
 mod harness;
 mod memory;
+mod recurrent;
 mod transformer;

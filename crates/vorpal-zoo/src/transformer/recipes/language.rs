@@ -64,7 +64,7 @@ fn text(run: &Run, context: usize) -> Result<(Windows, Windows, usize)> {
 type Pairs = DataLoader<(Tensor, Tensor)>;
 
 /// The text of a run in batches, in any order, and the end of it for the test, if it is long enough.
-fn batches(run: &Run, context: usize) -> Result<(Pairs, Option<Pairs>)> {
+pub(crate) fn batches(run: &Run, context: usize) -> Result<(Pairs, Option<Pairs>)> {
     let (train, test, together) = text(run, context)?;
     let device = run.device();
     let train = DataLoader::builder(train).batch_size(run.batch()).drop_last(true);

@@ -9,6 +9,7 @@ use vorpal_nn::{Adam, AdamOptions};
 
 use crate::recipe::{Goal, Length, Recipe, Run};
 
+pub(crate) use language::batches;
 pub use language::gpt_options;
 
 const TEXT: &str = "documentation and sources of Vorpal, or --text FILE";
