@@ -1,22 +1,19 @@
 //! Language models of the bytes of a text.
 
-use vorpal_nn::data::{DataLoader, Dataset};
 use vorpal_nn::metrics::Accuracy;
 use vorpal_nn::schedule::CosineAnnealing;
 use vorpal_nn::trainer::{Every, Trainer, supervised};
 use vorpal_nn::{Adam, Device, Error, Module, Result, Tensor};
 
-use crate::data::{OWN_TEXT, Windows};
 use crate::recipe::Run;
 use crate::recurrent::{
     Cell, CharRnn, CharRnnOptions, LinearTransformer, LinearTransformerOptions, Mamba, MambaOptions, Rwkv,
     RwkvOptions,
 };
+use crate::transformer::batches;
 
 /// Values of a byte.
 const VOCABULARY: usize = 256;
-/// Windows of the last tenth of the text that are looked at in a test.
-const TEST_WINDOWS: usize = 64;
 
 /// Trains a model that answers windows of `context` bytes, on all but the last tenth of the text.
 fn learn<M: Module + Clone>(
@@ -25,30 +22,15 @@ fn learn<M: Module + Clone>(
     forward: fn(&M, &Tensor) -> Tensor,
 ) -> Result<()> {
     let context = run.size("context")?;
-    let text = match &run.settings().text {
-        Some(file) => std::fs::read(file).map_err(|e| Error::io(file, &e))?,
-        None => OWN_TEXT.as_bytes().to_vec(),
-    };
-    let (train, test) = text.split_at(text.len() - text.len() / 10);
-    let (train, test) = (Windows::new(train, context), Windows::new(test, context).truncate(TEST_WINDOWS));
-    if train.len() < run.batch() || test.len() == 0 {
-        let message =
-            format!("{} bytes are too few for batches of {} times {context}", text.len(), run.batch());
-        return Err(Error::format("the text", message));
-    }
-    let device = run.device().clone();
-    let together = test.len();
-    let train = DataLoader::builder(train).batch_size(run.batch()).drop_last(true);
-    let mut train = train.shuffle(run.seed()).device(&device).build()?;
-    let mut test = DataLoader::builder(test).batch_size(together).device(&device).build()?;
+    let (mut train, mut test) = batches(run, context)?;
     let task =
         supervised(move |m: &M, x: &Tensor| forward(m, x), |out: &Tensor, y: &Tensor| out.cross_entropy(y));
     let steps = run.steps(train.len());
-    let trainer = Trainer::new(task, model(&device), Adam::adamw(run.rate()))
+    let trainer = Trainer::new(task, model(run.device()), Adam::adamw(run.rate()))
         .schedule(CosineAnnealing::new(run.rate(), steps), Every::Step)
         .clip_grad_norm(1.0)
         .metric("accuracy", Accuracy::new());
-    run.fit(trainer, &mut train, Some(&mut test))?;
+    run.fit(trainer, &mut train, test.as_mut())?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         batch: 16,
         rate: 4e-3,
         sizes: &[("layers", 1), ("width", 64), ("hidden", 128), ("context", 64)],
-        goal: Goal::AtMost("test_loss", 2.4),
+        goal: Goal::AtMost("test_loss", 2.2),
         body: language::char_rnn,
     },
     Recipe {
@@ -42,7 +42,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         batch: 8,
         rate: 4e-3,
         sizes: &[("layers", 2), ("width", 64), ("context", 64)],
-        goal: Goal::AtMost("test_loss", 2.3),
+        goal: Goal::AtMost("test_loss", 1.8),
         body: language::rwkv,
     },
     Recipe {
@@ -62,7 +62,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         family: "recurrent",
         about: "a reader and a writer with attention turn dates as people write them into ISO 8601",
         data: "4,000 dates of 1930 to 2029 that are made up, in six ways of writing; 500 others for the test",
-        length: Length::Epochs(12),
+        length: Length::Epochs(6),
         batch: 50,
         rate: 5e-3,
         sizes: &[("width", 16), ("hidden", 64)],
