@@ -24,3 +24,40 @@ pub fn uniform(stream: &mut u64) -> f64 {
 pub fn below(stream: &mut u64, bound: usize) -> usize {
     ((uniform(stream) * bound as f64) as usize).min(bound.saturating_sub(1))
 }
+
+/// Numbers of [`uniform`] and what is made of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// Numbers of a seed; `stream` tells those of one example from those of another.
+    pub fn new(seed: u64, stream: usize) -> Dice {
+        // Streams that begin beside one another would be the same numbers, shifted.
+        let mut mixed = seed ^ (stream as u64).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        Dice((uniform(&mut mixed) * u64::MAX as f64) as u64 ^ stream as u64)
+    }
+
+    /// From 0 to 1.
+    pub fn uniform(&mut self) -> f64 {
+        uniform(&mut self.0)
+    }
+
+    /// Of a normal distribution.
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_numbers_have_their_moments() {
+        let all: Vec<f64> = (0..4000).map(|k| Dice::new(1, k).normal()).collect();
+        let mean = all.iter().sum::<f64>() / 4000.0;
+        let variance = all.iter().map(|v| v * v).sum::<f64>() / 4000.0;
+        assert!(mean.abs() < 0.06 && (variance - 1.0).abs() < 0.1, "{mean} {variance}");
+    }
+}

@@ -3,10 +3,13 @@
 #![allow(clippy::expect_used)]
 
 mod beyond;
+mod causal;
 mod conv;
+mod forecast;
 mod generative;
 mod graph;
 mod harness;
 mod memory;
 mod recurrent;
+mod symmetry;
 mod transformer;

@@ -1,0 +1,163 @@
+use vorpal_nn::{Device, Module, Tensor};
+use vorpal_zoo::forecast::{
+    DeepAr, DeepArOptions, Likelihood, NBeats, NBeatsBasis, NBeatsOptions, PatchTst, PatchTstOptions,
+    TcnForecaster, TcnOptions, season,
+};
+
+use crate::harness::{Case, assert_close, check, distance, noisy, values};
+
+fn nbeats_options() -> NBeatsOptions {
+    let stacks = vec![NBeatsBasis::Trend(2), NBeatsBasis::Seasonality(2), NBeatsBasis::Generic];
+    NBeatsOptions { stacks, width: 8, layers: 2, blocks: 2, ..NBeatsOptions::interpretable(12, 6) }
+}
+
+#[test]
+fn nbeats() {
+    check(Case::new(
+        "nbeats",
+        |device| NBeats::new(&nbeats_options(), device),
+        |m, device| m.forward(&noisy(1, &[4, 12], device)),
+        &[4, 6],
+        |m, device| m.forward(&noisy(1, &[4, 12], device)).mse(&noisy(2, &[4, 6], device)),
+    ));
+}
+
+#[test]
+fn nbeats_adds_a_trend_a_season_and_a_rest() {
+    let device = Device::cpu();
+    let model = NBeats::new(&nbeats_options(), &device);
+    let x = noisy(1, &[4, 12], &device);
+    let parts = model.parts(&x);
+    let sum = parts.iter().skip(1).fold(parts[0].clone(), |sum, part| sum + part);
+    assert_close(&sum, &model.forward(&x), 1e-6, "the parts");
+    // A polynomial of degree 2 has no third differences.
+    let step = |x: &Tensor| x.slice(1, 1..) - x.slice(1, ..-1);
+    assert!(values(&step(&step(&step(&parts[0])))).iter().all(|v| v.abs() < 1e-5));
+    // Waves as long as the horizon come back: their mean is 0.
+    assert!(values(&parts[1].mean(1)).iter().all(|v| v.abs() < 1e-6));
+    assert!(distance(&parts[2], &(&parts[2] * 0.0)) > 1e-3, "the rest is something");
+}
+
+const TCN: TcnOptions = TcnOptions { channels: 2, horizon: 3, width: 6, window: 2, levels: 2, dropout: 0.0 };
+
+#[test]
+fn tcn_forecaster() {
+    check(Case::new(
+        "tcn_forecaster",
+        |device| TcnForecaster::new(TCN, device),
+        |m, device| m.forward(&noisy(1, &[4, 2, 10], device)),
+        &[4, 3],
+        |m, device| m.forward(&noisy(1, &[4, 2, 10], device)).mse(&noisy(2, &[4, 3], device)),
+    ));
+}
+
+#[test]
+fn tcn_does_not_see_what_comes_and_reaches_as_far_as_it_says() {
+    let device = Device::cpu();
+    let model = TcnForecaster::new(TCN, &device);
+    let x = noisy(1, &[1, 2, 10], &device);
+    let changed = |at: usize| {
+        let before = x.narrow(2, 0, at);
+        Tensor::concat(&[&before, &(x.narrow(2, at, 1) + 1.0), &x.narrow(2, at + 1, 9 - at)], 2)
+    };
+    let answer = model.features(&x);
+    let other = model.features(&changed(6));
+    assert_close(&other.narrow(2, 0, 6), &answer.narrow(2, 0, 6), 0.0, "times before the change");
+    assert!(distance(&other.narrow(2, 6, 1), &answer.narrow(2, 6, 1)) > 1e-4, "the time of the change");
+    // 1 + 2 · (2 − 1) · (2² − 1) = 7 times: from the fourth of ten on.
+    assert_close(&model.forward(&changed(2)), &model.forward(&x), 0.0, "a time out of reach");
+    assert!(distance(&model.forward(&changed(3)), &model.forward(&x)) > 0.0, "the last time in reach");
+}
+
+const PATCHES: PatchTstOptions = PatchTstOptions {
+    context: 12,
+    horizon: 5,
+    patch: 4,
+    stride: 2,
+    width: 8,
+    heads: 2,
+    layers: 1,
+    feedforward: 12,
+    dropout: 0.0,
+};
+
+#[test]
+fn patch_tst() {
+    check(Case {
+        // What a constant adds to keys is the same for all and leaves the softmax as it is; PyTorch's layout has it in
+        // one tensor with the other biases, so that all parameters get a gradient.
+        rate: 0.02,
+        ..Case::new(
+            "patch_tst",
+            |device| PatchTst::new(PATCHES, device),
+            |m, device| m.forward(&noisy(1, &[3, 12, 2], device)),
+            &[3, 5, 2],
+            |m, device| m.forward(&noisy(1, &[3, 12, 2], device)).mse(&noisy(2, &[3, 5, 2], device)),
+        )
+    });
+}
+
+#[test]
+fn patch_tst_knows_neither_level_nor_scale_and_keeps_channels_apart() {
+    let device = Device::cpu();
+    let model = PatchTst::new(PATCHES, &device);
+    model.train(false);
+    let x = noisy(1, &[3, 12, 2], &device);
+    let answer = model.forward(&x);
+    assert_close(&model.forward(&(&x * 3.0 + 7.0)), &(&answer * 3.0 + 7.0), 1e-4, "another level and scale");
+    let other = Tensor::concat(&[&x.narrow(2, 0, 1), &noisy(5, &[3, 12, 1], &device)], 2);
+    assert_close(&model.forward(&other).narrow(2, 0, 1), &answer.narrow(2, 0, 1), 1e-6, "the first channel");
+}
+
+fn deep_ar_options(likelihood: Likelihood) -> DeepArOptions {
+    DeepArOptions { covariates: 2, hidden: 6, layers: 1, dropout: 0.0, likelihood, context: 6 }
+}
+
+fn known(batch: usize, times: usize, device: &Device) -> Tensor {
+    let one = Tensor::from_slice(&season(0, times, 4), [1, times, 2], device);
+    one.broadcast_to([batch, times, 2])
+}
+
+#[test]
+fn deep_ar() {
+    check(Case::new(
+        "deep_ar",
+        |device| DeepAr::new(deep_ar_options(Likelihood::StudentT), device),
+        |m, device| m.forward(&noisy(1, &[4, 8], device), &known(4, 8, device)),
+        &[4, 7, 3],
+        |m, device| m.loss(&noisy(1, &[4, 8], device), &known(4, 8, device)) + 2.0,
+    ));
+}
+
+#[test]
+fn deep_ar_densities_are_those_of_scipy() {
+    let device = Device::cpu();
+    // -scipy.stats.norm.logpdf(0.3, -0.5, 0.7) and -scipy.stats.t.logpdf(0.3, 3.5, -0.5, 0.7)
+    let parameters = Tensor::from_slice(&[-0.5f32, 0.7, 3.5], [1, 3], &device);
+    let value = Tensor::from_slice(&[0.3f32], [1], &device);
+    let normal = values(&Likelihood::Gaussian.nll(&parameters, &value))[0];
+    let student = values(&Likelihood::StudentT.nll(&parameters, &value))[0];
+    assert!((normal - 1.215325).abs() < 1e-5, "{normal}");
+    assert!((student - 1.346336).abs() < 1e-5, "{student}");
+}
+
+#[test]
+fn paths_of_deep_ar_are_drawn_from_what_it_says() {
+    let device = Device::cpu();
+    device.seed(3);
+    for likelihood in [Likelihood::Gaussian, Likelihood::StudentT] {
+        let model = DeepAr::new(deep_ar_options(likelihood), &device);
+        let past = noisy(1, &[1, 6], &device);
+        let paths = model.sample(&past, &known(1, 8, &device), 4000);
+        assert_eq!(paths.shape(), [1, 4000, 2].into());
+        // The first number behind the past: the last of a series with any number there.
+        let series = Tensor::concat(&[&past, &Tensor::zeros([1, 1], past.dtype(), &device)], 1);
+        let said = values(&model.forward(&series, &known(1, 7, &device)).narrow(1, 5, 1));
+        let mut drawn = values(&paths.narrow(2, 0, 1));
+        drawn.sort_by(f32::total_cmp);
+        assert!((drawn[2000] - said[0]).abs() < 0.1 * said[1], "{likelihood:?}: {} {said:?}", drawn[2000]);
+        let half = (drawn[3000] - drawn[1000]) / 2.0 / said[1];
+        let quartile = if likelihood == Likelihood::Gaussian { 0.674..0.675 } else { 0.674..0.82 };
+        assert!(half > quartile.start - 0.05 && half < quartile.end + 0.05, "{likelihood:?}: {half}");
+    }
+}
