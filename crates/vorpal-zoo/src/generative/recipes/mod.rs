@@ -111,7 +111,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         batch: 16,
         rate: 2e-3,
         sizes: &[("width", 64), ("layers", 3), ("heads", 4), ("steps", 1000), ("samples", 500), ("ways", 25)],
-        goal: Goal::AtLeast("asked_for", 0.8),
+        goal: Goal::AtLeast("asked_for", 0.7),
         body: digits::dit,
     },
     Recipe {
