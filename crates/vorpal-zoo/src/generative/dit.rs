@@ -32,7 +32,8 @@ pub struct DitOptions {
 /// authors' program.
 ///
 /// Images `[n, channels, size, size]`, times `[n]` from 0 to 1 and classes `[n]`, to the shape of the images. Digits of
-/// 14 × 14 in patches of 2 with three blocks of width 64 take 241,924 parameters; `vorpal train dit` learns them by class.
+/// 14 × 14 in patches of 2 with three blocks of width 64 take 241,924 parameters; `vorpal train dit` learns them by class:
+/// a classifier takes 7 of 10 for what was asked for, or more.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};
