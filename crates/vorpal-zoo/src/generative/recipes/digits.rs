@@ -173,13 +173,15 @@ pub(super) fn wgan_gp(run: &mut Run) -> Result<()> {
 }
 
 /// Trains a diffusion and judges what it draws: by DDIM, the digits 0 to 9 in turn.
-fn diffusion<N: Denoiser>(run: &mut Run, net: N, optimizer: Adam, asks: bool) -> Result<()> {
+fn diffusion<N: Denoiser>(run: &mut Run, net: N, asks: bool) -> Result<()> {
     let (train_set, test) = digits(run)?;
     let (train_set, test) = (small_digits(&train_set)?, small_digits(&test)?);
     let device = run.device().clone();
     let (samples, ways) = (run.size("samples")?, run.size("ways")?);
     let eyes = Judge::train(run, &train_set)?;
     let task = losses(move |m: &Ddpm<N>, x: &Tensor, y: &Tensor| m.losses(&signed(x), asks.then_some(y)));
+    let options = AdamOptions { betas: (0.9, 0.99), ..AdamOptions::default() };
+    let optimizer = Adam::with_options(run.rate(), options);
     let model = Ddpm::new(net, run.size("steps")?);
     let model = train(run, task, model, optimizer, (train_set.clone(), Some(test.clone())))?;
     let asked: Vec<i32> = (0..samples).map(|k| (k % 10) as i32).collect();
@@ -194,14 +196,12 @@ fn diffusion<N: Denoiser>(run: &mut Run, net: N, optimizer: Adam, asks: bool) ->
 
 pub(super) fn ddpm(run: &mut Run) -> Result<()> {
     let net = TimeUNet::new(1, run.size("width")?, run.device());
-    let optimizer = Adam::new(run.rate());
-    diffusion(run, net, optimizer, false)
+    diffusion(run, net, false)
 }
 
 pub(super) fn dit(run: &mut Run) -> Result<()> {
     let (width, heads, layers) = (run.size("width")?, run.size("heads")?, run.size("layers")?);
     let options = DitOptions { size: SIDE, channels: 1, patch: 2, width, heads, layers, classes: 10 };
     let net = Dit::new(options, run.device());
-    let options = AdamOptions { betas: (0.9, 0.99), ..AdamOptions::default() };
-    diffusion(run, net, Adam::with_options(run.rate(), options), true)
+    diffusion(run, net, true)
 }
