@@ -189,8 +189,6 @@ impl Bert {
 /// A [`Bert`] that says what stands at each place of a text, where some of the tokens are hidden: the masked language model
 /// that BERT is trained as. Parameters are named as in `BertForMaskedLM` of transformers.
 ///
-/// `vorpal train bert` learns the bytes of a text.
-///
 /// ```
 /// use vorpal_nn::{Device, Tensor};
 /// use vorpal_zoo::transformer::{BertMaskedLm, BertOptions};

@@ -33,9 +33,7 @@ impl Default for ClipOptions {
 /// CLIP (Radford et al. 2021): a vision transformer and a causal transformer of texts put images and their descriptions at
 /// the same place of a sphere, and all others apart. Whatever can be described is recognised without an example.
 ///
-/// Images are `[batch, channels, image, image]`, texts `[batch, context]` of tokens of which the last is read. `vorpal
-/// train clip` learns handwritten digits by what is said about them, and names those of the test by their likeness to
-/// names.
+/// Images are `[batch, channels, image, image]`, texts `[batch, context]` of tokens of which the last is read.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -11,7 +11,7 @@ use super::{GptOptions, LanguageModel};
 /// 124 million parameters.
 ///
 /// Tokens are `[batch, length]`, `I32` or `U32`; logits `[batch, length, vocabulary]`. It goes on with a text by
-/// [`generate`](super::generate), with keys and values kept. `vorpal train gpt2` learns the bytes of a text.
+/// [`generate`](super::generate), with keys and values kept.
 ///
 /// ```
 /// use vorpal_nn::{Device, Module, Tensor};

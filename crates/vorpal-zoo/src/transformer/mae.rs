@@ -33,7 +33,7 @@ impl Default for MaeOptions {
 /// the others. Parameters are named as in the authors' code, which has timm's names; positions are sines and cosines.
 ///
 /// Images are `[batch, channels, image, image]` with a noise `[batch, patches]`, whose smallest numbers tell which patches
-/// are seen. `vorpal train mae` completes handwritten digits and leaves pictures.
+/// are seen.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -9,8 +9,7 @@ use super::{LanguageModel, LlamaOptions};
 /// picks for it (Shazeer et al. 2017, Fedus et al. 2021), as in Mixtral (Jiang et al. 2024): more parameters at the cost
 /// of few.
 ///
-/// Tokens are `[batch, length]`, logits `[batch, length, vocabulary]`. `vorpal train moe` learns the bytes of a text
-/// beside a dense model that computes as much for a token.
+/// Tokens are `[batch, length]`, logits `[batch, length, vocabulary]`.
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

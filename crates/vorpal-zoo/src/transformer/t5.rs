@@ -221,8 +221,7 @@ impl Stack {
 }
 
 impl T5 {
-    /// Random weights, as T5 starts but for the table of tokens, whose deviation is 1 ∕ √width: the head is the same
-    /// table.
+    /// Random weights, as T5 starts.
     pub fn new(options: T5Options, device: &Device) -> T5 {
         let T5Options { vocabulary, width, .. } = options;
         T5 {

@@ -39,7 +39,7 @@ impl Default for WhisperOptions {
 /// 51865, 80 bands, 3000 windows, a context of 448, a width of 384, 6 heads and 4 layers: 37.8 million parameters.
 ///
 /// Spectrograms are `[batch, bands, windows]`, tokens `[batch, length]`, logits `[batch, length, vocabulary]`.
-/// `vorpal train whisper` reads digits out of the tones of a telephone.
+/// [`Tones`](crate::data::Tones) are sounds whose text is known.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

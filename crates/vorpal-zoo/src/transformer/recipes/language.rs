@@ -1,17 +1,11 @@
 //! Trainings of models of language.
 
-use std::cell::RefCell;
+use vorpal_nn::data::{DataLoader, Dataset};
+use vorpal_nn::metrics::Accuracy;
+use vorpal_nn::trainer::{Every, Trainer, supervised};
+use vorpal_nn::{Error, Module, Result, Tensor};
 
-use vorpal_nn::data::{DataLoader, Dataset, Samples};
-use vorpal_nn::loss::CrossEntropyLoss;
-use vorpal_nn::metrics::{Accuracy, Mean};
-use vorpal_nn::trainer::{Every, Task, Trainer, supervised};
-use vorpal_nn::{Device, Error, Module, Result, Tensor, eval};
-
-use super::super::{
-    BertMaskedLm, BertOptions, Gpt, Gpt2, GptOptions, LanguageModel, Llama, LlamaOptions, Moe, Sampling,
-    generate, hide,
-};
+use super::super::{Gpt, GptOptions, LanguageModel, Llama, LlamaOptions, Sampling, generate};
 use super::{adam, cosine};
 use crate::data::{OWN_TEXT, Windows};
 use crate::recipe::Run;
@@ -120,12 +114,6 @@ fn sample<M: Module + LanguageModel>(run: &mut Run, model: &M) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn gpt2(run: &mut Run) -> Result<()> {
-    let options = gpt_options(|name| run.size(name))?;
-    let model = Gpt2::new(options, run.device());
-    language(run, model, Gpt2::forward)
-}
-
 /// Sizes of a model of Llama's kind by those of a run: half as many heads of keys and values, networks of 8 ∕ 3 of
 /// the width.
 fn llama_options(run: &Run) -> Result<LlamaOptions> {
@@ -150,119 +138,4 @@ fn llama_options(run: &Run) -> Result<LlamaOptions> {
 pub(super) fn llama(run: &mut Run) -> Result<()> {
     let model = Llama::new(llama_options(run)?, run.device());
     language(run, model, Llama::forward)
-}
-
-/// The task of a [`Moe`]: its loss holds how unevenly it uses its experts.
-#[derive(Default)]
-struct Balanced {
-    /// The load-balancing loss of the pass whose loss is asked for next: a task hands on logits only.
-    last: RefCell<Option<Tensor>>,
-}
-
-/// Weight of the load-balancing loss.
-const BALANCE: f64 = 0.01;
-
-impl Task for Balanced {
-    type Model = Moe;
-    type Batch = (Tensor, Tensor);
-
-    fn forward(&self, model: &Moe, (x, _): &(Tensor, Tensor)) -> Tensor {
-        let (logits, balance) = model.forward(x);
-        self.last.replace(Some(balance));
-        logits
-    }
-
-    fn loss(&self, output: &Tensor, (_, y): &(Tensor, Tensor)) -> Tensor {
-        let loss = output.cross_entropy(y);
-        match self.last.take() {
-            // Nothing is added where all experts are used alike.
-            Some(balance) => loss + (balance - 1.0) * BALANCE,
-            None => loss,
-        }
-    }
-
-    fn target(&self, (_, y): &(Tensor, Tensor)) -> Tensor {
-        y.clone()
-    }
-}
-
-/// Experts a token goes through.
-const TOP: usize = 2;
-
-pub(super) fn moe(run: &mut Run) -> Result<()> {
-    let (all, experts) = (llama_options(run)?, run.size("experts")?);
-    // The experts of a token are together as wide as the one network of a dense model.
-    let options = LlamaOptions { hidden: all.hidden / TOP, ..all };
-    let (mut train, mut test) = batches(run, options.context)?;
-    let model = Moe::new(options, experts, TOP, run.device());
-    let trainer = Trainer::new(Balanced::default(), model, adam(run))
-        .schedule(cosine(run, train.len()), Every::Step)
-        .metric("accuracy", Accuracy::new())
-        .clip_grad_norm(1.0);
-    let trainer = run.fit(trainer, &mut train, test.as_mut())?;
-    if run.stopped() {
-        return Ok(());
-    }
-    let (mut train, mut test) = batches(run, options.context)?;
-    if let Some(test) = &mut test {
-        let mut balance = Mean::default();
-        for batch in test.epoch() {
-            balance.add(&trainer.model.forward(&batch?.0).1, 1);
-            eval(&balance)?;
-        }
-        run.result("balance", balance.compute()?);
-    }
-    let dense =
-        Trainer::new(supervised(Llama::forward, cross_entropy), Llama::new(all, run.device()), adam(run))
-            .steps(run.steps(train.len()))
-            .schedule(cosine(run, train.len()), Every::Step)
-            .clip_grad_norm(1.0);
-    let (_, found) = run.fit_aside(dense, &mut train, test.as_mut())?;
-    if let Some(&loss) = found.get("test_loss") {
-        run.result("dense_test_loss", loss);
-    }
-    sample(run, &trainer.model)
-}
-
-/// The token that hides a byte.
-const HIDDEN: i32 = VOCABULARY as i32;
-
-/// Windows with bytes hidden once and for all.
-fn hidden_once(windows: &Windows, device: &Device) -> Result<Samples<(Vec<i32>, Vec<i32>)>> {
-    let one = |k: usize| {
-        let (tokens, _) = windows.get(k)?;
-        let tokens = Tensor::from_slice(&tokens, [tokens.len()], device);
-        let (seen, counts) = hide(&tokens, HIDDEN, HIDDEN);
-        Ok((seen.to_vec()?, counts.to_vec()?))
-    };
-    Ok(Samples((0..windows.len()).map(one).collect::<Result<_>>()?))
-}
-
-pub(super) fn bert(run: &mut Run) -> Result<()> {
-    let GptOptions { context, width, heads, layers, .. } = gpt_options(|name| run.size(name))?;
-    let device = run.device().clone();
-    let (train, test, together) = text(run, context)?;
-    let train = DataLoader::builder(train).batch_size(run.batch()).drop_last(true);
-    let mut train = train.shuffle(run.seed()).device(&device).build()?;
-    let mut test = match together {
-        0 => None,
-        _ => {
-            let test = DataLoader::builder(hidden_once(&test, &device)?).batch_size(together);
-            Some(test.device(&device).build()?)
-        }
-    };
-    let options =
-        BertOptions { vocabulary: VOCABULARY + 1, context, width, hidden: 4 * width, heads, layers };
-    let task = supervised(
-        |model: &BertMaskedLm, x: &Tensor| model.forward(x, None),
-        |out: &Tensor, y: &Tensor| CrossEntropyLoss::default().forward(&out.flatten(0, 1), &y.flatten(0, 1)),
-    );
-    let trainer = Trainer::new(task, BertMaskedLm::new(options, &device), adam(run))
-        .schedule(cosine(run, train.len()), Every::Step)
-        // Other bytes are hidden each time.
-        .prepare(|(x, _): (Tensor, Tensor)| hide(&x, HIDDEN, HIDDEN))
-        .metric("accuracy", Accuracy::new().ignore_index(-100))
-        .clip_grad_norm(1.0);
-    run.fit(trainer, &mut train, test.as_mut())?;
-    Ok(())
 }
