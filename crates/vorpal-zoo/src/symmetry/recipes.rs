@@ -32,7 +32,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         batch: 50,
         rate: 2e-3,
         sizes: &[],
-        goal: Goal::AtMost("relative", 0.1),
+        goal: Goal::AtMost("relative", 0.15),
         body: egnn,
     },
     Recipe {
