@@ -98,9 +98,6 @@ impl HyenaOperator {
 /// A language model of Hyena operators (Poli et al. 2023): each behind a norm and added to what came in, as is a network of
 /// two layers.
 ///
-/// `vorpal train hyena` is shown eight pairs of a key and a value, and one of the keys, and recalls its value (44,800
-/// parameters; goal: 95 %).
-///
 /// ```
 /// use vorpal_nn::{Device, Tensor};
 /// use vorpal_zoo::recurrent::{Hyena, HyenaOptions};

@@ -96,9 +96,6 @@ impl LruLayer {
 /// A network of linear recurrent units (Orvieto et al. 2023): blocks of an [`LruLayer`], a GELU and a gated linear layer,
 /// each added to what came in, and the last step.
 ///
-/// `vorpal train lru` reads handwritten digits row by row, 14 steps of 14 × 14 pixels (13,610 parameters; goal: 95 % of 2,000
-/// unseen ones).
-///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};
 /// use vorpal_zoo::recurrent::{Lru, StateSpaceOptions};

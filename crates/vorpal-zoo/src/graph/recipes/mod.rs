@@ -95,7 +95,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         family: "graph",
         about: "a transformer of graphs, with encodings by random walks, that counts triangles",
         data: "the 994 connected graphs of three to seven nodes, which ship; every fifth for the test",
-        length: Length::Epochs(60),
+        length: Length::Epochs(80),
         batch: 53,
         rate: 2e-3,
         sizes: &[("width", 32), ("heads", 4), ("layers", 3)],

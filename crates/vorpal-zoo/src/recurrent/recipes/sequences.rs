@@ -1,23 +1,21 @@
 //! Trainings on sequences with a known answer.
 
-use vorpal_nn::data::{DataLoader, Digits, Samples, Stack};
+use vorpal_nn::data::{DataLoader, Samples, Stack};
 use vorpal_nn::metrics::Accuracy;
 use vorpal_nn::plot;
 use vorpal_nn::schedule::CosineAnnealing;
-use vorpal_nn::trainer::{Every, Task, Trainer, supervised};
-use vorpal_nn::{Adam, Error, Module, Result, Tensor};
+use vorpal_nn::trainer::{Every, Task, Trainer};
+use vorpal_nn::{Adam, Module, Result, Tensor};
 
-use crate::data::{DATE_LENGTH, DATE_TOKENS, date_text, dates, recall, selective_copying};
+use crate::data::{DATE_LENGTH, DATE_TOKENS, date_text, dates};
 use crate::recipe::Run;
-use crate::recurrent::{Hyena, HyenaOptions, Lru, Mamba, MambaOptions, S4d, Seq2Seq, StateSpaceOptions};
+use crate::recurrent::Seq2Seq;
 
 /// Sequences made up to learn from, and for the test.
 const TRAIN: usize = 4000;
 const TEST: usize = 500;
 /// Numbers of the two generators.
 const SEEDS: [u64; 2] = [1, 2];
-/// Pixels of a small digit.
-const PIXELS: usize = 14 * 14;
 
 /// Both loaders: of samples in an order of the run's seed, and of the test in batches of `together`.
 fn loaders<T: Stack + Clone + Sync>(
@@ -87,93 +85,5 @@ pub fn seq2seq(run: &mut Run) -> Result<()> {
     run.file("dates.txt", lines.concat());
     let picture = looked_at(&model, &asked[..DATE_LENGTH], run)?;
     run.file("attention.png", picture);
-    Ok(())
-}
-
-fn state_space(run: &Run, inputs: usize, outputs: usize) -> Result<StateSpaceOptions> {
-    let (width, states, layers) = (run.size("width")?, run.size("states")?, run.size("layers")?);
-    Ok(StateSpaceOptions { inputs, width, states, layers, outputs })
-}
-
-/// Trains a model that answers digits of 14 × 14 pixels, given as `[batch, steps, pixels of a step]`.
-fn read_digits<M: Module + Clone>(
-    run: &mut Run,
-    model: M,
-    steps: usize,
-    forward: fn(&M, &Tensor) -> Tensor,
-) -> Result<()> {
-    let device = run.device().clone();
-    let (train, test) = Digits::embedded()?;
-    let train = DataLoader::builder(train).batch_size(run.batch()).drop_last(true);
-    let mut train = train.shuffle(run.seed()).device(&device).build()?;
-    let mut test = DataLoader::builder(test).batch_size(250).device(&device).build()?;
-    let task = supervised(
-        move |m: &M, images: &Tensor| {
-            let batch = images.shape().first().copied().unwrap_or(0);
-            let small = images.avg_pool2d(2).reshape([batch, steps, PIXELS / steps]);
-            // About mean 0 and deviation 1.
-            forward(m, &((small - 0.13) * 3.5))
-        },
-        |out: &Tensor, y: &Tensor| out.cross_entropy(y),
-    );
-    let trainer = trainer(run, task, model, train.len()).metric("accuracy", Accuracy::new());
-    run.fit(trainer, &mut train, Some(&mut test))?;
-    Ok(())
-}
-
-pub fn s4d(run: &mut Run) -> Result<()> {
-    let model = S4d::new(state_space(run, 1, 10)?, run.device());
-    read_digits(run, model, PIXELS, S4d::forward)
-}
-
-pub fn lru(run: &mut Run) -> Result<()> {
-    let model = Lru::new(state_space(run, 14, 10)?, run.device());
-    read_digits(run, model, 14, Lru::forward)
-}
-
-/// The last `count` rows of results `[batch, length, …]`.
-fn last(out: &Tensor, count: usize) -> Tensor {
-    out.slice(1, -(count as isize)..)
-}
-
-pub fn copying(run: &mut Run) -> Result<()> {
-    let (steps, kept, symbols) = (run.size("steps")?, run.size("kept")?, run.size("symbols")?);
-    if kept == 0 || kept > steps || symbols == 0 {
-        return Err(Error::format(
-            "sizes",
-            format!("{kept} of {symbols} symbols do not stand in {steps} steps"),
-        ));
-    }
-    // More than the other tasks have: each sequence is cheap.
-    let samples = [2 * TRAIN, TEST];
-    let samples = [0, 1].map(|k| selective_copying(samples[k], steps, kept, symbols, SEEDS[k]));
-    let [mut train, mut test] = loaders(run, samples, TEST / 2)?;
-    let task = supervised(
-        move |m: &Mamba, x: &Tensor| last(&m.forward(x), kept),
-        |out: &Tensor, y: &Tensor| out.cross_entropy(y),
-    );
-    let (width, states, layers) = (run.size("width")?, run.size("states")?, run.size("layers")?);
-    let model = Mamba::new(MambaOptions { vocabulary: symbols + 2, width, states, layers }, run.device());
-    let trainer = trainer(run, task, model, train.len()).metric("accuracy", Accuracy::new());
-    run.fit(trainer, &mut train, Some(&mut test))?;
-    Ok(())
-}
-
-pub fn hyena(run: &mut Run) -> Result<()> {
-    let (pairs, symbols) = (run.size("pairs")?, run.size("symbols")?);
-    if pairs == 0 || pairs > symbols {
-        return Err(Error::format("sizes", format!("{symbols} symbols do not make {pairs} keys")));
-    }
-    let samples = [2 * TRAIN, TEST];
-    let samples = [0, 1].map(|k| recall(samples[k], pairs, symbols, SEEDS[k]));
-    let [mut train, mut test] = loaders(run, samples, TEST)?;
-    let task = supervised(
-        |m: &Hyena, x: &Tensor| last(&m.forward(x), 1).squeeze(1),
-        |out: &Tensor, y: &Tensor| out.cross_entropy(y),
-    );
-    let (width, filter, layers) = (run.size("width")?, run.size("filter")?, run.size("layers")?);
-    let model = Hyena::new(HyenaOptions { vocabulary: 2 * symbols, width, filter, layers }, run.device());
-    let trainer = trainer(run, task, model, train.len()).metric("accuracy", Accuracy::new());
-    run.fit(trainer, &mut train, Some(&mut test))?;
     Ok(())
 }
