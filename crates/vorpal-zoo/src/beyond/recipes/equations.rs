@@ -49,6 +49,7 @@ impl Dataset for Pieces {
     }
 
     fn get(&self, index: usize) -> Result<Self::Item> {
+        let index = index % self.0.len().saturating_sub(PIECE).max(1);
         let numbers =
             |points: &[[f64; 2]]| points.as_flattened().iter().map(|&v| v as f32).collect::<Vec<_>>();
         let rest = vorpal_nn::data::Array::new(&numbers(&self.0[index + 1..=index + PIECE]), [PIECE, 2])?;
