@@ -125,12 +125,12 @@ impl NeuralOde {
         NeuralOde { hidden: Linear::new(width, hidden, device), out: Linear::new(hidden, width, device) }
     }
 
-    /// The states `[batch, count, width]` after 1 to `count` intervals of time, from `y`, `[batch, width]`.
+    /// The states `[batch, count, width]` after 1 to `count` intervals of time, two steps each, from `y`, `[batch, width]`.
     #[track_caller]
     pub fn path(&self, y: &Tensor, interval: f64, count: usize) -> Tensor {
         let (mut y, mut states) = (y.clone(), Vec::new());
         for _ in 0..count.max(1) {
-            y = odeint_adjoint(self, &y, [0.0, interval], 1);
+            y = odeint_adjoint(self, &y, [0.0, interval], 2);
             states.push(y.clone());
         }
         Tensor::stack(&states.iter().collect::<Vec<_>>(), 1)
