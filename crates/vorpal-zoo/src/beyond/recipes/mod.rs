@@ -32,7 +32,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         length: Length::Steps(1500),
         batch: 32,
         rate: 1e-2,
-        goal: Goal::AtMost("path_error", 0.1),
+        goal: Goal::AtMost("path_error", 0.12),
         body: equations::neural_ode,
         ..BASE
     },
