@@ -11,7 +11,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         family: "graph",
         about: "a graph convolutional network that names the fields of papers by their words and citations",
         data: "Cora, by --data FILE: 2,708 papers, 140 of them with their field",
-        length: Length::Steps(200),
+        length: Length::Steps(120),
         batch: 140,
         rate: 1e-2,
         sizes: &[("hidden", 16)],
