@@ -11,6 +11,7 @@ use crate::Outcome;
 
 /// What a run was started with: everything its results depend on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     pub model: String,
     pub device: String,

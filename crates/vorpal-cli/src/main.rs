@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Info => info::run(),
-        Command::Train(options) => train::run(options),
+        Command::Train(options) => train::run(*options),
         Command::List => list::run(),
         Command::Generate(options) => generate::run(&options),
         Command::Runs(options) => runs::run(&options),

@@ -18,7 +18,7 @@ pub enum Command {
     /// Show every device with its features and limits.
     Info,
     /// Train a model of the zoo.
-    Train(Train),
+    Train(Box<Train>),
     /// List the models that can be trained, family by family.
     List,
     /// Go on with a text as a trained model would.
@@ -167,6 +167,9 @@ pub struct Train {
     /// Write one JSON object a line to the standard output, and nothing else
     #[arg(long)]
     pub json: bool,
+    /// Keep curves, pictures and settings in this folder, for TensorBoard
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
     /// Folder or file with data, in place of what ships with the program
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,

@@ -40,6 +40,10 @@ pub fn run(options: Train) -> Outcome<()> {
     stop::listen();
     let report = Rc::new(RefCell::new(Report::new(options.json)));
     let (shown, of) = (report.clone(), device.clone());
+    let run = match &options.tensorboard {
+        Some(folder) => run.tensorboard(folder),
+        None => run,
+    };
     let mut run = run.stop_when(stop::asked).on(move |event| {
         if let Event::Start { .. } = event {
             shown.borrow().say(&format!("training {} on {}", recipe.name, of.info()));

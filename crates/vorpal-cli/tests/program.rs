@@ -225,6 +225,32 @@ fn an_interrupt_saves_and_ends_well() {
     assert_eq!(state["step"], end["steps"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_last_checkpoint_whole() {
+    let folder = Folder::new();
+    let (whole, out) = (folder.at("whole"), folder.at("out"));
+    let new = |steps: &str, out: &str| {
+        let gpt = ["gpt", "--device", "cpu", "--save-every", "4", "--steps", steps, "--out", out];
+        train(&[&gpt[..], &SMALL_GPT].concat());
+    };
+    new("12", &whole);
+    new("4", &out);
+    // No file may become longer than some kilobytes: weights do not fit any more, metrics do.
+    let program = env!("CARGO_BIN_EXE_vorpal");
+    let full = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {program} train gpt --resume {out} --steps 12 --save-every 4"
+    );
+    let result = Command::new("sh").args(["-c", &full]).output().expect("a shell");
+    let error = String::from_utf8_lossy(&result.stderr).to_string();
+    assert_eq!(result.status.code(), Some(1), "{error}");
+    assert!(error.contains("error: ") && error.contains("model.safetensors: File too large"), "{error}");
+    let state: Value = serde_json::from_slice(&folder.bytes("out/state.json")).expect("JSON");
+    assert_eq!(state["step"], 4);
+    train(&["gpt", "--resume", &out, "--steps", "12", "--save-every", "4"]);
+    assert_same_bits(&folder, "whole", "out");
+}
+
 #[test]
 fn a_text_goes_on() {
     let folder = Folder::new();
@@ -265,7 +291,27 @@ fn bad_input_is_told_in_one_line() {
     let bytes = std::fs::read(&weights).expect("weights");
     folder.write("broken/model.safetensors", &bytes[..bytes.len() / 2]);
     let none = folder.at("none");
-    let cases: [(&[&str], i32, &str); 16] = [
+    let config = String::from_utf8(folder.bytes("run/config.json")).expect("UTF-8");
+    let configured = |name: &str, text: &str| {
+        std::fs::create_dir(folder.at(name)).expect("a folder");
+        folder.write(&format!("{name}/config.json"), text.as_bytes());
+        folder.at(name)
+    };
+    let strange = configured("strange", &config.replacen("\"seed\"", "\"sead\"", 1));
+    let typed = configured("typed", &config.replacen("\"batch\": 8", "\"batch\": \"eight\"", 1));
+    let cut = configured("cut", &config[..config.len() / 2]);
+    let cases: [(&[&str], i32, &str); 19] = [
+        (
+            &["train", "gpt", "--resume", &strange],
+            1,
+            "strange: unknown field `sead`, expected one of `model`, `device`",
+        ),
+        (
+            &["train", "gpt", "--resume", &typed],
+            1,
+            "typed: invalid type: string \"eight\", expected usize at line",
+        ),
+        (&["train", "gpt", "--resume", &cut], 1, "config.json of"),
         (&["train", "mnist", "--device", "abacus"], 1, "abacus"),
         (
             &["train", "mnist", "--device", "cpu", "--batch", "9000"],

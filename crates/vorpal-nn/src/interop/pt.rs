@@ -84,7 +84,7 @@ pub fn load_pt(path: impl AsRef<Path>) -> Result<PtValue> {
 /// changes otherwise. Others in the file are ignored.
 ///
 /// # Errors
-/// As [`load_pt`], and [`Error::Format`] that names what does not fit.
+/// As [`load_pt`], and as [`from_safetensors`](crate::from_safetensors).
 #[cfg(not(target_arch = "wasm32"))]
 pub fn load_state_dict<M: crate::Module>(model: &mut M, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
@@ -92,9 +92,14 @@ pub fn load_state_dict<M: crate::Module>(model: &mut M, path: impl AsRef<Path>) 
     let inner = ["state_dict", "model"].iter().find_map(|name| file.get(name));
     let tensors = inner.unwrap_or(&file).tensors();
     let what = path.display().to_string();
-    crate::checkpoint::replace(model, &|name, old| {
-        crate::checkpoint::array_in_place_of(old, tensors.get(name), name, &what)
-    })
+    let names = tensors.keys().cloned().collect();
+    let find = |name: &str, old: &crate::Tensor| {
+        let array = tensors.get(name)?;
+        let fits = array.dtype() == old.dtype() && *array.shape() == old.shape();
+        let is = array.shape().describe(array.dtype());
+        Some(crate::checkpoint::Found { bytes: array.bytes(), fits, is })
+    };
+    crate::checkpoint::replace(model, names, &find, false, &what)
 }
 
 /// The value in the bytes of a file of PyTorch; `what` names them in errors. Nothing in it is executed: the file's pickle

@@ -1,8 +1,8 @@
 //! Averages of parameters over the steps of a training.
 
-use vorpal_autodiff::{Error, Result, Tensor, Tensors};
+use vorpal_autodiff::{Error, Result, Tensor, Tensors, Tree};
 
-use crate::module::filled;
+use crate::module::{filled, join};
 use crate::{Module, Role};
 
 /// How an average takes in the parameters of another step.
@@ -97,6 +97,18 @@ impl Averaged {
     /// # Errors
     /// [`Error::Format`] when the model has other parameters.
     pub fn update<M: Module>(&mut self, model: &M) -> Result<()> {
+        self.update_if(model, None)
+    }
+
+    /// As [`update`](Averaged::update); where `condition` (a truth value, part of the graph) does not hold, nothing is
+    /// added to what is there, as with [`Optimizer::step_if`](crate::Optimizer::step_if). The update is counted all the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`update`](Averaged::update).
+    pub fn update_if<M: Module>(&mut self, model: &M, condition: Option<&Tensor>) -> Result<()> {
+        // The first update takes what a step that was called off has left as it was.
+        let condition = condition.filter(|_| self.updates > 0);
         let keep = match (self.updates, self.kind) {
             (0, _) => 0.0,
             (_, Kind::Exponential(decay)) => decay,
@@ -109,7 +121,8 @@ impl Averaged {
             if averages(buffers, role, tensor)
                 && let Some((_, value)) = old.next_if(|(own, _)| *own == name)
             {
-                values.push(value * keep + tensor * (1.0 - keep));
+                let new = value * keep + tensor * (1.0 - keep);
+                values.push(condition.map_or_else(|| new.clone(), |holds| holds.select(&new, value)));
             }
         });
         if values.len() != self.names.len() {
@@ -123,6 +136,11 @@ impl Averaged {
     /// How many updates there were.
     pub fn updates(&self) -> u64 {
         self.updates
+    }
+
+    /// Says how many updates there were: of averages whose values came from a file, or of one that was called off.
+    pub fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
     }
 
     /// Exchanges the parameters of the model and the averages; once more to have them back. Before the first update
@@ -165,4 +183,24 @@ impl Tensors for Averaged {
     fn visit(&self, f: &mut dyn FnMut(&Tensor)) {
         self.values.iter().for_each(f);
     }
+}
+
+impl Tree for Averaged {
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> Averaged {
+        let values = self.values.iter().map(f).collect();
+        Averaged { values, names: self.names.clone(), ..*self }
+    }
+}
+
+/// Averages have the names of the parameters, so that they can be saved and loaded like a model.
+impl Module for Averaged {
+    fn walk(&self, path: &str, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        let pairs = self.names.iter().zip(&self.values);
+        pairs.for_each(|(name, value)| f(&join(path, name), Role::Buffer, value));
+    }
+    fn walk_mut(&mut self, path: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        let pairs = self.names.iter().zip(&mut self.values);
+        pairs.for_each(|(name, value)| f(&join(path, name), Role::Buffer, value));
+    }
+    fn train(&self, _: bool) {}
 }

@@ -1,9 +1,9 @@
 //! Losses scaled for short floats, gradients of several batches.
 
-use vorpal_autodiff::{DType, Device, Result, Shape, Tensor, Tensors};
+use vorpal_autodiff::{DType, Device, Result, Shape, Tensor, Tensors, Tree};
 
 use super::{Optimizer, as_list};
-use crate::module::filled;
+use crate::module::{filled, join};
 use crate::{Module, Role};
 
 /// Options of [`GradScaler`].
@@ -90,6 +90,14 @@ impl GradScaler {
         Ok(GradScaler { options, scale: number(options.init_scale)?, good: number(0.0)? })
     }
 
+    /// The present scale. Reads it from the device.
+    ///
+    /// # Errors
+    /// What evaluating and reading gives.
+    pub fn get_scale(&self) -> Result<f32> {
+        self.scale.item()
+    }
+
     /// The loss to be differentiated. It should be a tensor of `F32`: 16 bits do not hold it.
     #[track_caller]
     pub fn scale(&self, loss: &Tensor) -> Tensor {
@@ -146,6 +154,25 @@ impl Tensors for GradScaler {
         f(&self.scale);
         f(&self.good);
     }
+}
+
+impl Tree for GradScaler {
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Tensor) -> GradScaler {
+        GradScaler { options: self.options, scale: f(&self.scale), good: f(&self.good) }
+    }
+}
+
+/// So that a scaler can be saved and loaded like a model.
+impl Module for GradScaler {
+    fn walk(&self, path: &str, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        f(&join(path, "scale"), Role::Buffer, &self.scale);
+        f(&join(path, "growth_tracker"), Role::Buffer, &self.good);
+    }
+    fn walk_mut(&mut self, path: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        f(&join(path, "scale"), Role::Buffer, &mut self.scale);
+        f(&join(path, "growth_tracker"), Role::Buffer, &mut self.good);
+    }
+    fn train(&self, _: bool) {}
 }
 
 /// Adds up the gradients of several batches, so that a step is one of a large batch in the memory of a small one.

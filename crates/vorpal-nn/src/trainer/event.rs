@@ -42,6 +42,9 @@ pub enum Event {
         step: u64,
         /// Mean of the losses of the epoch's steps.
         train_loss: f32,
+        /// [Metrics of the training](super::Trainer::train_metric), their names behind `train_`.
+        #[serde(flatten)]
+        train: BTreeMap<String, f64>,
         /// Loss and metrics on what is not trained on, their names behind `test_`.
         #[serde(flatten)]
         test: BTreeMap<String, f64>,

@@ -3,11 +3,16 @@
 //! The loop itself is short and can be written out (`docs/training.md`); [`Trainer`] is that loop with what one adds to
 //! it sooner or later, and [`RunDir`], [`TensorBoard`], [`Curves`] and the metrics serve a loop of one's own as well.
 
+mod board;
 mod curves;
+mod evaluate;
 mod event;
 mod fit;
+mod hparams;
 mod report;
 mod run_dir;
+mod skipped;
+mod step;
 mod task;
 mod tensorboard;
 mod watch;
@@ -16,9 +21,9 @@ use std::path::{Path, PathBuf};
 
 use vorpal_autodiff::{Device, Error, Precision, Result};
 
-use crate::metrics::MetricSet;
+use crate::metrics::{Metric, MetricSet};
 use crate::schedule::Schedule;
-use crate::{Module, Optimizer};
+use crate::{Averaged, GradScaler, Module, Optimizer, load};
 
 pub use curves::{Curve, Curves};
 pub use event::{Event, Fitted, Flow, Reason};
@@ -124,7 +129,13 @@ pub struct Trainer<K: Task, O> {
     pub model: K::Model,
     /// The optimiser.
     pub optimizer: O,
+    /// Averages of the model's parameters, if they are [kept](Trainer::average).
+    pub average: Option<Averaged>,
+    scaler: Option<GradScaler>,
     metrics: MetricSet,
+    /// Metrics of what is trained on.
+    measured: Option<MetricSet>,
+    board: Option<TensorBoard>,
     schedule: Option<(Box<dyn Schedule>, Every)>,
     callbacks: Vec<Callback>,
     prepare: Option<Prepare<K::Batch>>,
@@ -149,7 +160,11 @@ impl<K: Task, O: Optimizer> Trainer<K, O> {
             task,
             model,
             optimizer,
+            average: None,
+            scaler: None,
             metrics: MetricSet::new(),
+            measured: None,
+            board: None,
             schedule: None,
             callbacks: Vec::new(),
             prepare: None,
@@ -183,9 +198,54 @@ impl<K: Task, O: Optimizer> Trainer<K, O> {
 
     /// A metric of the evaluation: it is told as `test_` and its name.
     #[must_use]
-    pub fn metric(mut self, name: &str, metric: impl crate::metrics::Metric + 'static) -> Self {
+    pub fn metric(mut self, name: &str, metric: impl Metric + 'static) -> Self {
         self.metrics = self.metrics.with(name, metric);
         self
+    }
+
+    /// A metric of the batches that are trained on, as the model answers them while it trains: it is told after every
+    /// epoch as `train_` and its name. Evaluated with the step; a training that goes on in the middle of an epoch
+    /// begins to count there.
+    #[must_use]
+    pub fn train_metric(mut self, name: &str, metric: impl Metric + 'static) -> Self {
+        self.measured = Some(self.measured.take().unwrap_or_default().with(name, metric));
+        self
+    }
+
+    /// Averages the parameters over the steps. Evaluations and `best.safetensors` have the averages in place of the
+    /// parameters, and checkpoints have both: `averaged.safetensors` is the model with them.
+    ///
+    /// ```
+    /// # use vorpal_nn::trainer::{Trainer, supervised};
+    /// # use vorpal_nn::{Adam, Averaged, Device, Linear, Tensor};
+    /// # let task = supervised(|m: &Linear, x: &Tensor| m.forward(x), |out: &Tensor, y: &Tensor| out.mse(y));
+    /// let model = Linear::new(3, 1, &Device::cpu());
+    /// let average = Averaged::exponential(&model, 0.999)?;
+    /// let trainer = Trainer::new(task, model, Adam::new(1e-3)).average(average);
+    /// # Ok::<(), vorpal_nn::Error>(())
+    /// ```
+    #[must_use]
+    pub fn average(mut self, average: Averaged) -> Self {
+        self.average = Some(average);
+        self
+    }
+
+    /// Scales losses, for [precisions](Trainer::precision) with `F16`. A step whose gradients are not finite is called
+    /// off and lowers the scale; it is an error only once no scale is small enough.
+    #[must_use]
+    pub fn scale_losses(mut self, scaler: GradScaler) -> Self {
+        self.scaler = Some(scaler);
+        self
+    }
+
+    /// Keeps the curves of steps and epochs, the first pictures of each evaluation, the model and the configuration of
+    /// the run in a new event file in `folder`, for TensorBoard.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn tensorboard(mut self, folder: impl AsRef<Path>) -> Result<Self> {
+        self.board = Some(TensorBoard::create(folder)?);
+        Ok(self)
     }
 
     /// The step size by steps or by epochs, in place of the optimiser's.
@@ -231,7 +291,8 @@ impl<K: Task, O: Optimizer> Trainer<K, O> {
         self
     }
 
-    /// Steps between two readings of the loss, 1 at first. Nothing waits for the device in between.
+    /// Steps between two readings of the loss, 1 at first. Nothing waits for the device in between. Steps that are not
+    /// finite are called off all the same, and the next reading tells of the first.
     #[must_use]
     pub fn log_every(mut self, steps: u64) -> Self {
         self.log_every = steps.max(1);
@@ -271,9 +332,15 @@ impl<K: Task, O: Optimizer> Trainer<K, O> {
         let from = from.as_ref();
         let device = self.device()?;
         self.progress = RunDir::restore(from, &mut self.model, &mut self.optimizer, &device)?;
-        if let Some((schedule, _)) = &mut self.schedule {
-            let numbers: Vec<f64> = self.progress.schedule.iter().map(|&bits| f64::from_bits(bits)).collect();
-            schedule.set_state(&numbers)?;
+        if let Some(folder) = RunDir::last_checkpoint(from)? {
+            if let Some((schedule, _)) = &mut self.schedule {
+                let numbers: Vec<f64> =
+                    self.progress.schedule.iter().map(|&bits| f64::from_bits(bits)).collect();
+                schedule.set_state(&numbers)?;
+            }
+            resumed(&folder, run_dir::AVERAGED, self.average.as_mut(), "average")?;
+            resumed(&folder, run_dir::SCALER, self.scaler.as_mut(), "scale_losses")?;
+            self.average.iter_mut().for_each(|average| average.set_updates(self.progress.averaged));
         }
         let path = path.unwrap_or_else(|| from.to_path_buf());
         self.run = Some(RunDir::go_on(&path, from, config, &self.progress)?);
@@ -295,6 +362,23 @@ impl<K: Task, O: Optimizer> Trainer<K, O> {
             device.get_or_insert_with(|| tensor.device());
         });
         device.unwrap_or_else(|| Err(Error::format("the model", "has no tensors to train")))
+    }
+}
+
+/// Puts what a trainer keeps beside model and optimiser where a checkpoint has it. `method` is what asks for it.
+fn resumed<M: Module>(folder: &Path, file: &str, kept: Option<&mut M>, method: &str) -> Result<()> {
+    let path = folder.join(file);
+    match kept {
+        Some(kept) if path.exists() => load(kept, path),
+        None if !path.exists() => Ok(()),
+        Some(_) => {
+            let message = format!("has no {file}: the run was trained without Trainer::{method}");
+            Err(Error::format(folder.display().to_string(), message))
+        }
+        None => {
+            let message = format!("has {file}: the run was trained with Trainer::{method}");
+            Err(Error::format(folder.display().to_string(), message))
+        }
     }
 }
 

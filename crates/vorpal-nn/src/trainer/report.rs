@@ -36,8 +36,20 @@ pub(super) struct Seen {
     pub confusion: Option<Vec<Vec<u64>>>,
     /// What the model is made of.
     pub summary: Option<Summary>,
-    /// PNG files, what they were taken for and what they are.
-    pictures: Vec<(Vec<u8>, i32, i32)>,
+    /// The first pictures.
+    pub pictures: Vec<Picture>,
+}
+
+/// A picture that a model has answered.
+pub(super) struct Picture {
+    /// Its PNG file.
+    pub png: Vec<u8>,
+    /// Channels, height and width.
+    pub sizes: [usize; 3],
+    /// The class it was taken for.
+    found: i32,
+    /// The class it is.
+    wanted: i32,
 }
 
 impl Seen {
@@ -52,8 +64,10 @@ impl Seen {
         let found = output.narrow(0, 0, n).argmax(-1).cast(vorpal_autodiff::DType::I32).to_vec::<i32>()?;
         let wanted = target.narrow(0, 0, n).cast(vorpal_autodiff::DType::I32).to_vec::<i32>()?;
         let bytes = pixels(&pictures.narrow(0, 0, n).permute([0, 2, 3, 1]))?;
-        for ((k, picture), found) in bytes.chunks((channels * height * width).max(1)).enumerate().zip(found) {
-            self.pictures.push((png(picture, width, height, channels)?, found, wanted[k]));
+        let answers = found.into_iter().zip(wanted);
+        for (picture, (found, wanted)) in bytes.chunks((channels * height * width).max(1)).zip(answers) {
+            let (png, sizes) = (png(picture, width, height, channels)?, [channels, height, width]);
+            self.pictures.push(Picture { png, sizes, found, wanted });
         }
         Ok(())
     }
@@ -137,12 +151,12 @@ fn matrix(out: &mut String, counts: Option<&[Vec<u64>]>) {
     *out += "</table>\n";
 }
 
-fn pictures(out: &mut String, pictures: &[(Vec<u8>, i32, i32)]) {
+fn pictures(out: &mut String, pictures: &[Picture]) {
     if pictures.is_empty() {
         return;
     }
     *out += "<h2>Samples</h2>\n<p>What each was taken for; in red where it is something else.</p>\n<div class=\"pictures\">\n";
-    for (file, found, wanted) in pictures {
+    for Picture { png, found, wanted, .. } in pictures {
         let (class, text) = if found == wanted {
             ("", format!("{found}"))
         } else {
@@ -151,7 +165,7 @@ fn pictures(out: &mut String, pictures: &[(Vec<u8>, i32, i32)]) {
         let _ = writeln!(
             out,
             "<div{class}><img alt=\"sample\" src=\"data:image/png;base64,{}\"><br>{text}</div>",
-            base64(file)
+            base64(png)
         );
     }
     *out += "</div>\n";

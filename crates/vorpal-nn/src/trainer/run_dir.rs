@@ -13,10 +13,12 @@ use vorpal_tensor::RngState;
 
 use super::curves::Curves;
 use super::event::Event;
-use crate::{Module, Optimizer, load, load_optimizer, save, save_optimizer, write_whole};
+use crate::checkpoint::load_strictly;
+use crate::{Module, Optimizer, load_optimizer, save, save_optimizer, write_whole};
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Steps taken.
     pub step: u64,
@@ -35,6 +37,12 @@ pub struct Progress {
     /// Bits of what the schedule has observed.
     #[serde(default)]
     pub schedule: Vec<u64>,
+    /// Steps of the present epoch that were called off.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Steps whose parameters are in the averages.
+    #[serde(default)]
+    pub averaged: u64,
 }
 
 /// The folder of a run.
@@ -51,6 +59,10 @@ const MODEL: &str = "model.safetensors";
 const BEST: &str = "best.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
+/// The model with the averages of its parameters.
+pub(super) const AVERAGED: &str = "averaged.safetensors";
+/// The scale of losses.
+pub(super) const SCALER: &str = "scaler.safetensors";
 const CHECKPOINT: &str = "checkpoint-";
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
@@ -91,9 +103,18 @@ impl RunDir {
         if path.exists() { read(&path).map(Some) } else { Ok(None) }
     }
 
-    /// The weights of the last checkpoint of a run.
+    /// The weights of the last checkpoint of a run: the averages, if it keeps them.
     pub fn weights(run: &Path) -> PathBuf {
-        run.join(MODEL)
+        let averaged = run.join(AVERAGED);
+        if averaged.exists() { averaged } else { run.join(MODEL) }
+    }
+
+    /// The folder of the last checkpoint of a run, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last_checkpoint(run: &Path) -> Result<Option<PathBuf>> {
+        Ok(checkpoints(run)?.pop().map(|(_, folder)| folder))
     }
 
     /// Lines of JSON, one for each step that was read and each epoch of a run.
@@ -102,7 +123,12 @@ impl RunDir {
     /// [`Error::Io`].
     pub fn metrics(run: &Path) -> Result<String> {
         let path = run.join(METRICS);
-        if path.exists() { read(&path) } else { Ok(String::new()) }
+        if !path.exists() {
+            return Ok(String::new());
+        }
+        // The last line may be half there, or bytes that are no text.
+        let bytes = fs::read(&path).map_err(io(&path))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Makes the folder of a new run with its configuration, a text of JSON.
@@ -163,11 +189,11 @@ impl RunDir {
         optimizer: &mut impl Optimizer,
         device: &Device,
     ) -> Result<Progress> {
-        let Some((_, folder)) = checkpoints(run)?.pop() else { return Ok(Progress::default()) };
+        let Some(folder) = RunDir::last_checkpoint(run)? else { return Ok(Progress::default()) };
         let state = folder.join(STATE);
         let progress: Progress = serde_json::from_str(&read(&state)?)
             .map_err(|e| Error::format(state.display().to_string(), e.to_string()))?;
-        load(model, folder.join(MODEL))?;
+        load_strictly(model, &folder.join(MODEL))?;
         load_optimizer(optimizer, model, folder.join(OPTIMIZER))?;
         device.set_rng_state(RngState { seed: progress.rng.0, counter: progress.rng.1 });
         Ok(progress)
@@ -213,6 +239,17 @@ impl RunDir {
         optimizer: &impl Optimizer,
         progress: &Progress,
     ) -> Result<()> {
+        self.checkpoint_with(model, optimizer, progress, &[])
+    }
+
+    /// As [`checkpoint`](RunDir::checkpoint), with other files by their names.
+    pub(super) fn checkpoint_with<M: Module>(
+        &self,
+        model: &M,
+        optimizer: &impl Optimizer,
+        progress: &Progress,
+        others: &[(&str, Vec<u8>)],
+    ) -> Result<()> {
         let older = checkpoints(&self.path)?;
         let folder = self.path.join(format!("{CHECKPOINT}{:08}", progress.step));
         if !folder.exists() {
@@ -223,10 +260,14 @@ impl RunDir {
             fs::create_dir(&beside).map_err(io(&beside))?;
             save(model, beside.join(MODEL))?;
             save_optimizer(optimizer, beside.join(OPTIMIZER))?;
+            for (name, bytes) in others {
+                write_whole(&beside.join(name), bytes)?;
+            }
             write_whole(&beside.join(STATE), json(progress, STATE)?.as_bytes())?;
             fs::rename(&beside, &folder).map_err(io(&folder))?;
         }
-        for name in [MODEL, OPTIMIZER, STATE] {
+        let others = others.iter().map(|(name, _)| *name);
+        for name in [MODEL, OPTIMIZER, STATE].into_iter().chain(others) {
             self.show(&folder.join(name), name)?;
         }
         for (_, old) in older.into_iter().filter(|(_, old)| *old != folder) {

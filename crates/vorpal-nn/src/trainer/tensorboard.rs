@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vorpal_autodiff::{DType, Error, Result, Tensor};
 
+use super::report::Picture;
 use crate::plot::png;
 
 /// Writes scalars, histograms, pictures and texts for TensorBoard: `tensorboard --logdir DIR` shows them.
@@ -88,12 +89,27 @@ impl TensorBoard {
         }
         let pixels = pixels(&picture.permute([1, 2, 0]))?;
         let file = png(&pixels, width, height, channels)?;
+        self.png(tag, step, &file, [channels, height, width])
+    }
+
+    /// A picture of an evaluation.
+    pub(super) fn picture(&mut self, tag: &str, step: u64, picture: &Picture) -> Result<()> {
+        self.png(tag, step, &picture.png, picture.sizes)
+    }
+
+    fn png(
+        &mut self,
+        tag: &str,
+        step: u64,
+        file: &[u8],
+        [channels, height, width]: [usize; 3],
+    ) -> Result<()> {
         self.value(tag, step, |v| {
             v.message(4, |image| {
                 image.number(1, height as u64);
                 image.number(2, width as u64);
                 image.number(3, channels as u64);
-                image.bytes(4, &file);
+                image.bytes(4, file);
             });
         })
     }
@@ -115,7 +131,7 @@ impl TensorBoard {
     }
 
     /// One value of a summary: its tag, and what `fill` adds.
-    fn value(&mut self, tag: &str, step: u64, fill: impl FnOnce(&mut Message)) -> Result<()> {
+    pub(super) fn value(&mut self, tag: &str, step: u64, fill: impl FnOnce(&mut Message)) -> Result<()> {
         let mut event = Message::default();
         event.double(1, now());
         event.number(2, step);
@@ -141,7 +157,7 @@ impl TensorBoard {
 }
 
 /// Seconds since 1970.
-fn now() -> f64 {
+pub(super) fn now() -> f64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0.0, |d| d.as_secs_f64())
 }
@@ -172,7 +188,7 @@ fn histogram(out: &mut Message, values: &[f64]) {
 
 /// A message of protocol buffers (<https://protobuf.dev/programming-guides/encoding/>).
 #[derive(Default)]
-struct Message(Vec<u8>);
+pub(super) struct Message(pub Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut n: u64) {
@@ -185,19 +201,19 @@ impl Message {
     fn key(&mut self, field: u64, wire: u64) {
         self.varint(field << 3 | wire);
     }
-    fn number(&mut self, field: u64, n: u64) {
+    pub fn number(&mut self, field: u64, n: u64) {
         self.key(field, 0);
         self.varint(n);
     }
-    fn double(&mut self, field: u64, value: f64) {
+    pub fn double(&mut self, field: u64, value: f64) {
         self.key(field, 1);
         self.0.extend(value.to_le_bytes());
     }
-    fn float(&mut self, field: u64, value: f32) {
+    pub fn float(&mut self, field: u64, value: f32) {
         self.key(field, 5);
         self.0.extend(value.to_le_bytes());
     }
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+    pub fn bytes(&mut self, field: u64, bytes: &[u8]) {
         self.key(field, 2);
         self.varint(bytes.len() as u64);
         self.0.extend(bytes);
@@ -206,7 +222,7 @@ impl Message {
         let packed: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.bytes(field, &packed);
     }
-    fn message(&mut self, field: u64, fill: impl FnOnce(&mut Message)) {
+    pub fn message(&mut self, field: u64, fill: impl FnOnce(&mut Message)) {
         let mut inner = Message::default();
         fill(&mut inner);
         self.bytes(field, &inner.0);

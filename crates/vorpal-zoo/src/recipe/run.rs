@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use vorpal_nn::data::DataLoader;
-use vorpal_nn::trainer::{Curves, Event, Flow, Reason, RunDir, Task, Trainer};
+use vorpal_nn::trainer::{Curves, Event, Flow, Reason, RunDir, Task, TensorBoard, Trainer};
 use vorpal_nn::{Device, Error, Module, Optimizer, Result, save};
 
 use super::{Length, Recipe, Settings};
@@ -47,6 +47,7 @@ pub struct Run {
     settings: Settings,
     folder: Folder,
     config: String,
+    board: Option<PathBuf>,
     listener: Option<Listener>,
     stop: Rc<dyn Fn() -> bool>,
     began: Instant,
@@ -84,6 +85,7 @@ impl Run {
             settings,
             folder: Folder::None,
             config: "{}".to_string(),
+            board: None,
             listener: None,
             stop: Rc::new(|| false),
             began: Instant::now(),
@@ -107,6 +109,13 @@ impl Run {
     #[must_use]
     pub fn resume(mut self, from: impl Into<PathBuf>, path: Option<PathBuf>, config: &str) -> Run {
         (self.folder, self.config) = (Folder::Resume(from.into(), path), config.to_string());
+        self
+    }
+
+    /// Keeps curves, pictures and configuration in this folder, for TensorBoard.
+    #[must_use]
+    pub fn tensorboard(mut self, folder: impl Into<PathBuf>) -> Run {
+        self.board = Some(folder.into());
         self
     }
 
@@ -192,6 +201,9 @@ impl Run {
             Folder::New(path) => trainer.run_dir(path, &self.config)?,
             Folder::Resume(from, path) => trainer.resume(from, path.clone(), &self.config)?,
         };
+        if let Some(board) = &self.board {
+            trainer = trainer.tensorboard(board)?;
+        }
         self.made = self.path().map(Path::to_path_buf);
         let (listener, stop) = (self.listener.clone(), self.stop.clone());
         trainer = trainer.on(move |event| {
@@ -220,6 +232,7 @@ impl Run {
                 return Err(Error::format(from.display().to_string(), message));
             }
         };
+        let mut board = self.board.as_ref().map(TensorBoard::create).transpose()?;
         self.made = self.path().map(Path::to_path_buf);
         let steps = self.steps(per_epoch);
         self.tell(&Event::Start { step: 0, steps });
@@ -246,6 +259,9 @@ impl Run {
             };
             if let Some(kept) = &mut kept {
                 kept.note(&event)?;
+            }
+            if let Some(board) = &mut board {
+                board.scalar("train/loss", self.steps, f64::from(loss))?;
             }
             self.tell(&event);
         }
