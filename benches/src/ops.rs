@@ -3,7 +3,7 @@
 use vorpal::nn::AttentionOptions;
 use vorpal::prelude::*;
 use vorpal::tensor::DType::F32;
-use vorpal::zoo::BasicBlock;
+use vorpal::zoo::ResNetBlock;
 
 use crate::{Graph, Workload, results};
 
@@ -168,7 +168,7 @@ fn attention(shape: [usize; 4], device: &Device) -> Result<Graph> {
 }
 
 fn resnet_block(device: &Device) -> Result<Graph> {
-    let block = BasicBlock::new(64, 64, 1, device);
+    let block = ResNetBlock::basic(64, 64, 1, device);
     let x = Tensor::randn([8, 64, 32, 32], F32, device);
     eval(&(&x, &block))?;
     // With the running means, which the block moves.

@@ -2,7 +2,7 @@
 
 use vorpal::prelude::*;
 use vorpal::tensor::DType::F32;
-use vorpal::zoo::{Gpt, GptOptions, ResNet18};
+use vorpal::zoo::{Gpt, GptOptions, ResNet, ResNetOptions};
 
 use crate::ops::{convolution, product};
 use crate::{Graph, Workload, results};
@@ -161,7 +161,7 @@ fn gpt(device: &Device) -> Result<Graph> {
 }
 
 fn resnet18(device: &Device) -> Result<Graph> {
-    let model = ResNet18::new(RESNET_CLASSES, device);
+    let model = ResNet::new(ResNetOptions::resnet18(RESNET_CLASSES), device);
     let x = Tensor::randn([RESNET_BATCH, 3, 64, 64], F32, device);
     let classes = targets(&[RESNET_BATCH], RESNET_CLASSES, device);
     training(model, x, classes, |m, x, classes| m.forward(x).cross_entropy(classes))

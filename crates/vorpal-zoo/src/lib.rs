@@ -31,7 +31,7 @@ pub mod recurrent;
 pub mod symmetry;
 pub mod transformer;
 
-pub use conv::{BasicBlock, MnistCnn, ResNet18};
+pub use conv::{MnistCnn, ResNet, ResNetBlock, ResNetOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use recipe::{Goal, Length, Recipe, Run, recipe, recipes};
 pub use transformer::{Gpt, GptBlock, GptOptions};

@@ -1,4 +1,4 @@
-//! ResNet-18 against PyTorch.
+//! Residual networks against PyTorch.
 
 #![allow(clippy::expect_used)]
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use vorpal_nn::{
     DType, Device, Module, Role, Tensor, eval, from_safetensors, to_safetensors, value_and_grad,
 };
-use vorpal_zoo::ResNet18;
+use vorpal_zoo::{ResNet, ResNetOptions};
 
 fn devices() -> Vec<Device> {
     let mut out = vec![Device::cpu()];
@@ -38,8 +38,8 @@ fn images(shape: [usize; 4], device: &Device) -> Tensor {
 }
 
 /// A model with the parameters of `golden/resnet18.py`.
-fn made_up(device: &Device) -> ResNet18 {
-    let mut model = ResNet18::new(10, device);
+fn made_up(options: ResNetOptions, device: &Device) -> ResNet {
+    let mut model = ResNet::new(options, device);
     let mut p = 0;
     model.walk_mut("", &mut |name, role, tensor| {
         if role == Role::Parameter {
@@ -63,7 +63,7 @@ fn a_step_is_pytorchs_on_every_device() {
     let text = include_str!("golden/resnet18.json");
     let golden: BTreeMap<String, Vec<f64>> = serde_json::from_str(text).expect("lists of numbers");
     for device in &devices() {
-        let model = made_up(device);
+        let model = made_up(ResNetOptions::resnet18(10), device);
         let x = images([4, 3, 64, 64], device);
         let classes = Tensor::from_slice(&[0i32, 1, 2, 3], [4], device);
         let ((logits, loss), grads) = {
@@ -112,7 +112,7 @@ fn a_step_is_pytorchs_on_every_device() {
 #[test]
 fn names_and_files_are_torchvisions() {
     let device = Device::cpu();
-    let model = ResNet18::new(10, &device);
+    let model = ResNet::new(ResNetOptions::resnet18(10), &device);
     let mut names = Vec::new();
     model.walk("", &mut |name, _, _| names.push(name.to_string()));
     let norm =
@@ -136,9 +136,33 @@ fn names_and_files_are_torchvisions() {
     let x = images([1, 3, 40, 33], &device);
     let before = model.forward(&x).to_vec::<f32>().expect("logits");
     let file = to_safetensors(&model).expect("a file");
-    let mut other = ResNet18::new(10, &device);
+    let mut other = ResNet::new(ResNetOptions::resnet18(10), &device);
     from_safetensors(&mut other, &file, "the file").expect("the same model");
     other.train(false);
     assert_eq!(other.forward(&x).to_vec::<f32>().expect("logits"), before);
     assert_eq!(other.forward(&Tensor::zeros([0, 3, 32, 32], DType::F32, &device)).shape(), [0, 10].into());
+}
+
+#[test]
+fn a_resnet50_answers_as_pytorchs() {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("golden/resnet50.json")).expect("a file");
+    let list = |name: &str| golden[name].as_array().expect("a list");
+    let expected: Vec<f64> = list("logits").iter().map(|v| v.as_f64().expect("a number")).collect();
+    let device = Device::cpu();
+    let model = made_up(ResNetOptions::resnet50(10), &device);
+    assert_eq!(model.parameter_count() as u64, golden["parameters"]);
+    let mut names = Vec::new();
+    model.walk("", &mut |name, role, _| {
+        if role == Role::Parameter {
+            names.push(name.to_string());
+        }
+    });
+    assert_eq!(&names, list("names"));
+    let logits = model.forward(&images([4, 3, 64, 64], &device)).to_vec::<f32>().expect("logits");
+    let size = expected.iter().fold(0.0f64, |size, v| size.max(v.abs()));
+    for (k, (&found, &expected)) in logits.iter().zip(&expected).enumerate() {
+        let apart = (f64::from(found) - expected).abs();
+        assert!(apart <= 1e-4 * size, "logit {k}: {found}, should be {expected}");
+    }
 }

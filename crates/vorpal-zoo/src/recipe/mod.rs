@@ -1,5 +1,6 @@
 //! Trainings of the zoo: what `vorpal train NAME` does.
 
+mod classify;
 mod run;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use vorpal_nn::Result;
 
+pub(crate) use classify::classify;
 pub use run::{Outcome, Run};
 
 use crate::{
