@@ -140,8 +140,11 @@ fn mnist(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
+/// Images and their names.
+type Named = Samples<(Array, i32)>;
+
 /// The digits at a quarter of the pixels.
-fn small() -> Result<(Samples<(Array, i32)>, Samples<(Array, i32)>)> {
+fn small() -> Result<(Named, Named)> {
     let (train, test) = Digits::embedded()?;
     Ok((small_digits(&train)?, small_digits(&test)?))
 }

@@ -19,7 +19,7 @@ pub struct UNetOptions {
 /// again beside what the way down saw there. Convolutions are padded and normalised, as is usual today, so that images keep
 /// their size: `[batch, channels, height, width]` to `[batch, classes, height, width]`.
 ///
-/// For one channel, width 8, depth 2 and two classes there are 29,658 parameters; `vorpal train unet` finds the strokes of
+/// For one channel, width 8, depth 2 and two classes there are 29,490 parameters; `vorpal train unet` finds the strokes of
 /// digits under noise and lines.
 ///
 /// ```

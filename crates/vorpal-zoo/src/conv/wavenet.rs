@@ -26,7 +26,7 @@ impl WaveNetOptions {
 /// far back in every layer, with gates tanh(a) · σ(b), residual and skip connections. A model of sequences that answers all
 /// places at once: `[batch, time]` of whole numbers to logits `[batch, time, vocabulary]` of the element that comes next.
 ///
-/// For 256 values, width 64, skip 128 and 6 layers there are 222,784 parameters. `vorpal train wavenet` learns Vorpal's own
+/// For 256 values, width 64, skip 128 and 6 layers there are 239,872 parameters. `vorpal train wavenet` learns Vorpal's own
 /// documentation and sources byte by byte.
 ///
 /// ```

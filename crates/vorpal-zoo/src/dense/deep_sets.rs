@@ -17,7 +17,7 @@ pub struct DeepSetsOptions {
 
 /// Deep Sets (Zaheer et al. 2017): ρ of the mean of φ of every element, two perceptrons, so that neither the order nor the
 /// number of the elements counts. Sets `[batch, elements, features]` to `[batch, outputs]`; for 2 features, width 128 and 10
-/// outputs there are 51,466 parameters.
+/// outputs there are 51,210 parameters.
 ///
 /// `vorpal train deep_sets` reads MNIST digits that are given as a hundred points.
 ///

@@ -1,8 +1,8 @@
 //! Calibration: how sure a classifier should be.
 
-use vorpal_nn::{DType, Device, Module, Result, Tensor};
+use vorpal_nn::{DType, Device, Module, Tensor};
 #[cfg(not(target_arch = "wasm32"))]
-use vorpal_nn::{Lbfgs, LbfgsOptions};
+use vorpal_nn::{Lbfgs, LbfgsOptions, Result};
 
 /// Temperature scaling (Guo, Pleiss, Sun & Weinberger 2017): logits of a classifier are divided by one number, which is
 /// fitted on data the classifier has not learned from. It changes no decision, only how sure it is. One parameter.
