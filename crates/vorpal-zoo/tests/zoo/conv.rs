@@ -163,6 +163,7 @@ fn wavenet() {
     check(Case {
         // What the last layer hands on is not looked at.
         unused: &["layers.2.residual.weight", "layers.2.residual.bias"],
+        steps: 30,
         ..Case::new(
             "wavenet",
             |device| WaveNet::new(WAVE, device),

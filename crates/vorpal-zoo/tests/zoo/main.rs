@@ -5,8 +5,8 @@
 mod beyond;
 mod causal;
 mod conv;
-mod forecast;
 mod dense;
+mod forecast;
 mod generative;
 mod graph;
 mod harness;
