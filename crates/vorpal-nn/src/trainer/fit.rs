@@ -39,7 +39,7 @@ impl<K: Task, O: Optimizer> Trainer<K, O> {
     /// evaluates on `test` after every epoch and at the end.
     ///
     /// # Errors
-    /// What the loaders, the graph, the device or the files give; [`Error::NonFinite`] for a loss that is not finite.
+    /// What the loaders, the graph, the device or the files give; [`Error::NonFinite`](crate::Error::NonFinite) for a loss that is not finite.
     /// What had been saved before is still there, and the model is as it was before the step.
     pub fn fit(
         &mut self,

@@ -29,9 +29,9 @@ pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {
         name: "mlp",
         about: "a multilayer perceptron with dropout",
-        length: Length::Steps(1500),
+        length: Length::Steps(3000),
         sizes: &[("hidden", 256)],
-        goal: Goal::AtLeast("test_accuracy", 0.96),
+        goal: Goal::AtLeast("test_accuracy", 0.955),
         body: mlp,
         ..BASE
     },
@@ -41,7 +41,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         length: Length::Steps(750),
         rate: 2e-3,
         sizes: &[("width", 64), ("layers", 2)],
-        goal: Goal::AtLeast("test_accuracy", 0.95),
+        goal: Goal::AtLeast("test_accuracy", 0.94),
         body: mixer,
         ..BASE
     },
@@ -63,7 +63,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         length: Length::Steps(1500),
         rate: 2e-3,
         sizes: &[("width", 128)],
-        goal: Goal::AtLeast("test_accuracy", 0.9),
+        goal: Goal::AtLeast("test_accuracy", 0.8),
         body: deep_sets,
         ..BASE
     },
