@@ -94,6 +94,7 @@ impl GradScaler {
     ///
     /// # Errors
     /// What evaluating and reading gives.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn get_scale(&self) -> Result<f32> {
         self.scale.item()
     }
