@@ -15,18 +15,8 @@ use crate::data::{MovingDigits, NoisyStrokes, OWN_TEXT, Windows, small_digits};
 use crate::recipe::{Goal, Length, Recipe, Run, classify};
 
 /// A training with the name of the family filled in.
-const BASE: Recipe = Recipe {
-    name: "",
-    family: "conv",
-    about: "",
-    data: "10,000 MNIST digits that ship with the program, at 14 × 14 pixels",
-    length: Length::Steps(0),
-    batch: 64,
-    rate: 1e-3,
-    sizes: &[],
-    goal: Goal::AtLeast("test_accuracy", 1.0),
-    body: |_| Ok(()),
-};
+const BASE: Recipe =
+    Recipe::base("conv", "10,000 MNIST digits that ship with the program, at 14 × 14 pixels");
 
 pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {

@@ -12,18 +12,7 @@ use crate::data::uniform;
 use crate::recipe::{Goal, Length, Recipe, Run, classify};
 
 /// A training with the name of the family filled in.
-const BASE: Recipe = Recipe {
-    name: "",
-    family: "dense",
-    about: "",
-    data: "10,000 MNIST digits that ship with the program",
-    length: Length::Steps(0),
-    batch: 64,
-    rate: 1e-3,
-    sizes: &[],
-    goal: Goal::AtLeast("test_accuracy", 1.0),
-    body: |_| Ok(()),
-};
+const BASE: Recipe = Recipe::base("dense", "10,000 MNIST digits that ship with the program");
 
 pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {

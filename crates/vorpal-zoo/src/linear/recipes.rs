@@ -17,18 +17,7 @@ use crate::dense::{Mlp, MlpOptions};
 use crate::recipe::{Goal, Length, Recipe, Run};
 
 /// A training with the name of the family filled in.
-const BASE: Recipe = Recipe {
-    name: "",
-    family: "linear",
-    about: "",
-    data: "",
-    length: Length::Steps(0),
-    batch: 64,
-    rate: 1e-3,
-    sizes: &[],
-    goal: Goal::AtLeast("test_accuracy", 1.0),
-    body: |_| Ok(()),
-};
+const BASE: Recipe = Recipe::base("linear", "");
 
 pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {

@@ -121,6 +121,22 @@ pub struct Settings {
 }
 
 impl Recipe {
+    /// What trainings of a family share: the rest is filled in by each.
+    pub(crate) const fn base(family: &'static str, data: &'static str) -> Recipe {
+        Recipe {
+            name: "",
+            family,
+            about: "",
+            data,
+            length: Length::Steps(0),
+            batch: 64,
+            rate: 1e-3,
+            sizes: &[],
+            goal: Goal::AtLeast("test_accuracy", 1.0),
+            body: |_| Ok(()),
+        }
+    }
+
     /// The settings it is meant to be run with.
     pub fn settings(&self) -> Settings {
         Settings {

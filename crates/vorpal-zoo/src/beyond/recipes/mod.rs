@@ -11,18 +11,7 @@ use crate::recipe::{Goal, Length, Recipe};
 const DIGITS: &str = "10,000 MNIST digits that ship with the program";
 
 /// A training with the name of the family filled in.
-const BASE: Recipe = Recipe {
-    name: "",
-    family: "beyond",
-    about: "",
-    data: DIGITS,
-    length: Length::Steps(0),
-    batch: 64,
-    rate: 1e-3,
-    sizes: &[],
-    goal: Goal::AtLeast("test_accuracy", 1.0),
-    body: |_| Ok(()),
-};
+const BASE: Recipe = Recipe::base("beyond", DIGITS);
 
 pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {

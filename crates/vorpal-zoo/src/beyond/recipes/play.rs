@@ -3,7 +3,7 @@
 use vorpal_nn::{Adam, Device, Optimizer, Result, Tensor, clip_grad_norm, eval, value_and_grad};
 
 use super::super::{CartPole, Dqn, Met};
-use crate::data::uniform;
+use crate::data::{below, uniform};
 use crate::recipe::Run;
 
 /// What a moment of a game was: state, action, reward, state after it, whether something can still come.
@@ -18,8 +18,7 @@ const DISCOUNT: f64 = 0.99;
 
 /// Some moments of a memory.
 fn recall(memory: &[Moment], count: usize, dice: &mut u64, device: &Device) -> Met {
-    let chosen: Vec<&Moment> =
-        (0..count).map(|_| &memory[(uniform(dice) * memory.len() as f64) as usize]).collect();
+    let chosen: Vec<&Moment> = (0..count).map(|_| &memory[below(dice, memory.len())]).collect();
     let states = |of: fn(&Moment) -> [f32; 4]| {
         let numbers: Vec<f32> = chosen.iter().flat_map(|m| of(m)).collect();
         Tensor::from_slice(&numbers, [count, 4], device)

@@ -7,6 +7,7 @@ use vorpal_nn::trainer::{Trainer, supervised};
 use vorpal_nn::{Adam, DType, Device, Optimizer, Result, Tensor, clip_grad_norm, eval, plot, value_and_grad};
 
 use super::super::{HopfieldPooling, NeuralTuringMachine, NtmOptions, Recall, RecallOptions, retrieve};
+use crate::data::below;
 use crate::recipe::Run;
 
 /// Bits of a token.
@@ -98,7 +99,7 @@ impl Dataset for Bags {
 
     fn get(&self, index: usize) -> Result<(Array, f32)> {
         let mut dice = self.seed.wrapping_add(index as u64).wrapping_mul(0x2545_f491_4f6c_dd1d);
-        let mut draw = |list: &[usize]| list[(crate::data::uniform(&mut dice) * list.len() as f64) as usize];
+        let mut draw = |list: &[usize]| list[below(&mut dice, list.len())];
         let held = index.is_multiple_of(2);
         let mut bag: Vec<usize> = (0..INSTANCES).map(|_| draw(&self.kinds[1])).collect();
         if held {
@@ -178,7 +179,7 @@ impl Dataset for Pairs {
         let mut shuffled = |n: usize| -> Vec<usize> {
             let mut list: Vec<usize> = (0..n).collect();
             for k in (1..n).rev() {
-                list.swap(k, (crate::data::uniform(&mut dice) * (k + 1) as f64) as usize);
+                list.swap(k, below(&mut dice, k + 1));
             }
             list
         };
