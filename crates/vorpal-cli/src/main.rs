@@ -1,7 +1,9 @@
 //! The program `vorpal`: trains and runs the models of the zoo on any device, and shows where time goes.
 
 mod bench;
+mod canvas;
 mod config;
+mod dashboard;
 mod explain;
 mod generate;
 mod info;

@@ -167,6 +167,9 @@ pub struct Train {
     /// Write one JSON object a line to the standard output, and nothing else
     #[arg(long)]
     pub json: bool,
+    /// Show live curves in the terminal
+    #[arg(long, conflicts_with = "json")]
+    pub dashboard: bool,
     /// Keep curves, pictures and settings in this folder, for TensorBoard
     #[arg(long, value_name = "DIR")]
     pub tensorboard: Option<PathBuf>,

@@ -10,6 +10,8 @@ use vorpal::prelude::*;
 use vorpal::tensor::Stats;
 use vorpal::zoo::recipe::{Outcome, Recipe};
 
+use crate::dashboard::Dashboard;
+use crate::options::Train;
 use crate::units::bytes;
 
 /// The last line of JSON.
@@ -63,10 +65,16 @@ impl Counters {
     }
 }
 
+/// How a training is shown.
+enum View {
+    Json,
+    Bar(ProgressBar),
+    Dashboard(Box<Dashboard>),
+}
+
 /// Where a training tells how it goes.
 pub struct Report {
-    /// JSON lines without one.
-    bar: Option<ProgressBar>,
+    view: View,
     /// Counters of the steps after the first, which compiles.
     steady: Counters,
     /// Counters after the last step, or after what stood between two steps.
@@ -78,17 +86,25 @@ const QUIET: u64 = 50;
 
 impl Report {
     /// For a training that is about to begin.
-    pub fn new(json: bool) -> Report {
-        let template = "{prefix} {wide_bar} {pos}/{len} {msg} {eta}";
-        let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
-        let bar = (!json).then(|| ProgressBar::no_length().with_style(style));
-        Report { bar, steady: Counters::default(), last: None }
+    pub fn new(options: &Train) -> crate::Outcome<Report> {
+        let view = if options.dashboard {
+            View::Dashboard(Box::new(Dashboard::new()?))
+        } else if options.json {
+            View::Json
+        } else {
+            let template = "{prefix} {wide_bar} {pos}/{len} {msg} {eta}";
+            let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
+            View::Bar(ProgressBar::no_length().with_style(style))
+        };
+        Ok(Report { view, steady: Counters::default(), last: None })
     }
 
     /// A line for people.
-    pub fn say(&self, text: &str) {
-        if let Some(bar) = &self.bar {
-            bar.suspend(|| line(text));
+    pub fn say(&mut self, text: &str) {
+        match &mut self.view {
+            View::Json => {}
+            View::Bar(bar) => bar.suspend(|| line(text)),
+            View::Dashboard(dashboard) => dashboard.say(text),
         }
     }
 
@@ -101,14 +117,15 @@ impl Report {
         if self.last.is_some() || matches!(event, Event::Step { .. }) {
             self.last = Some(stats);
         }
-        match (&self.bar, event) {
-            (None, Event::Step { .. } | Event::Epoch { .. }) => json(event),
-            (Some(bar), Event::Start { step, steps }) => {
+        match (&mut self.view, event) {
+            (View::Dashboard(dashboard), event) => dashboard.show(event, stats),
+            (View::Json, Event::Step { .. } | Event::Epoch { .. }) => json(event),
+            (View::Bar(bar), Event::Start { step, steps }) => {
                 bar.set_length(*steps);
                 bar.set_position(*step);
                 bar.reset_eta();
             }
-            (Some(bar), Event::Step { step, epoch, loss, rate, examples_per_second, .. }) => {
+            (View::Bar(bar), Event::Step { step, epoch, loss, rate, examples_per_second, .. }) => {
                 bar.set_position(*step);
                 bar.set_prefix(format!("epoch {epoch}"));
                 let memory = bytes(stats.peak_bytes as f64);
@@ -119,7 +136,7 @@ impl Report {
                     line(&format!("step {step}: loss {loss:.4}, {examples_per_second:.0} examples/s"));
                 }
             }
-            (Some(_), Event::Epoch { epoch, train_loss, test, .. }) => {
+            (View::Bar(_), Event::Epoch { epoch, train_loss, test, .. }) => {
                 self.say(&format!("epoch {epoch}: loss {train_loss:.4}{}", numbers(test)));
             }
             _ => {}
@@ -127,10 +144,10 @@ impl Report {
     }
 
     /// Shows how it went.
-    pub fn end(&self, recipe: &Recipe, outcome: Outcome, device: &Device) {
+    pub fn end(&mut self, recipe: &Recipe, outcome: Outcome, device: &Device) {
         let Outcome { results, steps, seconds, reason, reached, .. } = outcome;
         let goal = recipe.goal.to_string();
-        let Some(bar) = &self.bar else {
+        if let View::Json = self.view {
             return json(&End {
                 steps,
                 device: device.info().to_string(),
@@ -142,8 +159,11 @@ impl Report {
                 steady: self.steady,
                 interrupted: reason == Reason::Asked,
             });
-        };
-        bar.finish_and_clear();
+        }
+        // The terminal is given back before the last lines.
+        if let View::Bar(bar) = std::mem::replace(&mut self.view, View::Bar(ProgressBar::hidden())) {
+            bar.finish_and_clear();
+        }
         line(&format!("{steps} steps in {seconds:.1} s{}", numbers(&results)));
         match reached {
             Some(true) => line(&format!("reached: {goal}")),
@@ -162,7 +182,7 @@ fn json<T: Serialize>(value: &T) {
 }
 
 /// Numbers by name, behind what stands before them.
-fn numbers(results: &BTreeMap<String, f64>) -> String {
+pub fn numbers(results: &BTreeMap<String, f64>) -> String {
     results.iter().map(|(name, value)| format!(", {name} {value:.4}")).collect()
 }
 

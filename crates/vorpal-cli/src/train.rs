@@ -38,7 +38,7 @@ pub fn run(options: Train) -> Outcome<()> {
         None => run.folder(&path, &text),
     };
     stop::listen();
-    let report = Rc::new(RefCell::new(Report::new(options.json)));
+    let report = Rc::new(RefCell::new(Report::new(&options)?));
     let (shown, of) = (report.clone(), device.clone());
     let run = match &options.tensorboard {
         Some(folder) => run.tensorboard(folder),
@@ -46,21 +46,21 @@ pub fn run(options: Train) -> Outcome<()> {
     };
     let mut run = run.stop_when(stop::asked).on(move |event| {
         if let Event::Start { .. } = event {
-            shown.borrow().say(&format!("training {} on {}", recipe.name, of.info()));
+            shown.borrow_mut().say(&format!("training {} on {}", recipe.name, of.info()));
             if by_default && of.is_cpu() {
-                shown.borrow().say("there is no graphics adapter: the native CPU does the work");
+                shown.borrow_mut().say("there is no graphics adapter: the native CPU does the work");
             }
         }
         shown.borrow_mut().show(event, of.stats());
     });
     let outcome = recipe.train(&mut run)?;
     let reason = outcome.reason;
-    report.borrow().end(recipe, outcome, &device);
+    report.borrow_mut().end(recipe, outcome, &device);
     let path = path.display();
     if reason == Reason::Asked {
-        report.borrow().say(&format!("stopped and saved: go on with --resume {path}"));
+        report.borrow_mut().say(&format!("stopped and saved: go on with --resume {path}"));
     } else {
-        report.borrow().say(&format!("results, curves and weights are in {path}"));
+        report.borrow_mut().say(&format!("results, curves and weights are in {path}"));
     }
     Ok(())
 }

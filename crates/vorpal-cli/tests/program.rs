@@ -227,6 +227,28 @@ fn an_interrupt_saves_and_ends_well() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_dashboard_gives_the_terminal_back() {
+    let folder = Folder::new();
+    let program = env!("CARGO_BIN_EXE_vorpal");
+    let line =
+        [&SMALL_GPT[..], &["--device", "cpu", "--steps", "20", "--dashboard", "--out"]].concat().join(" ");
+    let line = format!("stty cols 80 rows 24; '{program}' train gpt {line} '{}'", folder.at("run"));
+    // `script` is a terminal: first for a training, then for one that is refused.
+    for (succeeds, last) in [(true, "results, curves and weights are in"), (false, "error: ")] {
+        let mut terminal = Command::new("script");
+        terminal.args(["-qec", &line, "/dev/null"]).stdin(std::process::Stdio::null());
+        let out = terminal.output().expect("script runs");
+        let shown = String::from_utf8(out.stdout).expect("UTF-8");
+        assert_eq!(out.status.success(), succeeds, "{shown}");
+        let (_, picture) = shown.split_once("\x1b[?1049h\x1b[?25l").expect("another screen");
+        let (picture, rest) = picture.split_once("\x1b[?25h\x1b[?1049l").expect("the screen there was");
+        assert!(rest.contains(last) && !rest.contains("\x1b[?"), "{rest}");
+        assert!(!succeeds || picture.contains("step 20 of 20") && picture.contains('⠑'), "{picture}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_full_disk_leaves_the_last_checkpoint_whole() {
     let folder = Folder::new();
     let (whole, out) = (folder.at("whole"), folder.at("out"));
@@ -300,7 +322,7 @@ fn bad_input_is_told_in_one_line() {
     let strange = configured("strange", &config.replacen("\"seed\"", "\"sead\"", 1));
     let typed = configured("typed", &config.replacen("\"batch\": 8", "\"batch\": \"eight\"", 1));
     let cut = configured("cut", &config[..config.len() / 2]);
-    let cases: [(&[&str], i32, &str); 19] = [
+    let cases: [(&[&str], i32, &str); 21] = [
         (
             &["train", "gpt", "--resume", &strange],
             1,
@@ -328,6 +350,8 @@ fn bad_input_is_told_in_one_line() {
         (&["train", "mnist", "--resume", &out], 1, "trains gpt"),
         (&["train", "gpt", "--device", "cpu", "--out", &out], 1, "holds a run already"),
         (&["generate", "--device", "cpu", "--from", &broken], 1, "model.safetensors"),
+        (&["train", "mnist", "--device", "cpu", "--dashboard"], 1, "--dashboard needs a terminal"),
+        (&["train", "mnist", "--dashboard", "--json"], 2, "--json"),
         (&["train", "mnist", "--lr", "-1"], 2, "step size"),
         (&["train", "everything"], 2, "everything"),
         (&["generate"], 2, "--from"),
