@@ -5,7 +5,7 @@ use vorpal_nn::metrics::Accuracy;
 use vorpal_nn::trainer::{Every, Trainer, supervised};
 use vorpal_nn::{Error, Module, Result, Tensor};
 
-use super::super::{Gpt, GptOptions, LanguageModel, Llama, LlamaOptions, Sampling, generate};
+use super::super::{Gpt, Gpt2, GptOptions, LanguageModel, Llama, LlamaOptions, Sampling, generate};
 use super::{adam, cosine};
 use crate::data::{OWN_TEXT, Windows};
 use crate::recipe::Run;
@@ -112,6 +112,11 @@ fn sample<M: Module + LanguageModel>(run: &mut Run, model: &M) -> Result<()> {
     let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
     run.file("sample.txt", String::from_utf8_lossy(&bytes).into_owned());
     Ok(())
+}
+
+pub(super) fn gpt2(run: &mut Run) -> Result<()> {
+    let model = Gpt2::new(gpt_options(|name| run.size(name))?, run.device());
+    language(run, model, Gpt2::forward)
 }
 
 /// Sizes of a model of Llama's kind by those of a run: half as many heads of keys and values, networks of 8 ∕ 3 of

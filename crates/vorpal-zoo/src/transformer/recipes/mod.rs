@@ -12,57 +12,84 @@ use crate::recipe::{Goal, Length, Recipe, Run};
 pub(crate) use language::batches;
 pub use language::gpt_options;
 
-const TEXT: &str = "documentation and sources of Vorpal, or --text FILE";
+/// A training with the name of the family filled in.
+const BASE: Recipe = Recipe::base("transformer", "documentation and sources of Vorpal, or --text FILE");
 const DIGITS: &str = "10,000 MNIST digits that ship with the program, or --data FOLDER with the four files";
 
 pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {
         name: "gpt",
-        family: "transformer",
         about: "GPT: a causal language model of the bytes of a text",
-        data: TEXT,
         length: Length::Steps(1000),
         batch: 8,
         rate: 1e-3,
         sizes: &[("layers", 4), ("width", 128), ("heads", 4), ("context", 128)],
         goal: Goal::AtMost("test_loss", 2.0),
         body: language::gpt,
+        ..BASE
+    },
+    Recipe {
+        name: "gpt2",
+        about: "GPT-2 as it is published: tied tables, keys and values kept",
+        length: Length::Steps(800),
+        batch: 16,
+        rate: 3e-3,
+        sizes: &[("layers", 3), ("width", 96), ("heads", 4), ("context", 64)],
+        goal: Goal::AtMost("test_loss", 1.7),
+        body: language::gpt2,
+        ..BASE
     },
     Recipe {
         name: "llama",
-        family: "transformer",
         about: "Llama: rotary positions, gated networks, shared keys and values",
-        data: TEXT,
         length: Length::Steps(600),
         batch: 16,
         rate: 4e-3,
         sizes: &[("layers", 2), ("width", 96), ("heads", 6), ("context", 64)],
         goal: Goal::AtMost("test_loss", 1.7),
         body: language::llama,
+        ..BASE
     },
     Recipe {
         name: "vit",
-        family: "transformer",
         about: "a vision transformer that names handwritten digits",
         data: DIGITS,
         length: Length::Epochs(14),
-        batch: 64,
         rate: 2e-3,
-        sizes: &[],
         goal: Goal::AtLeast("test_accuracy", 0.96),
         body: image::vit,
+        ..BASE
+    },
+    Recipe {
+        name: "clip",
+        about: "CLIP: names digits by their likeness to names",
+        data: DIGITS,
+        length: Length::Epochs(8),
+        rate: 2e-3,
+        goal: Goal::AtLeast("zero_shot_accuracy", 0.93),
+        body: image::clip,
+        ..BASE
     },
     Recipe {
         name: "t5",
-        family: "transformer",
         about: "T5: an encoder and a decoder that sort letters",
         data: "made up: lines of ten letters, the answer is the same letters in order",
         length: Length::Steps(600),
-        batch: 64,
         rate: 2e-3,
-        sizes: &[],
         goal: Goal::AtLeast("exact_match", 0.95),
         body: answer::t5,
+        ..BASE
+    },
+    Recipe {
+        name: "whisper",
+        about: "Whisper: digits out of the tones of a telephone",
+        data: "made up: a second of five tones in noise, the answer is the digits dialled",
+        length: Length::Steps(800),
+        batch: 32,
+        rate: 2e-3,
+        goal: Goal::AtLeast("exact_match", 0.95),
+        body: answer::whisper,
+        ..BASE
     },
 ];
 
