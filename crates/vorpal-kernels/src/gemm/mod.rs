@@ -1,4 +1,7 @@
-//! Native matrix products through the `gemm` crates, behind a check of every extent.
+//! Native matrix products through the `gemm` crates, behind a check of every extent; those of few rows by loops of our own.
+
+#[cfg(target_arch = "x86_64")]
+mod few_rows;
 
 use gemm_common::Parallelism;
 use vorpal_tensor::{Error, Result};
@@ -73,7 +76,7 @@ fn parallelism(parallel: bool, work: usize) -> Parallelism {
 }
 
 macro_rules! gemm {
-    ($ty:ty, $get:path) => {
+    ($ty:ty, $get:path, $few_rows:path) => {
         impl Gemm for $ty {
             #[allow(unsafe_code)]
             fn gemm(
@@ -107,6 +110,9 @@ macro_rules! gemm {
                     return Ok(());
                 }
                 let work = m.saturating_mul(n).saturating_mul(k);
+                if $few_rows([m, n, k], (&mut *out, of_out), (a, of_a), (b, of_b), add, parallel)? {
+                    return Ok(());
+                }
                 // The kernels below write columns. Rows of `out` are columns of its transpose, which is the product of the
                 // transposes the other way round.
                 let (of_out, of_a, of_b) = (of_out.transposed(), of_a.transposed(), of_b.transposed());
@@ -140,8 +146,24 @@ macro_rules! gemm {
         }
     };
 }
-gemm!(f32, gemm_f32::gemm::f32::get_gemm_fn);
-gemm!(f64, gemm_f64::gemm::f64::get_gemm_fn);
+
+/// Products that have no loops of their own.
+fn never<T>(
+    _: [usize; 3],
+    _: (&mut [T], Matrix),
+    _: (&[T], Matrix),
+    _: (&[T], Matrix),
+    _: bool,
+    _: bool,
+) -> Result<bool> {
+    Ok(false)
+}
+
+#[cfg(target_arch = "x86_64")]
+gemm!(f32, gemm_f32::gemm::f32::get_gemm_fn, few_rows::product);
+#[cfg(not(target_arch = "x86_64"))]
+gemm!(f32, gemm_f32::gemm::f32::get_gemm_fn, never);
+gemm!(f64, gemm_f64::gemm::f64::get_gemm_fn, never);
 
 #[cfg(test)]
 mod tests {
@@ -165,6 +187,42 @@ mod tests {
                     assert!((out[i * n + j] - 1.0 - sum).abs() < 1e-9, "{m}×{n}×{k}");
                 }
             }
+        }
+    }
+
+    /// Few rows with matrices of either order, in parts and to the side, beside a sum in f64.
+    #[test]
+    fn few_rows_with_large_matrices() {
+        for (m, n, k, turned, add) in [
+            (8, 64, 64, true, false),
+            (32, 128, 520, true, true),
+            (32, 136, 300, false, true),
+            (12, 97, 65, true, false),
+            (17, 97, 65, true, false),
+            (9, 1030, 257, true, true),
+            (31, 1043, 70, true, false),
+            (32, 512, 256, true, false),
+        ] {
+            let number = |v: usize| ((v * 7919) % 1013) as f32 / 500.0 - 1.0;
+            let a: Vec<f32> = (0..m * (k + 3)).map(number).collect();
+            let b: Vec<f32> = (0..(k + 1) * (n + 5)).map(|v| number(v + 11)).collect();
+            let of_a = Matrix { offset: 2, row_stride: k as isize + 2, column_stride: 1 };
+            let of_b = Matrix { offset: 1, row_stride: n as isize + 4, column_stride: 1 };
+            let of_b = if turned { Matrix { offset: 3, ..Matrix::rows_of(k) }.transposed() } else { of_b };
+            let of_out = Matrix { offset: 1, row_stride: n as isize + 2, column_stride: 1 };
+            let mut out = vec![0.5f32; m * (n + 2)];
+            f32::gemm([m, n, k], (&mut out, of_out), (&a, of_a), (&b, of_b), add, true).expect("it fits");
+            for i in 0..m {
+                for j in 0..n {
+                    let term = |l| f64::from(a[of_a.place(i, l)]) * f64::from(b[of_b.place(l, j)]);
+                    let sum: f64 = (0..k).map(term).sum::<f64>() + if add { 0.5 } else { 0.0 };
+                    let found = f64::from(out[of_out.place(i, j)]);
+                    assert!((found - sum).abs() < 1e-4, "{m}×{k}×{n} at {i}, {j}: {found} for {sum}");
+                }
+            }
+            // What lies between the rows stays.
+            let untouched = (0..m).map(|i| i * (n + 2)).chain((1..m).map(|i| i * (n + 2) - 1));
+            assert!(untouched.map(|at| out[at]).all(|v| v == 0.5), "{m}×{k}×{n}");
         }
     }
 
