@@ -330,13 +330,14 @@ pub(crate) fn stretches(
     }
 }
 
+/// Fills `out` with elements of a source through a layout, from linear index `start` on; `copy` is for those without gaps.
 pub(crate) fn gather<S: Copy, T: Copy>(
     layout: &Layout,
     start: usize,
     source: &[S],
     out: &mut [T],
     fill: T,
-    widen: impl Fn(S) -> T + Copy,
+    (widen, copy): (impl Fn(S) -> T, impl Fn(&[S], &mut [T])),
 ) {
     stretches(layout, start, out.len(), |at, len, place, stride| {
         let out = &mut out[at..at + len];
@@ -345,7 +346,7 @@ pub(crate) fn gather<S: Copy, T: Copy>(
             (Some(p), 0) => out.fill(widen(source[p as usize])),
             (Some(p), 1) => {
                 let p = p as usize;
-                out.iter_mut().zip(&source[p..p + len]).for_each(|(o, &s)| *o = widen(s));
+                copy(&source[p..p + len], out);
             }
             (Some(p), stride) => {
                 let mut p = p;
@@ -358,19 +359,15 @@ pub(crate) fn gather<S: Copy, T: Copy>(
     });
 }
 
+fn widen_bf16(from: &[bf16], out: &mut [f32]) {
+    vectorized(|| out.iter_mut().zip(from).for_each(|(o, x)| *o = x.to_f32()));
+}
+
 /// Reads elements of a source through a layout, from linear index `start` on.
 pub(crate) fn load(source: Source<'_>, layout: &Layout, start: usize, fill: f64, out: LaneMut<'_>) {
-    alike!((source, out), Source, LaneMut, (s, o) => gather(layout, start, s, o, LaneElement::from_number(fill), |x| x);
-        (Source::F16(s), LaneMut::F32(o)) if layout.is_contiguous() => {
-            let from = layout.offset as usize + start;
-            s[from..from + o.len()].convert_to_f32_slice(o);
-        }
-        (Source::BF16(s), LaneMut::F32(o)) if layout.is_contiguous() => {
-            let s = &s[layout.offset as usize + start..];
-            vectorized(|| o.iter_mut().zip(s).for_each(|(o, x)| *o = x.to_f32()));
-        }
-        (Source::F16(s), LaneMut::F32(o)) => gather(layout, start, s, o, fill as f32, f16::to_f32),
-        (Source::BF16(s), LaneMut::F32(o)) => gather(layout, start, s, o, fill as f32, bf16::to_f32),
+    alike!((source, out), Source, LaneMut, (s, o) => gather(layout, start, s, o, LaneElement::from_number(fill), (|x| x, |s, o| o.copy_from_slice(s)));
+        (Source::F16(s), LaneMut::F32(o)) => gather(layout, start, s, o, fill as f32, (f16::to_f32, |s, o| s.convert_to_f32_slice(o))),
+        (Source::BF16(s), LaneMut::F32(o)) => gather(layout, start, s, o, fill as f32, (bf16::to_f32, widen_bf16)),
         _ => {}
     );
 }

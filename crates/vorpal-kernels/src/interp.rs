@@ -27,8 +27,8 @@ pub(crate) const TASK: usize = 16 * BLOCK;
 /// Bytes that the registers of a block may take together: half of a first cache.
 const REGISTER_BYTES: usize = 16 << 10;
 
-/// Work of a task in passes over an element, some tens of microseconds: less is not worth sharing.
-const TASK_WORK: usize = 1 << 18;
+/// Work of a task in passes over an element, some ten microseconds: less is not worth sharing.
+const TASK_WORK: usize = 1 << 16;
 
 /// Most tasks of a run: enough for cores that are not equally fast, few enough that what is done once for a task does
 /// not count.
@@ -54,6 +54,27 @@ pub(crate) fn for_each<T: Send>(tasks: Vec<T>, f: impl Fn(T) -> Result<()> + Syn
 fn shared_out(n: usize, f: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
     use rayon::prelude::*;
     (0..n).into_par_iter().try_for_each(f)
+}
+
+/// How many threads take shares of work.
+pub(crate) fn workers() -> usize {
+    #[cfg(feature = "parallel")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "parallel"))]
+    1
+}
+
+/// Runs `f` where it can share out work at little cost: on one of the threads that take shares. A thread from outside falls
+/// asleep every time it shares something out, and wakes two others.
+#[cfg(feature = "parallel")]
+pub fn among_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
+
+/// Runs `f` where work is shared out: here, as there are no threads.
+#[cfg(not(feature = "parallel"))]
+pub fn among_workers<R>(f: impl FnOnce() -> R) -> R {
+    f()
 }
 
 /// A stretch of elements with their rows: linear indices of both.
@@ -263,7 +284,7 @@ impl<'v> View<'v, '_> {
         } else if let (Home::Given(v), Some(map)) = (x.home, self.bound.map) {
             let known = self.bound.given[v].as_ref().map(Lanes::lane);
             let known = known.ok_or_else(|| Error::internal("interp", "a row value is not there"))?;
-            alike!((known, out), Lane, LaneMut, (s, o) => gather(map, start, s, o, Default::default(), |x| x);
+            alike!((known, out), Lane, LaneMut, (s, o) => gather(map, start, s, o, Default::default(), (|x| x, |s, o| o.copy_from_slice(s)));
                 _ => {});
         } else {
             let columns = self.tape_columns();
@@ -435,12 +456,19 @@ pub(crate) fn pointwise(tapes: &[(Range<usize>, Tape)], args: &[Arg], run: &mut 
     let scalars = run.scalars;
     let arguments = take(run, args, 0)?;
     let mut rest = Piece::all(arguments.sinks, Class::Full);
+    let mut tasks = Vec::with_capacity(tapes.len());
     for (range, tape) in tapes {
         let (here, more) = rest.into_iter().map(|piece| piece.split_at(range.len())).unzip();
         rest = more;
-        bound(tape, &arguments.sources, scalars).run(range.clone(), here)?;
+        tasks.push((range, tape, here));
     }
-    Ok(())
+    let run = |(range, tape, here): (&Range<usize>, &Tape, _)| {
+        bound(tape, &arguments.sources, scalars).run(range.clone(), here)
+    };
+    match tapes.iter().map(|(range, tape)| range.len() * tape.weight.max(1)).sum::<usize>() {
+        ..TASK_WORK => tasks.into_iter().try_for_each(run),
+        _ => for_each(tasks, run),
+    }
 }
 
 /// A pointwise tape with what it reads.

@@ -41,6 +41,7 @@ pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};
 pub use emit::{EpilogueText, SCALARS_MAX, emit_epilogue};
 pub use fft::{FFT_LEN_MAX, Fft, UnitRoots};
 pub use gather::{Gather, GatherShape};
+pub use interp::among_workers;
 pub use kernel::{Abilities, Access, Arg, Cost, CpuArg, CpuRun, Kernel, spread};
 pub use lane::{Lane, LaneElement, LaneMut, Lanes, map1, map2, map3};
 pub use linalg::{Cholesky, Lu, MatrixShape, QrFactor, QrForm, Real, TriangularSolve};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use vorpal_kernels::{Access, Arg, CpuArg, CpuRun, Kernel};
+use vorpal_kernels::{Access, Arg, CpuArg, CpuRun, Kernel, among_workers};
 use vorpal_tensor::{
     Binding, Buffer, DType, Device, Error, Fault, PARAMS_BYTES, PipelineDesc, ReadGuard, Replay, Result,
     Step, WriteGuard,
@@ -31,9 +31,20 @@ pub(super) struct Prepared {
 }
 
 enum Runner {
-    Native(Vec<NativeLaunch>),
+    Native(NativeRun),
     Adapter(Mutex<Replay>, Vec<ParamBlock>),
 }
+
+/// Launches on the native CPU, one after the other.
+struct NativeRun {
+    launches: Vec<NativeLaunch>,
+    /// Whether several of them are shared out over all cores.
+    shared: bool,
+}
+
+/// Operations and bytes of a launch that may be shared out over all cores.
+const SHARED_FLOPS: u64 = 1 << 19;
+const SHARED_BYTES: u64 = 1 << 16;
 
 /// A launch on the native CPU.
 struct NativeLaunch {
@@ -100,7 +111,7 @@ impl Prepared {
     fn new(device: &Device, job: &Job, plan: Plan) -> Result<Prepared> {
         let scalar_ops = job.computed().filter(|&k| !job.order[k].op.scalars().is_empty()).collect();
         let runner = if device.is_cpu() {
-            Runner::Native(plan.launches.iter().map(|launch| NativeLaunch::new(launch, &plan)).collect())
+            Runner::Native(NativeRun::new(&plan))
         } else {
             let blocks = plan.launches.iter().filter_map(|launch| ParamBlock::new(launch, job)).collect();
             Runner::Adapter(Mutex::new(replay(device, &plan)?), blocks)
@@ -126,19 +137,37 @@ impl Prepared {
                     Some(_) => Err(Error::internal("executor", "a browser keeps no time of launches")),
                 }
             }
-            Runner::Native(launches) => {
+            Runner::Native(native) => {
                 device.count_submit();
-                match times {
-                    None => launches.iter().try_for_each(|launch| launch.run(job, table, &scalars)),
-                    Some(times) => launches.iter().try_for_each(|launch| {
-                        let start = std::time::Instant::now();
-                        launch.run(job, table, &scalars)?;
-                        times.push(start.elapsed());
-                        Ok(())
-                    }),
-                }
+                let all = || native.run(job, table, &scalars, times);
+                if native.shared { among_workers(all) } else { all() }
             }
         }
+    }
+}
+
+impl NativeRun {
+    fn new(plan: &Plan) -> NativeRun {
+        let large = |launch: &&Launch| {
+            let cost = launch.kernel.cost();
+            cost.flops >= SHARED_FLOPS || cost.bytes >= SHARED_BYTES
+        };
+        NativeRun {
+            launches: plan.launches.iter().map(|launch| NativeLaunch::new(launch, plan)).collect(),
+            shared: plan.launches.iter().filter(large).nth(1).is_some(),
+        }
+    }
+
+    fn run(&self, job: &Job, table: &[Buffer], scalars: &[f64], times: Times<'_>) -> Result<()> {
+        let Some(times) = times else {
+            return self.launches.iter().try_for_each(|launch| launch.run(job, table, scalars));
+        };
+        self.launches.iter().try_for_each(|launch| {
+            let start = std::time::Instant::now();
+            launch.run(job, table, scalars)?;
+            times.push(start.elapsed());
+            Ok(())
+        })
     }
 }
 

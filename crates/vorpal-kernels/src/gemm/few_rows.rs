@@ -12,7 +12,7 @@ use pulp::{NullaryFnOnce, f32x8};
 use vorpal_tensor::Result;
 
 use super::Matrix;
-use crate::interp::for_each;
+use crate::interp::{for_each, workers};
 
 /// Results of a tile side by side: two vectors.
 const WIDE: usize = 16;
@@ -30,10 +30,10 @@ const FEW: std::ops::RangeInclusive<usize> = 8..=PANELS * WIDE;
 const MISSING: usize = 4;
 /// Columns and terms at least.
 const LARGE: usize = 64;
-/// Multiplications of a task: some tens of microseconds.
-const TASK: usize = 1 << 20;
-/// Most tasks of a product.
-const TASKS_MAX: usize = 16;
+/// Multiplications of a task at least: some ten microseconds.
+const TASK: usize = 1 << 19;
+/// Tasks for every core. Each lays the rows out for itself.
+const TASKS_A_CORE: usize = 2;
 
 /// A column of a tile: a number for each row.
 type Pair = [f32x8; 2];
@@ -227,7 +227,7 @@ pub(super) fn product(
     let fits = dense && lines && few && n.min(k) >= LARGE;
     let Some(simd) = V3::try_new().filter(|_| fits) else { return Ok(false) };
     let rows = Side { data: a, matrix: of_a, first: 0, count: m };
-    let parts = if parallel { (m * n * k / TASK).clamp(1, TASKS_MAX) } else { 1 };
+    let parts = if parallel { (m * n * k / TASK).clamp(1, TASKS_A_CORE * workers()) } else { 1 };
     let size = n.div_ceil(parts).next_multiple_of(WIDE);
     let mut lines: Vec<&mut [f32]> = out[of_out.offset as usize..]
         .chunks_mut(of_out.row_stride as usize)

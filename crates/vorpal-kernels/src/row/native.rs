@@ -19,6 +19,9 @@ use crate::{CpuRun, Domain, Inst, Lanes, ReduceKind, ValueId};
 /// Most parts that sums over scattered rows are split into.
 const PARTS_MAX: usize = 16;
 
+/// Elements of a block that is read where it lies.
+const IN_PLACE_BLOCK: usize = 16 * BLOCK;
+
 /// Columns of rows that are worked on as a whole.
 const COLUMNS_WHOLE: usize = 1 << 16;
 
@@ -145,9 +148,12 @@ impl<'a> InOrder<'_, 'a> {
         let mut accumulators: Vec<Accumulator> = pass.reductions.iter().map(fresh).collect();
         let bound =
             Bound { given: known, map: Some(self.map), ..bound(&pass.operands, sources, self.scalars) };
-        let mut registers = bound.begin(BLOCK.min(elements.len()), 1)?;
-        for start in elements.clone().step_by(BLOCK) {
-            let block = Block { start, n: BLOCK.min(elements.end - start), row: 0, rows: 0 };
+        // What is read where it lies takes no room in the cache: what is done once a block counts for less then.
+        let in_place = pass.operands.registers[Class::Full as usize] == 0;
+        let most = if in_place { IN_PLACE_BLOCK } else { BLOCK };
+        let mut registers = bound.begin(most.min(elements.len()), 1)?;
+        for start in elements.clone().step_by(most) {
+            let block = Block { start, n: most.min(elements.end - start), row: 0, rows: 0 };
             bound.block(block, &mut registers, &mut [])?;
             for (k, acc) in accumulators.iter_mut().enumerate() {
                 acc.take(bound.goal(k, block, &registers)?, self.map, start, block.n);
