@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use vorpal::nn::trainer::{Event, Reason};
+use vorpal::nn::trainer::{Event, Reason, RunDir};
 use vorpal::prelude::*;
 use vorpal::zoo::recipe::{Recipe, Settings};
 use vorpal::zoo::{Length, Run, recipe};
@@ -56,12 +56,14 @@ pub fn run(options: Train) -> Outcome<()> {
     let outcome = recipe.train(&mut run)?;
     let reason = outcome.reason;
     report.borrow_mut().end(recipe, outcome, &device);
+    // Loops of a recipe's own keep no checkpoints.
+    let saved = RunDir::last_checkpoint(&path)?.is_some();
     let path = path.display();
-    if reason == Reason::Asked {
-        report.borrow_mut().say(&format!("stopped and saved: go on with --resume {path}"));
-    } else {
-        report.borrow_mut().say(&format!("results, curves and weights are in {path}"));
-    }
+    report.borrow_mut().say(&match (reason, saved) {
+        (Reason::Asked, true) => format!("stopped and saved: go on with --resume {path}"),
+        (Reason::Asked, false) => format!("stopped: {path} has results so far, and nothing to go on from"),
+        _ => format!("results, curves and weights are in {path}"),
+    });
     Ok(())
 }
 

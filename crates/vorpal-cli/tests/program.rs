@@ -205,9 +205,28 @@ fn a_shorter_run_can_be_made_longer() {
 #[test]
 fn an_interrupt_saves_and_ends_well() {
     let folder = Folder::new();
-    let out = folder.at("run");
+    let rest = interrupted(&["mnist", "--epochs", "50", "--json", "--out", &folder.at("run")]);
+    let end: Value = serde_json::from_str(rest.last().expect("an end")).expect("JSON");
+    assert_eq!((&end["event"], &end["interrupted"]), (&"end".into(), &true.into()));
+    let state: Value = serde_json::from_slice(&folder.bytes("run/state.json")).expect("JSON");
+    assert_eq!(state["step"], end["steps"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_without_a_checkpoint_promises_none() {
+    let folder = Folder::new();
+    let rest = interrupted(&["dqn", "--out", &folder.at("run")]);
+    let last = rest.last().expect("an end");
+    assert!(last.starts_with("stopped: ") && last.ends_with("nothing to go on from"), "{rest:?}");
+}
+
+/// Trains on the CPU until there are three lines, interrupts, and gives the lines after them.
+#[cfg(unix)]
+fn interrupted(args: &[&str]) -> Vec<String> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_vorpal"))
-        .args(["train", "mnist", "--device", "cpu", "--epochs", "50", "--json", "--out", &out])
+        .args(["train", "--device", "cpu"])
+        .args(args)
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("the program starts");
@@ -217,12 +236,9 @@ fn an_interrupt_saves_and_ends_well() {
     }
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
     assert!(sent.success());
-    let rest: Vec<String> = lines.map(|l| l.expect("a line")).collect();
+    let rest = lines.map(|l| l.expect("a line")).collect();
     assert!(child.wait().expect("it ends").success());
-    let end: Value = serde_json::from_str(rest.last().expect("an end")).expect("JSON");
-    assert_eq!((&end["event"], &end["interrupted"]), (&"end".into(), &true.into()));
-    let state: Value = serde_json::from_slice(&folder.bytes("run/state.json")).expect("JSON");
-    assert_eq!(state["step"], end["steps"]);
+    rest
 }
 
 #[cfg(target_os = "linux")]
