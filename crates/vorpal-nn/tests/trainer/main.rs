@@ -7,6 +7,7 @@ mod mishaps;
 mod options;
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
 use vorpal_autodiff::Precision;
@@ -14,7 +15,7 @@ use vorpal_nn::data::augment::{Augment, Compose, RandomAffine, RandomErasing};
 use vorpal_nn::data::{DataLoader, Dataset, Digits};
 use vorpal_nn::metrics::{ConfusionMatrix, Regression};
 use vorpal_nn::schedule::{CosineAnnealing, Exponential, warmup};
-use vorpal_nn::trainer::{Event, Every, Flow, Monitor, Reason, Trainer, supervised};
+use vorpal_nn::trainer::{Event, Every, Flow, Monitor, Reason, Task, Trainer, supervised};
 use vorpal_nn::{Adam, BatchNorm2d, Conv2d, DType, Device, Dropout, Linear, Module, Tensor, load};
 
 use common::*;
@@ -146,16 +147,22 @@ fn digit_net(filters: &[usize], device: &Device) -> DigitNet {
     model
 }
 
-/// Accuracy on `tested` digits after a training on `count` others with augmentation.
-fn digits(filters: &[usize], count: usize, tested: usize, epochs: u64) -> f64 {
+type Digitizer<T> = (Trainer<T, Adam>, DataLoader<Pair>, DataLoader<Pair>);
+
+/// A training on `count` digits with augmentation, those and `tested` others.
+fn digits(
+    filters: &[usize],
+    count: usize,
+    tested: usize,
+    epochs: u64,
+) -> Digitizer<impl Task<Model = DigitNet, Batch = Pair>> {
     let device = Device::cpu();
     device.seed(7);
     let (train, test) = Digits::embedded().expect("digits");
     let train = train.subset((0..count).collect()).expect("digits");
     let test = test.subset((0..tested).collect()).expect("digits");
-    let mut train =
-        DataLoader::builder(train).batch_size(50).shuffle(7).workers(1).build().expect("a loader");
-    let mut test = DataLoader::builder(test).batch_size(100).build().expect("a loader");
+    let train = DataLoader::builder(train).batch_size(50).shuffle(7).workers(1).build().expect("a loader");
+    let test = DataLoader::builder(test).batch_size(100).build().expect("a loader");
     let forward = |m: &DigitNet, x: &Tensor| {
         let mut x = x.clone();
         for (k, (conv, norm)) in m.layers.iter().zip(&m.norms).enumerate() {
@@ -170,25 +177,74 @@ fn digits(filters: &[usize], count: usize, tested: usize, epochs: u64) -> f64 {
     let steps = epochs * train.len() as u64;
     let schedule = warmup(steps / 10).then(CosineAnnealing::new(2e-3, steps - steps / 10));
     let task = supervised(forward, |out: &Tensor, y: &Tensor| out.cross_entropy(y));
-    let mut trainer = Trainer::new(task, digit_net(filters, &device), Adam::adamw(2e-3))
+    let trainer = Trainer::new(task, digit_net(filters, &device), Adam::adamw(2e-3))
         .epochs(epochs)
         .metric("accuracy", ConfusionMatrix::new(10))
         .schedule(schedule, Every::Step)
         .prepare(move |(x, y)| (augment.apply(&x), y));
-    trainer.fit(&mut train, Some(&mut test)).expect("a training").test["test_accuracy"]
+    (trainer, train, test)
 }
 
 #[test]
-fn a_few_digits_are_learned_with_augmentation() {
+fn a_few_digits_are_learned_with_augmentation_in_short_floats_too() {
     let _alone = alone();
-    let accuracy = digits(&[8, 16], 1500, 500, 2);
-    assert!(accuracy > 0.8, "{accuracy}");
+    for precision in [None, Some(Precision::mixed(DType::BF16))] {
+        let (mut trainer, mut train, mut test) = digits(&[8, 16], 1500, 500, 2);
+        if let Some(precision) = precision {
+            trainer = trainer.precision(precision);
+        }
+        let fitted = trainer.fit(&mut train, Some(&mut test)).expect("a training");
+        let accuracy = fitted.test["test_accuracy"];
+        assert!(accuracy > 0.8, "{accuracy}");
+    }
+}
+
+#[test]
+fn digits_go_on_after_a_sudden_end_in_identical_bits() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (whole, part) = (folder.path().join("whole"), folder.path().join("part"));
+    let fit = |path: &Path, ends: bool| {
+        let (trainer, mut train, mut test) = digits(&[4, 8], 400, 100, 2);
+        let trainer = trainer.save_every(5).run_dir(path, "{}").expect("a run");
+        let mut trainer = trainer.on(move |event| match event {
+            Event::Step { step: 12, .. } if ends => panic!("the lights go out"),
+            _ => Flow::Continue,
+        });
+        trainer.fit(&mut train, Some(&mut test)).expect("a training");
+    };
+    fit(&whole, false);
+    assert!(std::panic::catch_unwind(|| fit(&part, true)).is_err());
+    let (trainer, mut train, mut test) = digits(&[4, 8], 400, 100, 2);
+    let mut trainer = trainer.save_every(5).resume(&part, None, "{}").expect("it goes on");
+    assert_eq!(trainer.progress().step, 10);
+    trainer.fit(&mut train, Some(&mut test)).expect("a training");
+    for name in ["model.safetensors", "optimizer.safetensors"] {
+        assert!(bytes(&whole, name) == bytes(&part, name), "{name}");
+    }
+}
+
+#[test]
+fn digits_stop_early_with_the_best_weights() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run");
+    let (trainer, mut train, mut test) = digits(&[4, 8], 300, 200, 40);
+    let monitor = Monitor::largest("test_accuracy").patience(1);
+    let mut trainer = trainer.monitor(monitor).run_dir(&path, "{}").expect("a run");
+    let fitted = trainer.fit(&mut train, Some(&mut test)).expect("a training");
+    let (best, step) = fitted.best.expect("a best one");
+    assert_eq!((fitted.reason, fitted.steps), (Reason::Early, step + train.len() as u64));
+    assert!(fitted.steps < 40 * train.len() as u64 && best > 0.5, "{best} at {step}");
+    load(&mut trainer.model, path.join("best.safetensors")).expect("the best");
+    assert_eq!(trainer.evaluate(&mut test).expect("numbers")["test_accuracy"], best);
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn digits_are_learned_to_98_and_a_half_percent() {
     let _alone = alone();
-    let accuracy = digits(&[24, 48, 96], 8000, 2000, 15);
+    let (mut trainer, mut train, mut test) = digits(&[24, 48, 96], 8000, 2000, 15);
+    let accuracy = trainer.fit(&mut train, Some(&mut test)).expect("a training").test["test_accuracy"];
     assert!(accuracy >= 0.985, "{accuracy}");
 }
