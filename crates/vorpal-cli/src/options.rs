@@ -179,30 +179,34 @@ pub struct Train {
     /// Text to learn from, looked for in the folder of --data
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
-    /// Blocks
+    /// A size of the model by its name, as width=64; may be given several times [default: by the model]
+    #[arg(long = "size", value_name = "NAME=N", value_parser = size)]
+    pub named: Vec<(String, usize)>,
+    /// Blocks: --size layers=N
     #[arg(long, value_name = "N")]
     pub layers: Option<usize>,
-    /// Numbers that stand for a token
+    /// Numbers that stand for a token: --size width=N
     #[arg(long, value_name = "N")]
     pub width: Option<usize>,
-    /// Heads of each attention
+    /// Heads of each attention: --size heads=N
     #[arg(long, value_name = "N")]
     pub heads: Option<usize>,
-    /// Tokens the model sees at once
+    /// Tokens the model sees at once: --size context=N
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
 }
 
 impl Train {
     /// The sizes that were told, by name.
-    pub fn sizes(&self) -> impl Iterator<Item = (&'static str, usize)> + use<> {
+    pub fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
         let sizes = [
             ("layers", self.layers),
             ("width", self.width),
             ("heads", self.heads),
             ("context", self.context),
         ];
-        sizes.into_iter().filter_map(|(name, size)| Some((name, size?)))
+        let named = self.named.iter().map(|(name, size)| (name.as_str(), *size));
+        sizes.into_iter().filter_map(|(name, size)| Some((name, size?))).chain(named)
     }
 }
 
@@ -246,6 +250,11 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn temperature(text: &str) -> Result<f64, String> {
     number(text, |x| x >= 0.0, "a temperature is a number from 0 on")
+}
+
+fn size(text: &str) -> Result<(String, usize), String> {
+    let parts = text.split_once('=').and_then(|(name, size)| Some((name.to_string(), size.parse().ok()?)));
+    parts.ok_or_else(|| format!("a size is a name and a whole number, as width=64, found {text}"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 //! `vorpal train`.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -89,6 +90,23 @@ fn full(path: Option<&Path>) -> Outcome<Option<PathBuf>> {
     path.map(|p| std::fs::canonicalize(p).map_err(|e| Error::io(p, &e).into())).transpose()
 }
 
+/// The sizes that were asked for, all of which the recipe has.
+fn asked_sizes<'a>(options: &'a Train, recipe: &Recipe) -> Outcome<BTreeMap<&'a str, usize>> {
+    let mut asked = BTreeMap::new();
+    for (name, size) in options.sizes() {
+        if !recipe.sizes.iter().any(|(known, _)| *known == name) {
+            let known: Vec<&str> = recipe.sizes.iter().map(|(known, _)| *known).collect();
+            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
+            let model = recipe.name;
+            return Err(format!("--size {name}={size}: {model} has no such size; it has {known}").into());
+        }
+        if let Some(other) = asked.insert(name, size).filter(|other| *other != size) {
+            return Err(format!("the size {name} is told twice: {other} and {size}").into());
+        }
+    }
+    Ok(asked)
+}
+
 /// What was asked for, what the run that goes on was started with, and what the model is meant to be trained with.
 fn settled(options: &Train, recipe: &Recipe, known: Option<&Config>, device: &Device) -> Outcome<Config> {
     let (mut epochs, mut steps) = (options.epochs, options.steps);
@@ -99,16 +117,11 @@ fn settled(options: &Train, recipe: &Recipe, known: Option<&Config>, device: &De
             (None, Length::Steps(steps)) => (None, Some(steps)),
         };
     }
+    let asked = asked_sizes(options, recipe)?;
     let mut sizes = recipe.settings().sizes;
-    for (name, size) in options.sizes() {
-        if !sizes.contains_key(name) {
-            return Err(format!("--{name} {size}: {} has no such size", recipe.name).into());
-        }
-    }
     for (name, size) in &mut sizes {
-        let asked = options.sizes().find(|(asked, _)| asked == name).map(|(_, size)| size);
         let known = known.and_then(|k| k.sizes.get(name).copied());
-        *size = settle(name, asked, known, *size, usize::to_string)?;
+        *size = settle(name, asked.get(name.as_str()).copied(), known, *size, usize::to_string)?;
     }
     let text = options.text.as_ref().map(|text| match &options.data {
         Some(folder) => folder.join(text),

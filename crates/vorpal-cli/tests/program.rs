@@ -101,6 +101,27 @@ fn digits_train_alike_on_every_device_and_steadily() {
     }
 }
 
+#[test]
+fn sizes_are_told_by_name() {
+    let folder = Folder::new();
+    let out = folder.at("sized");
+    let small = ["mixer", "--device", "cpu", "--steps", "1", "--batch", "2", "--out", &out];
+    train(&[&small[..], &["--size", "width=8", "--size", "layers=1"]].concat());
+    let config: Value = serde_json::from_slice(&folder.bytes("sized/config.json")).expect("JSON");
+    assert_eq!([&config["sizes"]["width"], &config["sizes"]["layers"]], [8, 1], "{config}");
+    let refused = |args: &[&str]| {
+        let out = vorpal(&[&["train", "mixer", "--device", "cpu", "--steps", "1"], args].concat());
+        assert!(!out.status.success(), "{args:?}");
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    };
+    let unknown = refused(&["--size", "depth=3"]);
+    assert!(unknown.contains("mixer has no such size; it has width, layers"), "{unknown}");
+    let twice = refused(&["--size", "width=8", "--width", "16"]);
+    assert!(twice.contains("told twice"), "{twice}");
+    let no_number = refused(&["--size", "width=wide"]);
+    assert!(no_number.contains("found width=wide"), "{no_number}");
+}
+
 /// Kibibytes of memory a process holds.
 #[cfg(target_os = "linux")]
 fn resident_kib(process: u32) -> f64 {
