@@ -1,6 +1,6 @@
 //! A language model of experts.
 
-use vorpal_nn::{Device, KvCache, MixtureOfExperts, Module, Tensor};
+use vorpal_nn::{DType, Device, KvCache, MixtureOfExperts, Module, Tensor};
 
 use super::llama::{Mlp, Trunk};
 use super::{LanguageModel, LlamaOptions};
@@ -29,6 +29,7 @@ pub struct Moe {
     model: Trunk<MixtureOfExperts<Mlp>>,
     #[module(skip)]
     options: LlamaOptions,
+    top_k: usize,
 }
 
 impl Moe {
@@ -40,7 +41,7 @@ impl Moe {
             MixtureOfExperts::new(width, experts, top_k, device, || Mlp::new(width, hidden, device))
                 .capacity_factor(1.5)
         };
-        Moe { model: Trunk::new(&options, device, network), options }
+        Moe { model: Trunk::new(&options, device, network), options, top_k }
     }
 
     /// Logits `[batch, length, vocabulary]` of the token after each of `tokens`, `[batch, length]`, and the mean
@@ -51,6 +52,19 @@ impl Moe {
         let logits = self.run(tokens, &mut [], &mut balances);
         let mean = Tensor::stack(&balances.iter().collect::<Vec<_>>(), 0).mean_all();
         (logits, mean)
+    }
+
+    /// Share of the choices of `tokens`, `[batch, length]`, that each expert of each block gets: `[layers, experts]`.
+    #[track_caller]
+    pub fn shares(&self, tokens: &Tensor) -> Tensor {
+        let mut shares = Vec::new();
+        self.model.forward(tokens, &mut [], |experts, x| {
+            let (_, chosen) = experts.gate.forward(x).topk(self.top_k, -1, true);
+            let chosen = chosen.one_hot(experts.experts.len(), DType::F32);
+            shares.push(chosen.mean([0, 1, 2]));
+            experts.forward(x).0
+        });
+        Tensor::stack(&shares.iter().collect::<Vec<_>>(), 0)
     }
 
     #[track_caller]

@@ -6,7 +6,7 @@ use vorpal_nn::metrics::ConfusionMatrix;
 use vorpal_nn::trainer::{Every, Task, Trainer, supervised};
 use vorpal_nn::{DType, Device, Module, Result, Tensor, plot};
 
-use super::super::{Clip, ClipOptions, Vit, VitOptions};
+use super::super::{Clip, ClipOptions, Mae, MaeOptions, Vit, VitOptions};
 use super::{adam, cosine};
 use crate::recipe::Run;
 
@@ -65,6 +65,59 @@ pub(super) fn vit(run: &mut Run) -> Result<()> {
     let looks = trainer.model.attention(&shown).mean(1).repeat_interleave(7, 1).repeat_interleave(7, 2);
     let looks = (&looks / looks.max_keepdim([1, 2])).unsqueeze(1);
     run.file("attention.png", plot::image_grid(&Tensor::concat(&[&shown, &looks], 0), SHOWN, 2)?);
+    Ok(())
+}
+
+/// The task of a [`Mae`]: hides other patches each time.
+struct Completes {
+    patches: usize,
+}
+
+impl Task for Completes {
+    type Model = Mae;
+    type Batch = (Tensor, Tensor);
+
+    /// The error of each image.
+    fn forward(&self, model: &Mae, (x, _): &(Tensor, Tensor)) -> Tensor {
+        let Ok(device) = x.device() else { return x.clone() };
+        let batch = x.shape().first().copied().unwrap_or(0);
+        model.errors(x, &Tensor::rand([batch, self.patches], DType::F32, &device))
+    }
+
+    fn loss(&self, output: &Tensor, _: &(Tensor, Tensor)) -> Tensor {
+        output.mean_all()
+    }
+
+    fn target(&self, (x, _): &(Tensor, Tensor)) -> Tensor {
+        x.clone()
+    }
+}
+
+pub(super) fn mae(run: &mut Run) -> Result<()> {
+    let (train, test) = digits(run)?;
+    let device = run.device().clone();
+    let [width, layers, seen] = ["width", "layers", "seen"].map(|name| run.size(name));
+    let encoder = VitOptions { patch: 4, width: width?, layers: layers?, ..VitOptions::default() };
+    let [width, layers] = ["decoder_width", "decoder_layers"].map(|name| run.size(name));
+    let options = MaeOptions { encoder, width: width?, layers: layers?, seen: seen?, heads: 4 };
+    let shown = first(&test, SHOWN, &device)?;
+    let mean = first(&train, 2000, &device)?.mean_keepdim(0);
+    let apart = (first(&test, 1000, &device)? - mean).square().mean_all();
+    let (mut train, mut test) = loaders(run, train, test)?;
+    let task = Completes { patches: options.encoder.patches() };
+    let trainer = Trainer::new(task, Mae::new(options, &device), adam(run))
+        .schedule(cosine(run, train.len()), Every::Step)
+        .clip_grad_norm(1.0);
+    let trainer = run.fit(trainer, &mut train, Some(&mut test))?;
+    // What someone would miss who draws the mean of all digits.
+    run.result("mean_digit_loss", f64::from(apart.item::<f32>()?));
+    let model = trainer.model;
+    let noise = Tensor::rand([SHOWN, options.encoder.patches()], DType::F32, &device);
+    let (drawn, hidden) = model.forward(&shown, &noise);
+    let (patches, hidden) = (model.patches(&shown), hidden.unsqueeze(-1));
+    let seen = &patches * (1.0 - &hidden);
+    let rows = [&seen + &hidden * 0.4, seen + drawn * hidden, patches].map(|patches| model.images(&patches));
+    run.file("completed.png", plot::image_grid(&Tensor::concat(&rows.each_ref(), 0), SHOWN, 2)?);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::data::{OWN_TEXT, Windows};
 use crate::recipe::Run;
 
 /// Values of a byte.
-const VOCABULARY: usize = 256;
+pub(super) const VOCABULARY: usize = 256;
 /// Windows of the end of the text that are looked at in a test, and how many together.
 const TEST_WINDOWS: usize = 64;
 const TEST_TOGETHER: usize = 8;
@@ -31,8 +31,8 @@ pub fn gpt_options(size: impl Fn(&str) -> Result<usize>) -> Result<GptOptions> {
 }
 
 /// The bytes of the text of a file, or Vorpal's own: what is learned from; the last tenth, which is kept for the test;
-/// and how many windows of it are looked at together.
-fn text(run: &Run, context: usize) -> Result<(Windows, Windows, usize)> {
+/// no more than `count` windows; and how many of them are looked at together.
+pub(super) fn text(run: &Run, context: usize, count: usize) -> Result<(Windows, Windows, usize)> {
     let (what, all) = match &run.settings().text {
         Some(file) => (file.display().to_string(), std::fs::read(file).map_err(|e| Error::io(file, &e))?),
         None => ("the text".to_string(), OWN_TEXT.as_bytes().to_vec()),
@@ -47,7 +47,7 @@ fn text(run: &Run, context: usize) -> Result<(Windows, Windows, usize)> {
     }
     let kept = if length / 10 > context { length - length / 10 } else { length };
     let (train, test) = all.split_at(kept);
-    let test = Windows::new(test, context).truncate(TEST_WINDOWS);
+    let test = Windows::new(test, context).truncate(count);
     // Batches of one size are one plan.
     let count = test.len();
     let together = TEST_TOGETHER.min(count);
@@ -59,7 +59,7 @@ type Pairs = DataLoader<(Tensor, Tensor)>;
 
 /// The text of a run in batches, in any order, and the end of it for the test, if it is long enough.
 pub(crate) fn batches(run: &Run, context: usize) -> Result<(Pairs, Option<Pairs>)> {
-    let (train, test, together) = text(run, context)?;
+    let (train, test, together) = text(run, context, TEST_WINDOWS)?;
     let device = run.device();
     let train = DataLoader::builder(train).batch_size(run.batch()).drop_last(true);
     let train = train.shuffle(run.seed()).device(device).build()?;

@@ -1,6 +1,7 @@
 //! Trainings of transformers.
 
 mod answer;
+mod hidden;
 mod image;
 mod language;
 
@@ -51,6 +52,17 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..BASE
     },
     Recipe {
+        name: "bert",
+        about: "BERT: says which bytes of a text are hidden",
+        length: Length::Steps(1200),
+        batch: 64,
+        rate: 2e-3,
+        sizes: &[("layers", 3), ("width", 96), ("heads", 4), ("context", 32), ("hidden", 15)],
+        goal: Goal::AtLeast("test_accuracy", 0.53),
+        body: hidden::bert,
+        ..BASE
+    },
+    Recipe {
         name: "vit",
         about: "a vision transformer that names handwritten digits",
         data: DIGITS,
@@ -58,6 +70,17 @@ pub(crate) const RECIPES: &[Recipe] = &[
         rate: 2e-3,
         goal: Goal::AtLeast("test_accuracy", 0.96),
         body: image::vit,
+        ..BASE
+    },
+    Recipe {
+        name: "mae",
+        about: "a masked autoencoder that completes handwritten digits",
+        data: DIGITS,
+        length: Length::Epochs(22),
+        rate: 2e-3,
+        sizes: &[("width", 64), ("layers", 3), ("decoder_width", 32), ("decoder_layers", 2), ("seen", 12)],
+        goal: Goal::AtMost("test_loss", 0.045),
+        body: image::mae,
         ..BASE
     },
     Recipe {

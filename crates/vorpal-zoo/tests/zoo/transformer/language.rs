@@ -199,7 +199,7 @@ fn the_right_share_is_hidden() {
     let device = Device::cpu();
     device.seed(7);
     let tokens = Tensor::full([100, 200], 3.0, DType::I32, &device);
-    let (seen, counts) = hide(&tokens, 50, 40);
+    let (seen, counts) = hide(&tokens, 50, 40, 0.15);
     let (seen, counts) = (seen.to_vec::<i32>().expect("ids"), counts.to_vec::<i32>().expect("ids"));
     let share = |f: &dyn Fn(&(i32, i32)) -> bool| {
         seen.iter().copied().zip(counts.iter().copied()).filter(f).count() as f64 / 20_000.0
@@ -218,4 +218,10 @@ fn experts_share_the_work_of_a_fresh_model() {
     assert!(model.parameter_count() > 0);
     let balance = model.forward(&tokens(5, &device)).1.item::<f32>().expect("a number");
     assert!((0.99..1.2).contains(&balance), "{balance}");
+    let shares = model.shares(&tokens(5, &device)).to_vec::<f32>().expect("shares");
+    for block in shares.chunks(4) {
+        assert!((block.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{block:?}");
+        // An expert is chosen once by a token at most: no more than half of two choices.
+        assert!(block.iter().all(|share| (0.0..=0.5).contains(share)), "{block:?}");
+    }
 }
