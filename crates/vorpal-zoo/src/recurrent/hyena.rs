@@ -98,6 +98,9 @@ impl HyenaOperator {
 /// A language model of Hyena operators (Poli et al. 2023): each behind a norm and added to what came in, as is a network of
 /// two layers.
 ///
+/// `vorpal train hyena` is told eight pairs of a key and a value, then a key, and says its value (44,800 parameters; goal: a
+/// test accuracy of 0.95).
+///
 /// ```
 /// use vorpal_nn::{Device, Tensor};
 /// use vorpal_zoo::recurrent::{Hyena, HyenaOptions};

@@ -96,6 +96,9 @@ impl LruLayer {
 /// A network of linear recurrent units (Orvieto et al. 2023): blocks of an [`LruLayer`], a GELU and a gated linear layer,
 /// each added to what came in, and the last step.
 ///
+/// `vorpal train lru` reads handwritten digits of 14 × 14 pixels, one pixel after the other (13,194 parameters; goal: a test
+/// accuracy of 0.93).
+///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};
 /// use vorpal_zoo::recurrent::{Lru, StateSpaceOptions};

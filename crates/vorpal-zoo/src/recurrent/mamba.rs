@@ -90,7 +90,8 @@ impl MambaMixer {
 /// what came in, and a head that shares its weights with the embedding.
 ///
 /// `vorpal train mamba` learns the bytes of the documentation and sources of Vorpal (75,712 parameters; goal: a test loss of
-/// 1.9 nats a byte); `examples/examples/recurrent.rs` learns to keep a few of many tokens and to repeat them.
+/// 1.9 nats a byte); `vorpal train mamba-copying` keeps six of 32 tokens and repeats them (17,184 parameters; goal: a test
+/// accuracy of 0.95), `examples/examples/recurrent.rs` four of 16.
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

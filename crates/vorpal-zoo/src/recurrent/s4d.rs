@@ -113,6 +113,9 @@ pub struct StateSpaceOptions {
 /// A diagonal state space model (Gu, Gupta, Goel, Ré 2022): blocks of an [`S4dLayer`], a GELU and a gated linear layer, each
 /// added to what came in, and the mean over time. Parallel in time by convolutions as long as the sequence.
 ///
+/// `vorpal train s4d` reads handwritten digits of 14 × 14 pixels, one pixel after the other (8,970 parameters; goal: a test
+/// accuracy of 0.93).
+///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};
 /// use vorpal_zoo::recurrent::{S4d, StateSpaceOptions};

@@ -1,12 +1,17 @@
 //! Trainings of recurrent and long-range models.
 
 mod language;
+mod long_range;
 mod sequences;
 
 use crate::recipe::{Goal, Length, Recipe};
 
 /// What the language models of this family learn from.
 const TEXT: &str = "documentation and sources of Vorpal, or --text FILE";
+
+/// What the models that look far back read.
+const PIXELS: &str =
+    "8,000 MNIST digits that ship, 14 × 14 pixels one after the other; 2,000 others for the test";
 
 pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {
@@ -68,5 +73,53 @@ pub(crate) const RECIPES: &[Recipe] = &[
         sizes: &[("width", 16), ("hidden", 64)],
         goal: Goal::AtLeast("test_exact", 0.98),
         body: sequences::seq2seq,
+    },
+    Recipe {
+        name: "s4d",
+        family: "recurrent",
+        about: "S4D: a diagonal state space that reads handwritten digits pixel by pixel",
+        data: PIXELS,
+        length: Length::Epochs(6),
+        batch: 50,
+        rate: 8e-3,
+        sizes: &[("layers", 2), ("width", 32), ("states", 16)],
+        goal: Goal::AtLeast("test_accuracy", 0.93),
+        body: long_range::s4d,
+    },
+    Recipe {
+        name: "lru",
+        family: "recurrent",
+        about: "linear recurrent units that read handwritten digits pixel by pixel",
+        data: PIXELS,
+        length: Length::Epochs(6),
+        batch: 50,
+        rate: 4e-3,
+        sizes: &[("layers", 2), ("width", 32), ("states", 32)],
+        goal: Goal::AtLeast("test_accuracy", 0.93),
+        body: long_range::lru,
+    },
+    Recipe {
+        name: "mamba-copying",
+        family: "recurrent",
+        about: "Mamba: a selective state space keeps a few of many tokens and repeats them",
+        data: "selective copying, made up: 6 of 8 symbols among 32 tokens; 500 others for the test",
+        length: Length::Epochs(6),
+        batch: 32,
+        rate: 5e-3,
+        sizes: &[("layers", 2), ("width", 32), ("states", 8), ("steps", 32), ("kept", 6), ("symbols", 8)],
+        goal: Goal::AtLeast("test_accuracy", 0.95),
+        body: long_range::copying,
+    },
+    Recipe {
+        name: "hyena",
+        family: "recurrent",
+        about: "Hyena: long convolutions and gates recall the value of a key",
+        data: "associative recall, made up: 8 pairs of 16 keys and 16 values; 500 others for the test",
+        length: Length::Epochs(8),
+        batch: 50,
+        rate: 3e-3,
+        sizes: &[("layers", 2), ("width", 48), ("filter", 16), ("pairs", 8), ("symbols", 16)],
+        goal: Goal::AtLeast("test_accuracy", 0.95),
+        body: long_range::hyena,
     },
 ];

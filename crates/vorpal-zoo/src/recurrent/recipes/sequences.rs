@@ -12,13 +12,13 @@ use crate::recipe::Run;
 use crate::recurrent::Seq2Seq;
 
 /// Sequences made up to learn from, and for the test.
-const TRAIN: usize = 4000;
-const TEST: usize = 500;
+pub(super) const TRAIN: usize = 4000;
+pub(super) const TEST: usize = 500;
 /// Numbers of the two generators.
-const SEEDS: [u64; 2] = [1, 2];
+pub(super) const SEEDS: [u64; 2] = [1, 2];
 
 /// Both loaders: of samples in an order of the run's seed, and of the test in batches of `together`.
-fn loaders<T: Stack + Clone + Sync>(
+pub(super) fn loaders<T: Stack + Clone + Sync>(
     run: &Run,
     [train, test]: [Vec<T>; 2],
     together: usize,
@@ -30,7 +30,7 @@ fn loaders<T: Stack + Clone + Sync>(
 }
 
 /// A trainer with a rate that falls along a cosine.
-fn trainer<K: Task>(run: &Run, task: K, model: K::Model, per_epoch: usize) -> Trainer<K, Adam> {
+pub(super) fn trainer<K: Task>(run: &Run, task: K, model: K::Model, per_epoch: usize) -> Trainer<K, Adam> {
     Trainer::new(task, model, Adam::adamw(run.rate()))
         .schedule(CosineAnnealing::new(run.rate(), run.steps(per_epoch)), Every::Step)
         .clip_grad_norm(1.0)
