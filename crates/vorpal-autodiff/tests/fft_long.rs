@@ -112,6 +112,7 @@ fn long_convolutions() {
         let off = error(&full, &exact);
         println!("convolution of {n} with {k} on {}: {off:.1e}", device.name());
         assert!(off < 1e-6, "{}: {off}", device.name());
+        assert_eq!(a.convolve(&b, ConvolveMode::Full).to_vec::<f32>().expect("values"), full);
         let causal = a.fft_convolve(&b, ConvolveMode::Causal).to_vec().expect("values");
         assert!(error(&causal, &exact[..n]) < 1e-6);
         // The derivative by the kernel is a correlation.

@@ -34,15 +34,6 @@ impl FftNorm {
     }
 }
 
-/// How much of a convolution [`Tensor::fft_convolve`] gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConvolveMode {
-    /// All n + k − 1 results.
-    Full,
-    /// The first n: result t depends on inputs up to t.
-    Causal,
-}
-
 /// The transform of the axis before the pairs.
 #[derive(Clone, Copy, Debug)]
 struct Fft {
@@ -231,7 +222,7 @@ fn complex_axis(x: &Tensor, op: &'static str, axis: isize, at: At) -> Result<usi
     Ok(axis)
 }
 
-fn check_floats(x: &Tensor, op: &'static str, at: At) -> Result<()> {
+pub(super) fn check_floats(x: &Tensor, op: &'static str, at: At) -> Result<()> {
     if matches!(x.dtype(), DType::F32 | DType::F64) {
         return Ok(());
     }
@@ -465,44 +456,6 @@ impl Tensor {
         let negative = k.ge(k.full_like(n.div_ceil(2) as f64));
         let whole = negative.select(&k - k.full_like(n as f64), &k);
         whole.cast(dtype) * (1.0 / (n as f64 * spacing))
-    }
-
-    /// The convolution of real rows `[…, n]` with kernels `[…, k]` along the last axis through transforms:
-    /// `out[t] = Σ kernel[j] self[t − j]`. For long kernels; batch axes broadcast, and one dtype, f32 or f64.
-    ///
-    /// ```
-    /// # use vorpal_autodiff::{Device, Tensor};
-    /// use vorpal_autodiff::ops::ConvolveMode;
-    /// let x = Tensor::from_slice(&[1.0f64, 2.0, 3.0], [3], &Device::cpu());
-    /// let k = Tensor::from_slice(&[1.0f64, 1.0], [2], &Device::cpu());
-    /// let y = x.fft_convolve(&k, ConvolveMode::Full).to_vec::<f64>()?;
-    /// assert!(y.iter().zip([1.0, 3.0, 5.0, 3.0]).all(|(y, e)| (y - e).abs() < 1e-12));
-    /// # Ok::<(), vorpal_autodiff::Error>(())
-    /// ```
-    #[track_caller]
-    pub fn fft_convolve(&self, kernel: &Tensor, mode: ConvolveMode) -> Tensor {
-        let at = At::caller();
-        if let Some(broken) = [self, kernel].into_iter().find(|t| t.check().is_err()) {
-            return broken.clone();
-        }
-        let (of_x, of_k) = (self.shape(), kernel.shape());
-        let (Some(&n), Some(&k)) = (of_x.last(), of_k.last()) else {
-            return Tensor::error(shape_error("fft_convolve", "a scalar has no rows", &[self, kernel], at));
-        };
-        if n == 0 || k == 0 {
-            return Tensor::error(shape_error("fft_convolve", "an empty row", &[self, kernel], at));
-        }
-        let batch = |s: &Shape| Shape::from(&s[..s.rank() - 1]);
-        if batch(&of_x).broadcast(&batch(&of_k)).is_none() {
-            let message = "batch axes do not broadcast";
-            return Tensor::error(shape_error("fft_convolve", message, &[self, kernel], at));
-        }
-        let all = n + k - 1;
-        let len = all.next_power_of_two().max(2);
-        let of = |x: &Tensor, n: usize| x.pad(-1, 0, len - n, 0.0).rfft(-1, FftNorm::Backward);
-        let product = of(self, n).complex_mul(&of(kernel, k));
-        let out = product.irfft(len, -1, FftNorm::Backward);
-        out.slice(-1, ..(if mode == ConvolveMode::Full { all } else { n }) as isize)
     }
 }
 

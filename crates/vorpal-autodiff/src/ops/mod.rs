@@ -5,6 +5,7 @@ mod arrange;
 mod attention;
 mod composite;
 mod conv;
+mod convolve;
 mod create;
 mod distance;
 mod distribution;
@@ -41,7 +42,8 @@ pub use conv::{
     Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
     ConvTranspose3dOptions, ConvTransposeOptions, Padding,
 };
-pub use fft::{ConvolveMode, FftNorm};
+pub use convolve::ConvolveMode;
+pub use fft::FftNorm;
 pub use interpolate::Interpolation;
 pub use linalg::{QrMode, Triangular};
 pub use pool::{Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOptions};

@@ -52,6 +52,36 @@ fn case(name: &'static str, draw: impl Fn(&mut Draw) -> Sample + 'static) -> Cas
     Case { dtypes: WIDE, ..Case::smooth(name, draw) }
 }
 
+/// Rows `[shared, …, n]` and kernels `[…, k]`, convolved.
+fn convolution(
+    d: &mut Draw,
+    shared: &'static [usize],
+    run: fn(&Tensor, &Tensor, ConvolveMode) -> Tensor,
+) -> Sample {
+    let (batch, n, k) = (d.shape(0, 2), d.full_axis(), d.full_axis());
+    let mode = if d.flip() { ConvolveMode::Full } else { ConvolveMode::Causal };
+    let x = d.array(&[shared, &batch[..], &[n]].concat(), -1.0, 1.0);
+    // The kernel is the same for some of the axes in front.
+    let own: Vec<usize> = batch.iter().map(|&b| if d.flip() { b } else { 1 }).collect();
+    let kernel = d.array(&[&own[..], &[k]].concat(), -1.0, 1.0);
+    let len = if mode == ConvolveMode::Full { n + k - 1 } else { n };
+    Sample::new(
+        vec![x, kernel],
+        move |x| run(&x[0], &x[1], mode),
+        move |x| {
+            Array::from_fn(&[shared, &batch[..], &[len]].concat(), |at| {
+                let (&t, front) = at.split_last().expect("time");
+                let of_kernel: Vec<usize> =
+                    front[shared.len()..].iter().zip(&own).map(|(&i, &o)| i.min(o - 1)).collect();
+                let term = |j: usize| {
+                    x[1].at(&[&of_kernel[..], &[j]].concat()) * x[0].at(&[front, &[t - j]].concat())
+                };
+                (0..k).filter(|&j| t >= j && t - j < n).map(term).sum()
+            })
+        },
+    )
+}
+
 fn complex(name: &'static str, inverse: bool) -> Case {
     case(name, move |d| {
         let ((shape, axis, named), norm) = (axis(d), norm(d));
@@ -133,30 +163,9 @@ fn real_cases() -> Vec<Case> {
                 },
             )
         }),
-        case("fft_convolve", |d| {
-            let (batch, n, k) = (d.shape(0, 2), d.full_axis(), d.full_axis());
-            let mode = if d.flip() { ConvolveMode::Full } else { ConvolveMode::Causal };
-            let x = d.array(&[&batch[..], &[n]].concat(), -1.0, 1.0);
-            // The kernel is the same for some of the axes in front.
-            let own: Vec<usize> = batch.iter().map(|&b| if d.flip() { b } else { 1 }).collect();
-            let kernel = d.array(&[&own[..], &[k]].concat(), -1.0, 1.0);
-            let len = if mode == ConvolveMode::Full { n + k - 1 } else { n };
-            Sample::new(
-                vec![x, kernel],
-                move |x| x[0].fft_convolve(&x[1], mode),
-                move |x| {
-                    Array::from_fn(&[&batch[..], &[len]].concat(), |at| {
-                        let (&t, front) = at.split_last().expect("time");
-                        let shared: Vec<usize> =
-                            front.iter().zip(&own).map(|(&i, &o)| i.min(o - 1)).collect();
-                        let term = |j: usize| {
-                            x[1].at(&[&shared[..], &[j]].concat()) * x[0].at(&[front, &[t - j]].concat())
-                        };
-                        (0..k).filter(|&j| t >= j && t - j < n).map(term).sum()
-                    })
-                },
-            )
-        }),
+        case("fft_convolve", |d| convolution(d, &[], Tensor::fft_convolve)),
+        // Eight rows share a kernel, which makes it a product.
+        case("convolve", |d| convolution(d, &[2, 4], Tensor::convolve)),
     ]
 }
 

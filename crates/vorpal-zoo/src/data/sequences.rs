@@ -97,25 +97,31 @@ pub fn selective_copying(
     (0..count).map(|_| one()).collect()
 }
 
-/// Associative recall (Graves, Wayne, Danihelka 2014; Poli et al. 2023): `pairs` of a key below `symbols` and a value from
-/// `symbols`, no key twice, then one of the keys, whose value is wanted.
+/// Associative recall (Graves, Wayne, Danihelka 2014; Arora et al. 2023): `pairs` of a key below `symbols` and a value from
+/// `symbols`, no key twice, then all of them once more in another order; of these the values are wanted, and the last is not
+/// told. Token `2 · pairs + 2 · k` asks for answer `k`.
 ///
 /// ```
-/// let (asked, answer) = vorpal_zoo::data::recall(1, 4, 8, 5).remove(0);
-/// let at = asked.iter().position(|key| key == &asked[8]).unwrap_or(8);
-/// assert_eq!((asked.len(), asked[at + 1]), (9, answer));
+/// let (asked, answers) = vorpal_zoo::data::recall(1, 4, 8, 5).remove(0);
+/// let at = asked[..8].iter().position(|key| key == &asked[14]).unwrap_or(8);
+/// assert_eq!((asked.len(), asked[at + 1], asked[9]), (15, answers[3], answers[0]));
 /// ```
-pub fn recall(count: usize, pairs: usize, symbols: usize, seed: u64) -> Vec<(Vec<i32>, i32)> {
+pub fn recall(count: usize, pairs: usize, symbols: usize, seed: u64) -> Vec<(Vec<i32>, Vec<i32>)> {
     let mut stream = seed;
     let mut one = || {
-        let mut keys: Vec<i32> = (0..symbols as i32).collect();
-        (0..keys.len()).for_each(|k| keys.swap(k, k + below(&mut stream, symbols - k)));
-        keys.truncate(pairs);
+        let mut mixed = |count: usize| {
+            let mut list: Vec<usize> = (0..count).collect();
+            (0..count).for_each(|k| list.swap(k, k + below(&mut stream, count - k)));
+            list
+        };
+        let keys: Vec<i32> = mixed(symbols).into_iter().take(pairs).map(|key| key as i32).collect();
+        let order = mixed(keys.len());
         let values: Vec<i32> = keys.iter().map(|_| (symbols + below(&mut stream, symbols)) as i32).collect();
-        let mut asked: Vec<i32> = keys.iter().zip(&values).flat_map(|(&k, &v)| [k, v]).collect();
-        let wanted = below(&mut stream, keys.len());
-        asked.push(keys[wanted]);
-        (asked, values[wanted])
+        let again = order.iter().copied();
+        let mut asked: Vec<i32> =
+            (0..keys.len()).chain(again.clone()).flat_map(|k| [keys[k], values[k]]).collect();
+        asked.pop();
+        (asked, again.map(|k| values[k]).collect())
     };
     (0..count).map(|_| one()).collect()
 }

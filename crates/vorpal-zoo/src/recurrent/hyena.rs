@@ -23,8 +23,8 @@ pub struct HyenaOptions {
 /// Waves that stand for a place in time.
 const WAVES: usize = 4;
 
-/// The Hyena operator of order two: v times a gate, a convolution of each channel as long as the sequence, by Fourier
-/// transforms, and times another gate; all three a linear layer and a short convolution of the input. The long filter is
+/// The Hyena operator of order two: v times a gate, a convolution of each channel as long as the sequence, and times
+/// another gate; all three a linear layer and a short convolution of the input. The long filter is
 /// what a network with sine activations says of each moment, under a decay that differs from channel to channel.
 ///
 /// ```
@@ -89,7 +89,7 @@ impl HyenaOperator {
         let all = self.short.forward(&self.in_proj.forward(x).transpose(1, 2));
         let [first, second, v] = [0, 1, 2].map(|part| all.narrow(1, part * width, width));
         let v = v * second;
-        let long = v.fft_convolve(&self.filters(length), ConvolveMode::Causal);
+        let long = v.convolve(&self.filters(length), ConvolveMode::Causal);
         let y = (long + v * self.bias.unsqueeze(-1)) * first;
         self.out_proj.forward(&y.transpose(1, 2))
     }

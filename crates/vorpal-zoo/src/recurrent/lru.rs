@@ -2,10 +2,10 @@
 
 use std::f64::consts::PI;
 
-use vorpal_nn::{DType, Device, LayerNorm, Linear, Module, Tensor, init};
+use vorpal_nn::{DType, Device, Module, Tensor, init};
 
-use super::StateSpaceOptions;
 use super::complex::{Pair, both, exp, times};
+use super::{StateSpace, TimeLayer};
 
 /// One linear recurrent unit: hₜ = λ hₜ₋₁ + γ B xₜ, yₜ = Re(C hₜ) + D xₜ, all but D complex, |λ| below 1 whatever is
 /// learned: λ = exp(−e^ν + i e^θ). Magnitudes begin between 0.9 and 0.999.
@@ -70,14 +70,19 @@ impl LruLayer {
         re.matmul(&self.c_real.t()) - im.matmul(&self.c_imag.t()) + x * &self.d
     }
 
-    /// `[batch, length, width]` to the same, by a scan that is parallel in time.
+    /// `[batch, length, width]` to the same, by scans that are parallel in time: seen from a frame that turns along with λ, all
+    /// there is to a step is |λ|, so that real and imaginary parts go their own ways.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let inputs = self.inputs(x);
-        let lambda = both(&self.lambda(), |part| part.broadcast_to(inputs[0].shape()));
-        let states =
-            Tensor::linear_scan_complex([&lambda[0], &lambda[1]], [&inputs[0], &inputs[1]], 1, false);
-        self.outputs(x, &states)
+        let &[_, length, _] = x.shape().dims() else { return x.clone() };
+        let Ok(device) = x.device() else { return x.clone() };
+        let time = Tensor::arange(length, DType::F32, &device).unsqueeze(-1);
+        let angle = time * self.theta_log.exp();
+        let (cos, sin) = (angle.cos(), angle.sin());
+        let inputs = times(&self.inputs(x), &[cos.clone(), -&sin]);
+        let size = (-self.nu_log.exp()).exp().broadcast_to(inputs[0].shape());
+        let turned = both(&inputs, |part| Tensor::linear_scan(&size, part, None, 1, false));
+        self.outputs(x, &times(&turned, &[cos, sin]))
     }
 
     /// One step: `[batch, width]` to the same, and the state, real and imaginary parts `[batch, states]`, from that before,
@@ -93,8 +98,17 @@ impl LruLayer {
     }
 }
 
-/// A network of linear recurrent units (Orvieto et al. 2023): blocks of an [`LruLayer`], a GELU and a gated linear layer,
-/// each added to what came in, and the last step.
+impl TimeLayer for LruLayer {
+    fn build(width: usize, states: usize, device: &Device) -> LruLayer {
+        LruLayer::new(width, states, device)
+    }
+
+    fn along(&self, x: &Tensor) -> Tensor {
+        self.forward(x)
+    }
+}
+
+/// A network of linear recurrent units (Orvieto et al. 2023): a [`StateSpace`] of [`LruLayer`]s.
 ///
 /// `vorpal train lru` reads handwritten digits of 14 × 14 pixels, one pixel after the other (13,194 parameters; goal: a test
 /// accuracy of 0.93).
@@ -107,45 +121,4 @@ impl LruLayer {
 /// let x = Tensor::ones([3, 12, 2], DType::F32, &device);
 /// assert_eq!(Lru::new(options, &device).forward(&x).shape(), [3, 1].into());
 /// ```
-#[derive(Clone, Debug, Module)]
-pub struct Lru {
-    encoder: Linear,
-    blocks: Vec<Block>,
-    decoder: Linear,
-}
-
-#[derive(Clone, Debug, Module)]
-struct Block {
-    norm: LayerNorm,
-    layer: LruLayer,
-    gate: Linear,
-}
-
-impl Lru {
-    /// Random weights.
-    pub fn new(options: StateSpaceOptions, device: &Device) -> Lru {
-        let StateSpaceOptions { inputs, width, states, layers, outputs } = options;
-        let block = |_| Block {
-            norm: LayerNorm::new(width, device),
-            layer: LruLayer::new(width, states, device),
-            gate: Linear::new(width, 2 * width, device),
-        };
-        Lru {
-            encoder: Linear::new(inputs, width, device),
-            blocks: (0..layers).map(block).collect(),
-            decoder: Linear::new(width, outputs, device),
-        }
-    }
-
-    /// `[batch, outputs]` of sequences `[batch, length, inputs]`.
-    #[track_caller]
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        let mut x = self.encoder.forward(x);
-        let width = x.shape().last().copied().unwrap_or(0);
-        for Block { norm, layer, gate } in &self.blocks {
-            let both = gate.forward(&layer.forward(&norm.forward(&x)).gelu_tanh());
-            x = x + both.narrow(-1, 0, width) * both.narrow(-1, width, width).sigmoid();
-        }
-        self.decoder.forward(&x.slice(1, -1..).squeeze(1))
-    }
-}
+pub type Lru = StateSpace<LruLayer>;

@@ -11,6 +11,7 @@ mod recipes;
 mod rwkv;
 mod s4d;
 mod seq2seq;
+mod state_space;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use recipes::RECIPES;
@@ -23,5 +24,6 @@ pub use linear_attention::{
 pub use lru::{Lru, LruLayer};
 pub use mamba::{Mamba, MambaMixer, MambaOptions};
 pub use rwkv::{Rwkv, RwkvAttention, RwkvOptions, RwkvState};
-pub use s4d::{S4d, S4dLayer, StateSpaceOptions};
+pub use s4d::{S4d, S4dLayer};
 pub use seq2seq::Seq2Seq;
+pub use state_space::{StateSpace, StateSpaceOptions, TimeLayer};

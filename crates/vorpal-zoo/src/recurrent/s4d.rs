@@ -3,9 +3,10 @@
 use std::f64::consts::PI;
 
 use vorpal_autodiff::ops::ConvolveMode;
-use vorpal_nn::{DType, Device, LayerNorm, Linear, Module, Tensor, init};
+use vorpal_nn::{DType, Device, Module, Tensor, init};
 
 use super::complex::{Pair, both, exp, times};
+use super::{StateSpace, TimeLayer};
 
 /// One layer of an [`S4d`]: every channel runs through a linear system x' = A x + B u, y = Re(C x) + D u of `states` complex
 /// numbers that do not touch one another, B = 1, held still for a step of time Δ of its own.
@@ -70,11 +71,11 @@ impl S4dLayer {
         (c[0].unsqueeze(-1) * re - c[1].unsqueeze(-1) * im).sum(1)
     }
 
-    /// `[batch, channels, length]` to the same, as a convolution by Fourier transforms.
+    /// `[batch, channels, length]` to the same, as a [convolution](Tensor::convolve).
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let length = x.shape().last().copied().unwrap_or(0);
-        x.fft_convolve(&self.kernel(length), ConvolveMode::Causal) + x * self.d.unsqueeze(-1)
+        x.convolve(&self.kernel(length), ConvolveMode::Causal) + x * self.d.unsqueeze(-1)
     }
 
     /// One step: `[batch, channels]` to the same, and the state, real and imaginary parts `[batch, channels, states]`, from
@@ -95,23 +96,18 @@ impl S4dLayer {
     }
 }
 
-/// Sizes of an [`S4d`] or a [`Lru`](super::Lru).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct StateSpaceOptions {
-    /// Columns of the inputs.
-    pub inputs: usize,
-    /// Channels.
-    pub width: usize,
-    /// Complex states: of each channel (S4D), of a layer (LRU).
-    pub states: usize,
-    /// Blocks.
-    pub layers: usize,
-    /// Columns of the results.
-    pub outputs: usize,
+impl TimeLayer for S4dLayer {
+    fn build(width: usize, states: usize, device: &Device) -> S4dLayer {
+        S4dLayer::new(width, states, device)
+    }
+
+    fn along(&self, x: &Tensor) -> Tensor {
+        self.forward(&x.transpose(1, 2)).transpose(1, 2)
+    }
 }
 
-/// A diagonal state space model (Gu, Gupta, Goel, Ré 2022): blocks of an [`S4dLayer`], a GELU and a gated linear layer, each
-/// added to what came in, and the mean over time. Parallel in time by convolutions as long as the sequence.
+/// A diagonal state space model (Gu, Gupta, Goel, Ré 2022): a [`StateSpace`] of [`S4dLayer`]s, parallel in time by convolutions
+/// as long as the sequence.
 ///
 /// `vorpal train s4d` reads handwritten digits of 14 × 14 pixels, one pixel after the other (8,970 parameters; goal: a test
 /// accuracy of 0.93).
@@ -124,46 +120,4 @@ pub struct StateSpaceOptions {
 /// let x = Tensor::ones([2, 12, 1], DType::F32, &device);
 /// assert_eq!(S4d::new(options, &device).forward(&x).shape(), [2, 10].into());
 /// ```
-#[derive(Clone, Debug, Module)]
-pub struct S4d {
-    encoder: Linear,
-    blocks: Vec<Block>,
-    decoder: Linear,
-}
-
-#[derive(Clone, Debug, Module)]
-struct Block {
-    norm: LayerNorm,
-    layer: S4dLayer,
-    gate: Linear,
-}
-
-impl S4d {
-    /// Random weights.
-    pub fn new(options: StateSpaceOptions, device: &Device) -> S4d {
-        let StateSpaceOptions { inputs, width, states, layers, outputs } = options;
-        let block = |_| Block {
-            norm: LayerNorm::new(width, device),
-            layer: S4dLayer::new(width, states, device),
-            gate: Linear::new(width, 2 * width, device),
-        };
-        S4d {
-            encoder: Linear::new(inputs, width, device),
-            blocks: (0..layers).map(block).collect(),
-            decoder: Linear::new(width, outputs, device),
-        }
-    }
-
-    /// `[batch, outputs]` of sequences `[batch, length, inputs]`.
-    #[track_caller]
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        let mut x = self.encoder.forward(x);
-        let width = x.shape().last().copied().unwrap_or(0);
-        for Block { norm, layer, gate } in &self.blocks {
-            let inner = layer.forward(&norm.forward(&x).transpose(1, 2)).transpose(1, 2).gelu_tanh();
-            let both = gate.forward(&inner);
-            x = x + both.narrow(-1, 0, width) * both.narrow(-1, width, width).sigmoid();
-        }
-        self.decoder.forward(&x.mean(1))
-    }
-}
+pub type S4d = StateSpace<S4dLayer>;

@@ -3,48 +3,35 @@
 use vorpal_nn::data::{Digits, Samples};
 use vorpal_nn::metrics::Accuracy;
 use vorpal_nn::trainer::supervised;
-use vorpal_nn::{Error, Module, Result, Tensor};
+use vorpal_nn::{Error, Result, Tensor};
 
 use super::sequences::{SEEDS, TEST, TRAIN, loaders, trainer};
 use crate::data::{recall, selective_copying, small_digits};
 use crate::recipe::Run;
-use crate::recurrent::{Hyena, HyenaOptions, Lru, Mamba, MambaOptions, S4d, StateSpaceOptions};
+use crate::recurrent::{Hyena, HyenaOptions, Mamba, MambaOptions, StateSpace, StateSpaceOptions, TimeLayer};
 
 /// Pixels of a small digit, one after the other.
 const PIXELS: usize = 14 * 14;
 
-/// The sizes of a model that is given one number a step and answers with a digit.
-fn state_space(run: &Run) -> Result<StateSpaceOptions> {
-    let (width, states, layers) = (run.size("width")?, run.size("states")?, run.size("layers")?);
-    Ok(StateSpaceOptions { inputs: 1, width, states, layers, outputs: 10 })
-}
-
-/// Trains a model that reads digits of 14 × 14 pixels pixel by pixel: `[batch, 196, 1]`.
-fn read_digits<M: Module + Clone>(run: &mut Run, model: M, forward: fn(&M, &Tensor) -> Tensor) -> Result<()> {
+/// Trains a model that reads digits of 14 × 14 pixels pixel by pixel, `[batch, 196, 1]`, and names them.
+pub fn read_digits<L: TimeLayer + 'static>(run: &mut Run) -> Result<()> {
     let (train, test) = Digits::embedded()?;
     let [Samples(train), Samples(test)] = [small_digits(&train)?, small_digits(&test)?];
     let [mut train, mut test] = loaders(run, [train, test], 250)?;
+    let (width, states, layers) = (run.size("width")?, run.size("states")?, run.size("layers")?);
+    let options = StateSpaceOptions { inputs: 1, width, states, layers, outputs: 10 };
+    let model = StateSpace::<L>::new(options, run.device());
     let task = supervised(
-        move |m: &M, images: &Tensor| {
+        |m: &StateSpace<L>, images: &Tensor| {
             let batch = images.shape().first().copied().unwrap_or(0);
             // About mean 0 and deviation 1.
-            forward(m, &((images.reshape([batch, PIXELS, 1]) - 0.13) * 3.5))
+            m.forward(&((images.reshape([batch, PIXELS, 1]) - 0.13) * 3.5))
         },
         |out: &Tensor, y: &Tensor| out.cross_entropy(y),
     );
     let trainer = trainer(run, task, model, train.len()).metric("accuracy", Accuracy::new());
     run.fit(trainer, &mut train, Some(&mut test))?;
     Ok(())
-}
-
-pub fn s4d(run: &mut Run) -> Result<()> {
-    let model = S4d::new(state_space(run)?, run.device());
-    read_digits(run, model, S4d::forward)
-}
-
-pub fn lru(run: &mut Run) -> Result<()> {
-    let model = Lru::new(state_space(run)?, run.device());
-    read_digits(run, model, Lru::forward)
 }
 
 /// The last `count` rows of results `[batch, length, …]`.
@@ -82,7 +69,8 @@ pub fn hyena(run: &mut Run) -> Result<()> {
     let samples = [0, 1].map(|k| recall(samples[k], pairs, symbols, SEEDS[k]));
     let [mut train, mut test] = loaders(run, samples, TEST)?;
     let task = supervised(
-        |m: &Hyena, x: &Tensor| last(&m.forward(x), 1).squeeze(1),
+        // A value is wanted at every key of the second half.
+        move |m: &Hyena, x: &Tensor| m.forward(x).slice_step(1, 2 * pairs as isize.., 2),
         |out: &Tensor, y: &Tensor| out.cross_entropy(y),
     );
     let (width, filter, layers) = (run.size("width")?, run.size("filter")?, run.size("layers")?);

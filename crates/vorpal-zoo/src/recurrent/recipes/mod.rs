@@ -4,6 +4,7 @@ mod language;
 mod long_range;
 mod sequences;
 
+use super::{LruLayer, S4dLayer};
 use crate::recipe::{Goal, Length, Recipe};
 
 /// What the language models of this family learn from.
@@ -84,26 +85,26 @@ pub(crate) const RECIPES: &[Recipe] = &[
         rate: 8e-3,
         sizes: &[("layers", 2), ("width", 32), ("states", 16)],
         goal: Goal::AtLeast("test_accuracy", 0.93),
-        body: long_range::s4d,
+        body: long_range::read_digits::<S4dLayer>,
     },
     Recipe {
         name: "lru",
         family: "recurrent",
         about: "linear recurrent units that read handwritten digits pixel by pixel",
         data: PIXELS,
-        length: Length::Epochs(6),
+        length: Length::Epochs(8),
         batch: 50,
-        rate: 4e-3,
+        rate: 6e-3,
         sizes: &[("layers", 2), ("width", 32), ("states", 32)],
         goal: Goal::AtLeast("test_accuracy", 0.93),
-        body: long_range::lru,
+        body: long_range::read_digits::<LruLayer>,
     },
     Recipe {
         name: "mamba-copying",
         family: "recurrent",
         about: "Mamba: a selective state space keeps a few of many tokens and repeats them",
         data: "selective copying, made up: 6 of 8 symbols among 32 tokens; 500 others for the test",
-        length: Length::Epochs(6),
+        length: Length::Epochs(9),
         batch: 32,
         rate: 5e-3,
         sizes: &[("layers", 2), ("width", 32), ("states", 8), ("steps", 32), ("kept", 6), ("symbols", 8)],
@@ -113,12 +114,12 @@ pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {
         name: "hyena",
         family: "recurrent",
-        about: "Hyena: long convolutions and gates recall the value of a key",
-        data: "associative recall, made up: 8 pairs of 16 keys and 16 values; 500 others for the test",
+        about: "Hyena: long convolutions and gates recall the values of keys",
+        data: "associative recall, made up: 4 pairs of 8 keys and 8 values; 500 others for the test",
         length: Length::Epochs(8),
         batch: 50,
         rate: 3e-3,
-        sizes: &[("layers", 2), ("width", 48), ("filter", 16), ("pairs", 8), ("symbols", 16)],
+        sizes: &[("layers", 2), ("width", 64), ("filter", 16), ("pairs", 4), ("symbols", 8)],
         goal: Goal::AtLeast("test_accuracy", 0.95),
         body: long_range::hyena,
     },
