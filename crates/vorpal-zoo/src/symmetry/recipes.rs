@@ -2,7 +2,7 @@
 
 use vorpal_nn::data::{DataLoader, Dataset, Digits};
 use vorpal_nn::metrics::Accuracy;
-use vorpal_nn::schedule::Exponential;
+use vorpal_nn::schedule::{CosineAnnealing, Exponential};
 use vorpal_nn::trainer::{Every, Task, Trainer, supervised};
 use vorpal_nn::{Adam, Module, Result, Tensor, plot};
 
@@ -28,11 +28,11 @@ pub(crate) const RECIPES: &[Recipe] = &[
         family: "symmetry",
         about: "an E(n)-equivariant graph network that forecasts where particles go",
         data: "2,000 systems of five charged particles, made up by Coulomb's law",
-        length: Length::Epochs(40),
+        length: Length::Epochs(100),
         batch: 50,
         rate: 2e-3,
         sizes: &[],
-        goal: Goal::AtMost("relative", 0.15),
+        goal: Goal::AtMost("relative", 0.1),
         body: egnn,
     },
     Recipe {
@@ -135,7 +135,7 @@ fn egnn(run: &mut Run) -> Result<()> {
     let mut test = test_set.device(&device).build()?;
     let options = EgnnOptions { features: 1, pairs: 1, hidden: 32, layers: 3 };
     let trainer = Trainer::new(Motion, Egnn::new(options, &device), Adam::new(rate))
-        .schedule(Exponential::new(rate, 0.94), Every::Epoch);
+        .schedule(CosineAnnealing::new(rate, run.steps(train.len())), Every::Step);
     run.fit(trainer, &mut train, Some(&mut test))?;
     for batch in &mut test {
         let (_, places, speeds, later) = batch?;
