@@ -16,7 +16,7 @@ pub enum ConvolveMode {
 }
 
 /// Longest row whose convolution is a product with a matrix: beyond, transforms have less to do.
-const PRODUCT_MAX: usize = 512;
+const PRODUCT_MAX: usize = 256;
 /// Rows that share a kernel at least, so that its matrix is worth making.
 const SHARED_MIN: usize = 8;
 

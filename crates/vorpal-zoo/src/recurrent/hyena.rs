@@ -98,8 +98,8 @@ impl HyenaOperator {
 /// A language model of Hyena operators (Poli et al. 2023): each behind a norm and added to what came in, as is a network of
 /// two layers.
 ///
-/// `vorpal train hyena` is told eight pairs of a key and a value, then a key, and says its value (44,800 parameters; goal: a
-/// test accuracy of 0.95).
+/// `vorpal train hyena` is told four pairs of a key and a value, then each key, and says its value (159,312 parameters; goal: a
+/// test accuracy of 0.9).
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};
