@@ -165,3 +165,32 @@ fn sparse_products() {
         }
     }
 }
+
+/// Results too large for the last caches go past them natively. Neither rows nor their number are multiples of anything.
+#[test]
+fn results_larger_than_the_caches() {
+    let (device, rows, columns) = (Device::cpu(), 4_109, 1_031);
+    let mut random = Random::new(16);
+    let (x, values) = list(&random.values((rows + 1) * columns, -4.0, 4.0), &device);
+    let (weight, scales) = list(&random.values(columns, 0.5, 1.5), &device);
+    let (bias, shifts) = list(&random.values(columns, -1.0, 1.0), &device);
+    // A view that starts within a line of the cache.
+    let x = x.reshape([rows + 1, columns]).narrow(0, 1, rows);
+    let values = &values[columns..];
+    let n = rows * columns;
+    let line: Vec<f64> = values.iter().map(|v| 2.0 * v + 1.0).collect();
+    error("a line", n, &device, &(&x * 2.0 + 1.0).reshape([n]), &line, 1e-6);
+    let softmax = values.chunks(columns).flat_map(|row| {
+        let total: f64 = row.iter().map(|v| v.exp()).sum();
+        row.iter().map(move |v| v.exp() / total)
+    });
+    error("softmax", n, &device, &x.softmax(-1).reshape([n]), &softmax.collect::<Vec<_>>(), 1e-6);
+    let normalized = values.chunks(columns).flat_map(|row| {
+        let mean = row.iter().sum::<f64>() / columns as f64;
+        let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / columns as f64;
+        let weights = scales.iter().zip(&shifts);
+        row.iter().zip(weights).map(move |(v, (s, b))| (v - mean) / (variance + 1e-5).sqrt() * s + b)
+    });
+    let found = x.layer_norm(Some(&weight), Some(&bias), 1e-5).reshape([n]);
+    error("layer_norm", n, &device, &found, &normalized.collect::<Vec<_>>(), 2e-6);
+}

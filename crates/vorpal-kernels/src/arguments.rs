@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use vorpal_tensor::{DType, Error, Layout, Result};
 
 use crate::lane::{alike, vectorized};
+use crate::stream::stream;
 use crate::tape::Class;
 use crate::{Access, Arg, CpuArg, CpuRun, Lane, LaneElement, LaneMut};
 
@@ -125,6 +126,14 @@ impl<'a> Sink<'a> {
             Sink::U32(x) => Source::U32(x),
             Sink::I8(x) => Source::I8(x),
             Sink::U8(x) => Source::U8(x),
+        }
+    }
+
+    /// Writes a block at `from` past the caches, while what lies `ahead` is called for.
+    pub fn stream(&mut self, from: usize, lane: Lane<'_>, ahead: Lane<'_>) {
+        match (self, lane) {
+            (Sink::F32(o), Lane::F32(v)) => stream(&mut o[from..from + v.len()], v, f32::of(ahead)),
+            (sink, lane) => sink.store(from, lane),
         }
     }
 

@@ -30,6 +30,25 @@ fn across<T: Copy>(side: &[T; SIDE], f: impl Fn(T, T) -> T) -> T {
     side[0]
 }
 
+/// The sum in f64 of what was summed side by side.
+#[inline(never)]
+fn across_f32(side: &[f32; SIDE]) -> f64 {
+    let (low, high) = side.split_at(SIDE / 2);
+    let mut wide = [0f64; SIDE / 2];
+    for ((wide, &l), &h) in wide.iter_mut().zip(low).zip(high) {
+        *wide = f64::from(l) + f64::from(h);
+    }
+    let mut width = SIDE / 4;
+    while width > 0 {
+        let (low, high) = wide.split_at_mut(width);
+        for (l, h) in low.iter_mut().zip(high) {
+            *l += *h;
+        }
+        width /= 2;
+    }
+    wide[0]
+}
+
 /// Combines values in a fixed order: side by side first, then across.
 #[inline(always)]
 pub(crate) fn combine<T: Copy>(values: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
@@ -76,7 +95,7 @@ fn sum_f32(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
             }
         }
         if !chunks.is_empty() {
-            sum += across(&side.map(f64::from), |a, b| a + b);
+            sum += across_f32(&side);
         }
         sum += rest.iter().zip(others_rest).map(|(&a, &b)| f64::from(f(a, b))).sum::<f64>();
     }

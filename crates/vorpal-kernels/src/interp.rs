@@ -16,10 +16,13 @@ use crate::chain::normalize;
 use crate::fold::{deviation_rows, dot_rows, fold_rows};
 use crate::lane::{alike, vectorized};
 use crate::tape::{Action, Class, Home, Operand, Scope, Step, Tape};
-use crate::{Arg, CpuRun, Lane, LaneMut, Lanes, Program};
+use crate::{Arg, CpuRun, Lane, LaneElement, LaneMut, Lanes, Program};
 
 /// Elements of a block where nothing speaks for another number.
 pub(crate) const BLOCK: usize = 1024;
+
+/// Elements of a block of whole rows: what is between their passes is done for more rows at a time.
+const ROWS_BLOCK: usize = 4 * BLOCK;
 
 /// Elements of a task: small enough to share, large enough to be worth it.
 pub(crate) const TASK: usize = 16 * BLOCK;
@@ -186,6 +189,7 @@ struct View<'v, 'a> {
 }
 
 impl<'v> View<'v, '_> {
+    #[inline(always)]
     fn lane(&self, x: &Operand) -> Result<Lane<'v>> {
         let missing = || Error::internal("interp", "an operand is not there");
         let (start, n) = self.block.range(x.class);
@@ -235,7 +239,7 @@ impl<'v> View<'v, '_> {
             Action::Cast { x, from, to } => convert(self.lane(x)?, *from, *to, out),
             Action::Reduce { kind, x } => fold_rows(*kind, self.lane(x)?, self.tape_columns(), out),
             Action::Spread(x) => self.spread(x, start, out)?,
-            Action::Copy(x) => {
+            Action::Copy(x) | Action::Stream { x, .. } => {
                 alike!((self.lane(x)?, out), Lane, LaneMut, (v, o) => o.copy_from_slice(v); _ => {})
             }
         }
@@ -258,19 +262,36 @@ impl<'v> View<'v, '_> {
             f(&whole[..operands.len()], out);
             return Ok(());
         }
-        let (columns, missing) = (self.tape_columns(), || Error::internal("interp", "a row is not there"));
+        // Only floats stand for their rows.
+        let (columns, values) = (self.tape_columns(), whole.map(f32::of));
+        let missing = || Error::internal("interp", "a row is not there");
         for row in 0..self.block.rows {
-            let mut lanes = whole;
-            for (lane, x) in lanes.iter_mut().zip(operands) {
-                *lane = match x.class {
-                    Class::Uniform => *lane,
-                    Class::Row => lane.part(row, 1).ok_or_else(missing)?,
-                    Class::Full => lane.part(row * columns, columns).ok_or_else(missing)?,
+            let here = row * columns..(row + 1) * columns;
+            let mut lanes = [Lane::F32(&[]); 5];
+            for ((lane, values), x) in lanes.iter_mut().zip(values).zip(operands) {
+                let range = match x.class {
+                    Class::Uniform => 0..1,
+                    Class::Row => row..row + 1,
+                    // The first row stays in the cache.
+                    Class::Full if self.bound.tape.is_kept(x) => 0..columns,
+                    Class::Full => here.clone(),
                 };
+                *lane = Lane::F32(values.get(range).ok_or_else(missing)?);
             }
-            f(&lanes[..operands.len()], out.part(row * columns, columns).ok_or_else(missing)?);
+            let out = match &mut out {
+                LaneMut::F32(out) => out.get_mut(here).map(LaneMut::F32),
+                out => out.part(row * columns, columns),
+            };
+            f(&lanes[..operands.len()], out.ok_or_else(missing)?);
         }
         Ok(())
+    }
+
+    /// What the next block will read of an argument.
+    fn ahead(&self, what: Option<(usize, usize)>) -> Lane<'v> {
+        let Block { start, n, .. } = self.block;
+        let next = what.and_then(|(arg, offset)| self.bound.sources[arg]?.lane(offset + start + n, n));
+        next.unwrap_or(Lane::F32(&[]))
     }
 
     fn tape_columns(&self) -> usize {
@@ -332,6 +353,9 @@ impl<'t, 'a> Bound<'t, 'a> {
                     let view = View { bound: self, block, pieces, geometry, before, after, end: usize::MAX };
                     match &step.action {
                         Action::Copy(x) if own.sink.is_short() => own.sink.store(from, view.lane(x)?),
+                        Action::Stream { x, ahead } => {
+                            own.sink.stream(from, view.lane(x)?, view.ahead(*ahead))
+                        }
                         _ => view.make(step, own.sink.lane_mut(from, n).ok_or_else(missing)?)?,
                     }
                 }
@@ -394,10 +418,20 @@ impl<'t, 'a> Bound<'t, 'a> {
 }
 
 impl Tape {
+    /// Whether a value is made once, every row of it the same.
+    fn is_kept(&self, x: &Operand) -> bool {
+        matches!(x.home, Home::Register(k) if x.class == Class::Full && k < self.kept)
+    }
+
     /// Elements of a block whose registers fit the cache.
     fn block_len(&self) -> usize {
-        let registers = self.registers[Class::Full as usize].max(1);
-        (REGISTER_BYTES / (registers * self.width) / 64 * 64).clamp(BLOCK / 4, 2 * BLOCK)
+        let all = self.registers[Class::Full as usize];
+        // What is done for each row of a block costs more than what is read again from the second cache.
+        let (registers, most) = match self.columns {
+            Some(_) => (all - self.kept, ROWS_BLOCK),
+            None => (all, 2 * BLOCK),
+        };
+        (REGISTER_BYTES / (registers.max(1) * self.width) / 64 * 64).clamp(BLOCK / 4, most)
     }
 }
 

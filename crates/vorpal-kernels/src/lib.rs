@@ -29,6 +29,7 @@ mod scatter_add;
 mod search_sorted;
 mod segment;
 mod sort;
+mod stream;
 mod subgroup_tile;
 mod tape;
 mod wgsl;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
 use crate::chain::{Pair, is_difference, is_product, normalizes, pair};
+use crate::stream::LARGE;
 use crate::{Access, Arg, Domain, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
 
 /// How far a value reaches.
@@ -82,6 +83,11 @@ pub(crate) enum Action {
     Spread(Operand),
     /// The value once more, as it is stored.
     Copy(Operand),
+    /// The value once more, written past the caches, and what will be read next: an argument and where it starts.
+    Stream {
+        x: Operand,
+        ahead: Option<(usize, usize)>,
+    },
 }
 
 /// One value made.
@@ -119,6 +125,8 @@ pub(crate) struct Tape {
     pub goals: Vec<Operand>,
     /// Registers of each class.
     pub registers: [usize; 3],
+    /// Of those with an element each the first ones, which are made once: every row of them is the same.
+    pub kept: usize,
     /// Bytes of an element of a register.
     pub width: usize,
     /// Columns of a row, where blocks are whole rows.
@@ -359,6 +367,21 @@ impl Maker<'_> {
         k
     }
 
+    /// Whether a result goes past the caches. One that is read as well is there already.
+    fn is_streamed(&self, arg: usize, class: Class) -> bool {
+        let Arg { access, dtype, .. } = self.args[arg];
+        let fresh = access == Access::Write && self.scope.acc.is_none();
+        fresh && class == Class::Full && dtype == DType::F32 && self.args[arg].traffic_bytes() >= LARGE
+    }
+
+    /// An argument whose elements are read one behind the other, and from which place on.
+    fn read_in_place(&self) -> Option<(usize, usize)> {
+        self.drafts.iter().find_map(|draft| match draft.home {
+            Some(Home::Source { arg, offset }) if draft.class == Class::Full => Some((arg, offset)),
+            _ => None,
+        })
+    }
+
     /// Results that are made in their place, and copies of the others at the end.
     fn stores(&mut self) {
         for (store, class) in &self.scope.stores {
@@ -367,7 +390,8 @@ impl Maker<'_> {
                 at > k && matches!(d.action, Action::Reload(arg) if arg == store.arg)
             };
             let draft = &self.drafts[k];
-            let in_place = !draft.once
+            let in_place = !self.is_streamed(store.arg, *class)
+                && !draft.once
                 && draft.home.is_none()
                 && draft.sink.is_none()
                 && !self.args[store.arg].dtype.is_16bit()
@@ -379,7 +403,11 @@ impl Maker<'_> {
             }
             let dtype = self.drafts[k].dtype;
             let filler = Operand { home: Home::Register(0), class: *class, dtype };
-            let copy = self.push(Action::Copy(filler), smallvec::smallvec![k], *class, dtype);
+            let action = match self.is_streamed(store.arg, *class) {
+                true => Action::Stream { x: filler, ahead: self.read_in_place() },
+                false => Action::Copy(filler),
+            };
+            let copy = self.push(action, smallvec::smallvec![k], *class, dtype);
             self.drafts[copy].once = false;
             self.drafts[copy].sink = Some(store.arg);
         }
@@ -507,6 +535,7 @@ impl Maker<'_> {
             fixed[k] = Some(registers[draft.class as usize]);
             registers[draft.class as usize] += 1;
         }
+        let kept_full = registers[Class::Full as usize];
         for k in 0..end {
             let (class, dtype) = (self.drafts[k].class, self.drafts[k].dtype);
             let home = match (&self.drafts[k], fixed[k]) {
@@ -521,6 +550,9 @@ impl Maker<'_> {
             };
             let out = Operand { home, class, dtype };
             places.push(out);
+            // What comes from memory and goes there takes as long as a pass in the cache.
+            weight +=
+                usize::from(class == Class::Full && matches!(home, Home::Source { .. } | Home::Sink(_)));
             if self.drafts[k].gone {
                 continue;
             }
@@ -551,6 +583,7 @@ impl Maker<'_> {
             steps,
             goals: goals.into_iter().map(|k| places[k]).collect(),
             registers,
+            kept: kept_full,
             width,
             columns: self.scope.rows.map(|(_, columns)| columns),
             weight,
@@ -566,9 +599,11 @@ fn with_operands(action: &Action, operands: SmallVec<[Operand; 3]>) -> Action {
         | Action::Normalize(own)
         | Action::Dot(own)
         | Action::Deviation(own) => *own = operands,
-        Action::Cast { x, .. } | Action::Reduce { x, .. } | Action::Spread(x) | Action::Copy(x) => {
-            *x = operands[0]
-        }
+        Action::Cast { x, .. }
+        | Action::Reduce { x, .. }
+        | Action::Spread(x)
+        | Action::Copy(x)
+        | Action::Stream { x, .. } => *x = operands[0],
         _ => {}
     }
     action
