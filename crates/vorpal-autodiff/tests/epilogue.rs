@@ -5,8 +5,9 @@
 mod common;
 
 use common::{Random, assert_close, devices};
+use vorpal_autodiff::compile::ir::Target;
 use vorpal_autodiff::ops::Conv2dOptions;
-use vorpal_autodiff::{DType, Device, Tensor, eval};
+use vorpal_autodiff::{DType, Device, Tensor, eval, plan, value_and_grad};
 
 /// Results in every dtype as floats.
 fn floats(results: &[Tensor]) -> Vec<Vec<f64>> {
@@ -69,4 +70,44 @@ fn convolutions_go_on() {
             vec![(&y + &x[3]).relu(), y.gt(0.0), y.exp().sum([0, 2, 3])]
         });
     }
+}
+
+/// A loop over one matrix, there and back, as recurrent layers have it: natively it is laid out once for all steps.
+#[test]
+fn many_products_share_a_matrix() {
+    let mut random = Random::new(94);
+    for (rows, width) in [(12, 64), (33, 80)] {
+        let steps = |w: &Tensor, h: &Tensor, x: &Tensor| {
+            (0..6).fold(h.clone(), |h, k| (h.matmul(&w.t()) + x.narrow(0, k, 1).squeeze(0)).tanh())
+        };
+        let inputs = [
+            (random.values(width * width, -0.3, 0.3), vec![width, width]),
+            (random.values(rows * width, -1.0, 1.0), vec![rows, width]),
+            (random.values(6 * rows * width, -1.0, 1.0), vec![6, rows, width]),
+        ];
+        check("a loop", &inputs, |t| {
+            let (w, h, x) = (t[0].clone(), t[1].clone(), t[2].clone());
+            let (value, grads) =
+                value_and_grad(&(w, h), |(w, h)| steps(w, h, &x).square().sum_all()).expect("a graph");
+            vec![value, grads.0, grads.1]
+        });
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_shared_matrix_is_laid_out_once() {
+    let device = Device::cpu();
+    let (w, h) = (Tensor::rand([64, 64], DType::F32, &device), Tensor::rand([8, 64], DType::F32, &device));
+    eval(&(&w, &h)).expect("values");
+    let of = |steps: usize| {
+        let result = (0..steps).fold(h.clone(), |h, _| h.matmul(&w.t()).tanh());
+        let launches = plan(&result, Target::NATIVE).expect("a plan").launches;
+        let by_panels = launches.iter().filter(|l| l.kernel.describe().contains("by panels")).count();
+        (launches.len(), by_panels)
+    };
+    // Without vectors of 256 bits there are no such products.
+    let wide = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    assert_eq!(of(5), if wide { (6, 5) } else { (5, 0) });
+    assert_eq!(of(3), (3, 0));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use vorpal_shaders::Shader;
-use vorpal_tensor::{DType, DeviceInfo, DeviceKind, Element, Error, Fault, Result};
+use vorpal_tensor::{DType, DeviceInfo, DeviceKind, Element, Error, Fault, Layout, Result};
 
 use crate::Epilogue;
 
@@ -80,6 +80,17 @@ impl Abilities {
     }
 }
 
+/// A kernel that reads an operand in another order than it lies in.
+#[derive(Clone, Debug)]
+pub struct LaidOut {
+    /// Number of the operand.
+    pub input: usize,
+    /// The window on its buffer that gives the elements in the order the kernel reads them in.
+    pub layout: Layout,
+    /// The kernel.
+    pub kernel: Arc<dyn Kernel>,
+}
+
 /// One launch: shapes, dtypes, variant and fused expression, all known.
 ///
 /// # Bindings
@@ -149,6 +160,12 @@ pub trait Kernel: Debug + Send + Sync + 'static {
     /// Other ways to make the same result from the same arguments, this one left out: what a tuner measures.
     fn variants(&self) -> Vec<Arc<dyn Kernel>> {
         Vec::new()
+    }
+
+    /// An operand that had better be laid out anew where many kernels read it, and the kernel that reads it so; `None` where
+    /// it would not pay, or there is no such kernel. Only asked of kernels that have not been fused yet, for native code.
+    fn laid_out(&self) -> Option<LaidOut> {
+        None
     }
 
     /// The same kernel with argument `input` dropped and read through `output` instead, in

@@ -196,6 +196,12 @@ impl Builder {
         &self.nodes
     }
 
+    /// Puts other nodes in the place of all.
+    pub(super) fn replace(&mut self, nodes: Vec<Node>) {
+        self.known.clear();
+        self.nodes = nodes;
+    }
+
     /// Shape of a node.
     pub fn shape(&self, x: NodeId) -> &Shape {
         &self.nodes[x].shape

@@ -3,6 +3,7 @@
 mod dag;
 pub mod fuse;
 pub mod ir;
+mod layouts;
 pub mod lifetimes;
 pub mod lower;
 pub mod memory;

@@ -8,6 +8,7 @@ use vorpal_tensor::{Error, Layout, Result};
 
 use super::fuse::{Group, Rows, each_source, fuse, reads};
 use super::ir::{Builder, Kind, Node, NodeId};
+use super::layouts::lay_out;
 use super::lower::lower;
 use super::memory::{self, Home, Use, Values};
 use super::schedule::schedule;
@@ -132,10 +133,11 @@ struct Draft {
 /// # Errors
 /// [`Error::Internal`] when a pass breaks its promise to the next.
 pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: bool) -> Result<Plan> {
+    let now = lay_out(&mut builder);
     let windows: Vec<(NodeId, Layout)> = roots
         .iter()
         .map(|&root| {
-            let (buffer, layout) = builder.strided(root);
+            let (buffer, layout) = builder.strided(now.as_ref().map_or(root, |now| now[root]));
             (builder.base(buffer), layout)
         })
         .collect();

@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod few_rows;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod panels;
 
 use gemm_common::Parallelism;
 use vorpal_tensor::{Error, Result};
@@ -75,6 +77,14 @@ fn parallelism(parallel: bool, work: usize) -> Parallelism {
     Parallelism::None
 }
 
+/// Whether a product is faster when rows are written as they lie, though in short pieces: where the many rows of A lie side by
+/// side, as in the derivative of a weight, laying A out by rows takes longer. Long sums make up for the pieces, unless rows lie a
+/// multiple of a page apart.
+fn by_rows([m, n, k]: [usize; 3], of_a: Matrix, of_b: Matrix) -> bool {
+    let lie_so = of_a.row_stride == 1 && of_a.column_stride > 1 && of_b.column_stride == 1;
+    lie_so && m >= 2 * n && (64..=512).contains(&n) && k >= 512
+}
+
 macro_rules! gemm {
     ($ty:ty, $get:path, $few_rows:path) => {
         impl Gemm for $ty {
@@ -115,24 +125,27 @@ macro_rules! gemm {
                 }
                 // The kernels below write columns. Rows of `out` are columns of its transpose, which is the product of the
                 // transposes the other way round.
-                let (of_out, of_a, of_b) = (of_out.transposed(), of_a.transposed(), of_b.transposed());
+                let plain = (m, n, of_out, (a, of_a), (b, of_b));
+                let turned = (n, m, of_out.transposed(), (b, of_b.transposed()), (a, of_a.transposed()));
+                let (rows, columns, of_out, (left, of_left), (right, of_right)) =
+                    if by_rows([m, n, k], of_a, of_b) { plain } else { turned };
                 // SAFETY: the extents of all three matrices were checked to lie within their slices, the places of `out`
                 // are distinct, it is borrowed mutably and so overlaps neither operand, and elements are plain numbers.
                 unsafe {
                     $get()(
-                        n,
-                        m,
+                        rows,
+                        columns,
                         k,
                         out.as_mut_ptr().offset(of_out.offset),
                         of_out.column_stride,
                         of_out.row_stride,
                         add,
-                        b.as_ptr().offset(of_b.offset),
-                        of_b.column_stride,
-                        of_b.row_stride,
-                        a.as_ptr().offset(of_a.offset),
-                        of_a.column_stride,
-                        of_a.row_stride,
+                        left.as_ptr().offset(of_left.offset),
+                        of_left.column_stride,
+                        of_left.row_stride,
+                        right.as_ptr().offset(of_right.offset),
+                        of_right.column_stride,
+                        of_right.row_stride,
                         1.0,
                         1.0,
                         false,

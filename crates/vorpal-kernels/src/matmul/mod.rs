@@ -9,8 +9,12 @@ use smallvec::SmallVec;
 use vorpal_shaders::{Linker, MATMUL_DIRECT, MATMUL_TILED, Shader};
 use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
+#[cfg(target_arch = "x86_64")]
+use crate::LaidOut;
 use crate::contraction::{EpilogueTape, contract};
 use crate::gemm::Matrix;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::panels::{self, PANEL};
 use crate::subgroup_tile::Tile;
 use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
 
@@ -42,6 +46,8 @@ pub struct MatMul {
     sizes: [usize; 3],
     a: Operand,
     b: Operand,
+    /// Whether B lies panel by panel, `[n ∕ 16, k, 16]`, whatever its strides say.
+    in_panels: bool,
     epilogue: Epilogue,
     tape: EpilogueTape,
 }
@@ -106,6 +112,7 @@ impl MatMul {
             sizes: [m, n, k],
             a: operand(a, [axes[0].1, axes[1].1]),
             b: operand(b, [axes[0].2, axes[1].2]),
+            in_panels: false,
             epilogue: Epilogue::store(2, dtype, len),
             tape: EpilogueTape::new(),
         })
@@ -152,7 +159,8 @@ impl Kernel for MatMul {
     fn describe(&self) -> String {
         let [m, n, k] = self.sizes;
         let fused = self.epilogue.program.insts.len() - 1;
-        format!("{} {}×[{m}×{k}·{k}×{n}] then {fused} values", self.name(), self.batches())
+        let laid_out = if self.in_panels { " by panels" } else { "" };
+        format!("{} {}×[{m}×{k}·{k}×{n}]{laid_out} then {fused} values", self.name(), self.batches())
     }
 
     fn args(&self) -> Vec<Arg> {
@@ -166,6 +174,9 @@ impl Kernel for MatMul {
     }
 
     fn shader(&self) -> Result<Shader> {
+        if self.in_panels {
+            return Err(Error::internal("matmul", "panels are for native code"));
+        }
         let text = emit_epilogue(&self.epilogue, &self.args())?;
         let base = match self.variant {
             Variant::Direct => MATMUL_DIRECT,
@@ -211,9 +222,12 @@ impl Kernel for MatMul {
 
     fn run_cpu(&self, run: CpuRun<'_>) -> Result<()> {
         let epilogue = (&self.epilogue, &self.tape, self.batches() * self.sizes[0] * self.sizes[1]);
-        contract(self, epilogue, run, &|a, b, out| self.native::<f32>(a, b, out), &|a, b, out| {
-            self.native::<f64>(a, b, out)
-        })
+        let single = |a: &[f32], b: &[f32], out: &mut [f32]| match self.in_panels {
+            #[cfg(target_arch = "x86_64")]
+            true => panels::product(self.sizes, out, (a, self.a.matrix), b),
+            _ => self.native(a, b, out),
+        };
+        contract(self, epilogue, run, &single, &|a, b, out| self.native::<f64>(a, b, out))
     }
 
     fn cost(&self) -> Cost {
@@ -227,6 +241,24 @@ impl Kernel for MatMul {
     fn variants(&self) -> Vec<Arc<dyn Kernel>> {
         let others = self.variants().into_iter().filter(|v| *v != self.variant);
         others.map(|v| Arc::new(self.clone().with_variant(v)) as Arc<dyn Kernel>).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn laid_out(&self) -> Option<LaidOut> {
+        let ([_, n, k], of_b) = (self.sizes, self.b.matrix);
+        let alone = self.batches() == 1 && self.dtype == DType::F32 && !self.in_panels;
+        if !alone || !panels::fits(self.sizes, self.a.matrix) {
+            return None;
+        }
+        let strides = [PANEL as isize * of_b.column_stride, of_b.row_stride, of_b.column_stride];
+        let shape = Shape::from([n / PANEL, k, PANEL]);
+        let layout = Layout {
+            strides: strides.into_iter().collect(),
+            offset: of_b.offset,
+            ..Layout::contiguous(shape)
+        };
+        let b = Operand { len: n * k, ..self.b };
+        Some(LaidOut { input: 1, layout, kernel: Arc::new(MatMul { b, in_panels: true, ..self.clone() }) })
     }
 
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
