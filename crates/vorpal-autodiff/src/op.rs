@@ -1,5 +1,6 @@
 //! What an op owes: shape rule, derivative, lowering, identity.
 
+use std::any::Any;
 use std::fmt::Debug;
 
 use smallvec::SmallVec;
@@ -128,7 +129,7 @@ impl Vmap<'_> {
 
 /// One operation of the graph: a value that knows everything about itself. A crate of a user adds
 /// ops by implementing this trait; the built-in ones use nothing else.
-pub trait Op: Debug + Send + Sync + 'static {
+pub trait Op: Any + Debug + Send + Sync {
     /// Name of the op, as errors and plans print it.
     fn name(&self) -> &'static str;
 

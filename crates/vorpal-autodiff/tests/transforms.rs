@@ -407,3 +407,48 @@ fn misuse_is_named() {
     let (_, back) = vjp(&y, |y| y.sin()).expect("vjp");
     assert!(back(&y).expect("a cotangent").check().is_ok());
 }
+
+/// The derivative of a sum over slices, by what each element counts for: all slices, every other one, slices and a stretch across
+/// them, slices of two axes.
+#[test]
+fn slices_give_their_derivatives_back() {
+    type Slices = &'static [(isize, usize, usize)];
+    const CASES: [Slices; 4] = [
+        &[(0, 0, 1), (0, 1, 2), (0, 3, 1), (0, 4, 1), (0, 5, 1), (0, 6, 1), (0, 7, 1), (0, 8, 1), (0, 9, 3)],
+        &[(1, 11, 1), (1, 9, 1), (1, 1, 1), (1, 3, 1), (1, 4, 1), (1, 5, 1), (1, 6, 1), (1, 7, 1)],
+        &[(0, 1, 1), (0, 2, 1), (0, 3, 1), (0, 4, 1), (0, 5, 1), (0, 6, 1), (0, 7, 1), (0, 8, 1), (0, 5, 4)],
+        &[
+            (1, 0, 1),
+            (1, 1, 1),
+            (0, 3, 1),
+            (1, 3, 1),
+            (1, 4, 1),
+            (1, 5, 1),
+            (1, 6, 1),
+            (1, 7, 1),
+            (1, 8, 1),
+            (0, 1, 2),
+        ],
+    ];
+    for (device, slices) in devices().iter().flat_map(|d| CASES.map(|case| (d.clone(), case))) {
+        let x = random(31, &[12, 12], &device);
+        let all = |x: &Tensor| {
+            let parts = slices.iter().enumerate();
+            let one = |(k, &(axis, start, len)): (usize, &(isize, usize, usize))| {
+                (x.narrow(axis, start, len).square() * (k as f64 + 1.0)).sum_all()
+            };
+            parts.map(one).reduce(|sum, part| sum + part).expect("slices")
+        };
+        let mut counts = vec![0.0f32; 144];
+        for (k, &(axis, start, len)) in slices.iter().enumerate() {
+            let inside =
+                |at: &usize| (start..start + len).contains(&if axis == 0 { at / 12 } else { at % 12 });
+            (0..144).filter(inside).for_each(|at| counts[at] += 2.0 * (k as f32 + 1.0));
+        }
+        let counts = Tensor::from_slice(&counts, [12, 12], &device).cast(x.dtype());
+        let what = format!("{slices:?} on {device}");
+        close(&grad(&x, all).expect("a derivative"), &(&x * &counts), &what);
+        let twice = grad(&x, |x| grad(x, all).map_or_else(Tensor::error, |g| g.square().sum_all()));
+        close(&twice.expect("a derivative"), &(&x * counts.square() * 2.0), &format!("again, {what}"));
+    }
+}

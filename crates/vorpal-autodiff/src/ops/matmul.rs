@@ -39,7 +39,13 @@ impl Op for MatMul {
 
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         let (a, b) = (&v.inputs[0], &v.inputs[1]);
-        vec![Some(v.grad.matmul(&b.t())), Some(a.t().matmul(v.grad))]
+        // The derivative by a transpose is made as what was transposed lies, so that nothing after it reads across rows: an
+        // update of a weight goes through memory once.
+        let turned = |x: &Tensor, y: &Tensor, as_it_lies: bool| match as_it_lies {
+            true => y.t().matmul(&x.t()).t(),
+            false => x.matmul(y),
+        };
+        vec![Some(turned(v.grad, &b.t(), a.is_transpose())), Some(turned(&a.t(), v.grad, b.is_transpose()))]
     }
 
     fn vmap(&self, v: &Vmap<'_>) -> Tensor {

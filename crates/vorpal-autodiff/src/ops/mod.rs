@@ -17,7 +17,7 @@ mod leaf;
 mod linalg;
 mod mask;
 mod matmul;
-mod movement;
+pub(crate) mod movement;
 mod norm;
 pub mod pointwise;
 mod pool;

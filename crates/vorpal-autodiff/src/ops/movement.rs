@@ -1,13 +1,16 @@
 //! Movement: other views of the same values. None of these ops computes anything.
 
+use std::any::Any;
 use std::ops::{Bound as StdBound, RangeBounds};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
+use vorpal_kernels::{Join, Joined};
 use vorpal_tensor::{At, DType, Error, Result, Shape};
 
 use super::pointwise::{LESS, SELECT};
 use super::{Axes, axis_of, shape_error};
-use crate::compile::ir::{Builder, NodeId};
+use crate::compile::ir::{Builder, Kind, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// A half-open range of positions along an axis; negative positions count from the end.
@@ -324,6 +327,39 @@ impl Op for Concat {
         key.push(self.axis);
     }
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        if x.len() > JOINED_MAX && cx.target().is_native() {
+            return Ok(self.join(cx, x));
+        }
+        let mut parts = x.to_vec();
+        while parts.len() > 1 {
+            parts = parts.chunks(JOINED_MAX).map(|few| self.select(cx, few)).collect::<Result<_>>()?;
+        }
+        parts.pop().ok_or_else(|| Error::internal("concat", "nothing to join"))
+    }
+}
+
+impl Concat {
+    /// All parts by one kernel.
+    fn join(&self, cx: &mut Builder, x: &[NodeId]) -> NodeId {
+        let (dtype, total) = (cx.dtype(x[0]), self.total(x.iter().map(|&n| cx.shape(n)[self.axis])));
+        let shape = cx.shape(x[0]).with_axis(self.axis, total);
+        let (mut inputs, mut parts) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
+        for &part in x {
+            let len = cx.shape(part)[self.axis..].iter().product();
+            if matches!(cx.nodes()[part].kind, Kind::Const { value: 0.0 }) {
+                parts.push(Joined::Zeros { len });
+                continue;
+            }
+            let (buffer, offset) = cx.dense(part);
+            inputs.push(buffer);
+            parts.push(Joined::Operand { offset, len });
+        }
+        let outer = shape[..self.axis].iter().product();
+        cx.kernel(Arc::new(Join::new(dtype, outer, parts)), &inputs, shape, dtype)
+    }
+
+    /// Few parts, each element from the one it lies in.
+    fn select(&self, cx: &mut Builder, x: &[NodeId]) -> Result<NodeId> {
         let total = self.total(x.iter().map(|&n| cx.shape(n)[self.axis]));
         let shape = cx.shape(x[0]).with_axis(self.axis, total);
         let position = cx.coordinate(&shape, self.axis);
@@ -347,6 +383,62 @@ impl Op for Concat {
         }
         out.ok_or_else(|| Error::internal("concat", "nothing to join"))
     }
+}
+
+/// A tensor among zeros along one axis.
+struct Placed {
+    axis: usize,
+    start: usize,
+    part: Tensor,
+}
+
+impl Placed {
+    /// Where the derivative of a slice lies.
+    fn of(x: &Tensor) -> Option<Placed> {
+        let node = x.0.as_ref().ok()?;
+        let pad = (&*node.op as &dyn Any).downcast_ref::<Pad>()?;
+        let padded = |k: &usize| pad.before[*k] + pad.after[*k] > 0;
+        let mut axes = (0..pad.before.len()).filter(padded);
+        let (axis, None, 0.0) = (axes.next()?, axes.next(), pad.value) else { return None };
+        let part = Tensor(Ok(node.inputs().into_iter().next()?));
+        Some(Placed { axis, start: pad.before[axis], part })
+    }
+
+    fn end(&self) -> usize {
+        self.start + self.part.shape()[self.axis]
+    }
+}
+
+/// The sum of cotangents of one tensor. Those of slices that share no element are joined: adding T tensors of T elements
+/// each of which is zero but for one would take T² steps.
+pub(crate) fn total(cotangents: Vec<Tensor>) -> Option<Tensor> {
+    let placed: Vec<Option<Placed>> = match &cotangents[..] {
+        [] | [_] => Vec::new(),
+        several => several.iter().map(Placed::of).collect(),
+    };
+    let axis = placed.iter().flatten().next().map(|p| p.axis);
+    let mine = |p: &Option<Placed>| p.as_ref().is_some_and(|p| Some(p.axis) == axis);
+    let mut slices: Vec<&Placed> = placed.iter().filter(|p| mine(p)).flatten().collect();
+    slices.sort_by_key(|p| p.start);
+    // Few slices are added by one kernel, and by whatever comes next.
+    let apart = slices.len() > JOINED_MAX && slices.windows(2).all(|p| p[0].end() <= p[1].start);
+    let joined = apart.then(|| join(&slices, &cotangents[0])).into_iter();
+    let rest = cotangents.iter().enumerate().filter(|(k, _)| !apart || !mine(&placed[*k]));
+    joined.chain(rest.map(|(_, x)| x.clone())).reduce(|sum, x| sum + x)
+}
+
+/// Slices in order, zeros between them, of the shape of `like`.
+fn join(slices: &[&Placed], like: &Tensor) -> Tensor {
+    let (shape, axis) = (like.shape(), slices[0].axis);
+    let (mut parts, mut at) = (Vec::with_capacity(slices.len()), 0);
+    let gap = |len: usize| like.narrow(axis as isize, 0, len).full_like(0.0);
+    for slice in slices {
+        parts.extend((slice.start > at).then(|| gap(slice.start - at)));
+        parts.push(slice.part.clone());
+        at = slice.end();
+    }
+    parts.extend((shape[axis] > at).then(|| gap(shape[axis] - at)));
+    Tensor::concat(&parts.iter().collect::<Vec<_>>(), axis as isize)
 }
 
 impl Tensor {
@@ -445,6 +537,11 @@ impl Tensor {
                 self.permute(&axes[..])
             }
         }
+    }
+
+    /// Whether this is a matrix that was transposed. A permutation of two axes that leaves them is no node.
+    pub(crate) fn is_transpose(&self) -> bool {
+        self.rank() == 2 && self.0.as_ref().is_ok_and(|node| node.op.name() == "permute")
     }
 
     /// The matrix transpose: the last two axes exchanged.
@@ -592,15 +689,7 @@ impl Tensor {
             Err(e) => Tensor::error(e),
             Ok(_) if parts.len() == 1 => (*first).clone(),
             Ok(axis) => {
-                let mut parts = super::promoted(parts).to_vec();
-                while parts.len() > 1 {
-                    let few = |few: &[Tensor]| match few {
-                        [one] => one.clone(),
-                        few => Tensor::apply(Concat { axis }, &few.iter().collect::<Vec<_>>(), at),
-                    };
-                    parts = parts.chunks(JOINED_MAX).map(few).collect();
-                }
-                parts.swap_remove(0)
+                Tensor::apply(Concat { axis }, &super::promoted(parts).iter().collect::<Vec<_>>(), at)
             }
         }
     }

@@ -6,6 +6,7 @@ use vorpal_tensor::{At, Error, Result};
 
 use super::{Trace, dependent};
 use crate::graph::Node;
+use crate::ops::movement::total;
 use crate::ops::shape_error;
 use crate::{Spec, Tensor, Tree, Vjp};
 
@@ -125,10 +126,11 @@ pub(super) fn cotangents(
 
 /// Walks from values with their cotangents to the variables and collects the cotangents of those.
 pub(super) fn backward(values: Vec<(Tensor, Tensor)>, wanted: &HashSet<u64>) -> Result<HashMap<u64, Tensor>> {
-    let (mut roots, mut grads) = (Vec::new(), HashMap::new());
+    // The cotangents found so far of every node.
+    let (mut roots, mut grads): (Vec<_>, HashMap<u64, Vec<Tensor>>) = (Vec::new(), HashMap::new());
     for (value, cotangent) in values {
         let root = value.ready()?;
-        add(&mut grads, root.id, cotangent);
+        grads.entry(root.id).or_default().push(cotangent);
         roots.push(root.clone());
     }
     let order = dependent(&roots, wanted);
@@ -138,7 +140,7 @@ pub(super) fn backward(values: Vec<(Tensor, Tensor)>, wanted: &HashSet<u64>) -> 
         if wanted.contains(&node.id) {
             continue;
         }
-        let Some(grad) = grads.remove(&node.id) else { continue };
+        let Some(grad) = grads.remove(&node.id).and_then(total) else { continue };
         let inputs: Vec<Tensor> = node.inputs().into_iter().map(|n| Tensor(Ok(n))).collect();
         let output = Tensor(Ok(node.clone()));
         for (input, cotangent) in inputs.iter().zip(cotangents(node, &inputs, &output, &grad)?) {
@@ -152,16 +154,8 @@ pub(super) fn backward(values: Vec<(Tensor, Tensor)>, wanted: &HashSet<u64>) -> 
                 let message = format!("{} gave a cotangent {found} for {expected}", node.op.name());
                 return Err(Error::internal("vjp", message));
             }
-            add(&mut grads, target.id, cotangent);
+            grads.entry(target.id).or_default().push(cotangent);
         }
     }
-    Ok(grads)
-}
-
-fn add(grads: &mut HashMap<u64, Tensor>, id: u64, cotangent: Tensor) {
-    let sum = match grads.remove(&id) {
-        Some(have) => have + cotangent,
-        None => cotangent,
-    };
-    grads.insert(id, sum);
+    Ok(grads.into_iter().filter_map(|(id, found)| Some((id, total(found)?))).collect())
 }
