@@ -11,6 +11,10 @@ use super::{LanguageModel, LlamaOptions};
 ///
 /// Tokens are `[batch, length]`, logits `[batch, length, vocabulary]`.
 ///
+/// `vorpal train moe` teaches it the bytes of Vorpal's own text, two of eight experts a token, and beside it a
+/// [`Llama`](super::Llama) whose one network is as wide as the two experts together: its loss is to be no more than that
+/// of the dense model, which does the same work for a token.
+///
 /// ```
 /// use vorpal_nn::{Device, Tensor};
 /// use vorpal_zoo::transformer::{LlamaOptions, Moe};

@@ -1,11 +1,13 @@
 //! Trainings of models of language.
 
-use vorpal_nn::data::{DataLoader, Dataset};
-use vorpal_nn::metrics::Accuracy;
-use vorpal_nn::trainer::{Every, Trainer, supervised};
-use vorpal_nn::{Error, Module, Result, Tensor};
+use std::cell::RefCell;
 
-use super::super::{Gpt, Gpt2, GptOptions, LanguageModel, Llama, LlamaOptions, Sampling, generate};
+use vorpal_nn::data::{DataLoader, Dataset};
+use vorpal_nn::metrics::{Accuracy, Mean};
+use vorpal_nn::trainer::{Every, Task, Trainer, supervised};
+use vorpal_nn::{Error, Module, Result, Tensor, eval};
+
+use super::super::{Gpt, Gpt2, GptOptions, LanguageModel, Llama, LlamaOptions, Moe, Sampling, generate};
 use super::{adam, cosine};
 use crate::data::{OWN_TEXT, Windows};
 use crate::recipe::Run;
@@ -143,4 +145,77 @@ fn llama_options(run: &Run) -> Result<LlamaOptions> {
 pub(super) fn llama(run: &mut Run) -> Result<()> {
     let model = Llama::new(llama_options(run)?, run.device());
     language(run, model, Llama::forward)
+}
+
+/// The task of a [`Moe`]: its loss holds how unevenly it uses its experts.
+#[derive(Default)]
+struct Balanced {
+    /// The load-balancing loss of the pass whose loss is asked for next: a task hands on logits only.
+    last: RefCell<Option<Tensor>>,
+}
+
+/// Weight of the load-balancing loss.
+const BALANCE: f64 = 0.01;
+
+impl Task for Balanced {
+    type Model = Moe;
+    type Batch = (Tensor, Tensor);
+
+    fn forward(&self, model: &Moe, (x, _): &(Tensor, Tensor)) -> Tensor {
+        let (logits, balance) = model.forward(x);
+        self.last.replace(Some(balance));
+        logits
+    }
+
+    fn loss(&self, output: &Tensor, (_, y): &(Tensor, Tensor)) -> Tensor {
+        let loss = output.cross_entropy(y);
+        match self.last.take() {
+            // Nothing is added where all experts are used alike.
+            Some(balance) => loss + (balance - 1.0) * BALANCE,
+            None => loss,
+        }
+    }
+
+    fn target(&self, (_, y): &(Tensor, Tensor)) -> Tensor {
+        y.clone()
+    }
+}
+
+/// Experts a token goes through.
+const TOP: usize = 2;
+
+pub(super) fn moe(run: &mut Run) -> Result<()> {
+    let (all, experts) = (llama_options(run)?, run.size("experts")?);
+    // The experts of a token are together as wide as the one network of a dense model.
+    let options = LlamaOptions { hidden: all.hidden / TOP, ..all };
+    let (mut train, mut test) = batches(run, options.context)?;
+    let model = Moe::new(options, experts, TOP, run.device());
+    let trainer = Trainer::new(Balanced::default(), model, adam(run))
+        .schedule(cosine(run, train.len()), Every::Step)
+        .metric("accuracy", Accuracy::new())
+        .clip_grad_norm(1.0);
+    let trainer = run.fit(trainer, &mut train, test.as_mut())?;
+    if run.stopped() {
+        return Ok(());
+    }
+    let (mut train, mut test) = batches(run, options.context)?;
+    if let Some(test) = &mut test {
+        let mut shares = Mean::default();
+        for batch in test.epoch() {
+            shares.add(&trainer.model.shares(&batch?.0).max([0, 1]), 1);
+            eval(&shares)?;
+        }
+        run.result("greatest_share", shares.compute()?);
+    }
+    let dense =
+        Trainer::new(supervised(Llama::forward, cross_entropy), Llama::new(all, run.device()), adam(run))
+            .steps(run.steps(train.len()))
+            .schedule(cosine(run, train.len()), Every::Step)
+            .clip_grad_norm(1.0);
+    let (_, found) = run.fit_aside(dense, &mut train, test.as_mut())?;
+    if let (Some(&dense), Some(sparse)) = (found.get("test_loss"), run.found("test_loss")) {
+        run.result("dense_test_loss", dense);
+        run.result("relative", sparse / dense);
+    }
+    sample(run, &trainer.model)
 }

@@ -52,6 +52,17 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..BASE
     },
     Recipe {
+        name: "moe",
+        about: "a mixture of experts in the blocks of Llama, beside a dense one",
+        length: Length::Steps(700),
+        batch: 16,
+        rate: 4e-3,
+        sizes: &[("layers", 2), ("width", 64), ("heads", 4), ("context", 64), ("experts", 8)],
+        goal: Goal::AtMost("relative", 1.0),
+        body: language::moe,
+        ..BASE
+    },
+    Recipe {
         name: "bert",
         about: "BERT: says which bytes of a text are hidden",
         length: Length::Steps(1200),
