@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use vorpal_kernels::{Join, Joined};
-use vorpal_tensor::{At, DType, Error, Result, Shape};
+use vorpal_tensor::{At, DType, DeviceKind, Error, Result, Shape};
 
 use super::pointwise::{LESS, SELECT};
 use super::{Axes, axis_of, shape_error};
@@ -280,6 +280,13 @@ impl Op for Pad {
     }
 }
 
+/// Two parts are best joined by the kernel that reads them.
+const PAIR: usize = 2;
+
+/// Elements that lie behind one another in every part, from which on native code copies them rather than asks for each where it
+/// comes from.
+const RUN_MIN: usize = 64;
+
 /// Parts that one launch joins: with the result they fill the bindings of a kernel.
 const JOINED_MAX: usize = 7;
 
@@ -327,7 +334,9 @@ impl Op for Concat {
         key.push(self.axis);
     }
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
-        if x.len() > JOINED_MAX && cx.target().is_native() {
+        let run = |&part: &NodeId| cx.shape(part)[self.axis..].iter().product::<usize>();
+        let long = x.len() > PAIR && x.iter().map(run).min() >= Some(RUN_MIN);
+        if cx.target().is_native() && (long || x.len() > JOINED_MAX) {
             return Ok(self.join(cx, x));
         }
         let mut parts = x.to_vec();
@@ -420,8 +429,9 @@ pub(crate) fn total(cotangents: Vec<Tensor>) -> Option<Tensor> {
     let mine = |p: &Option<Placed>| p.as_ref().is_some_and(|p| Some(p.axis) == axis);
     let mut slices: Vec<&Placed> = placed.iter().filter(|p| mine(p)).flatten().collect();
     slices.sort_by_key(|p| p.start);
-    // Few slices are added by one kernel, and by whatever comes next.
-    let apart = slices.len() > JOINED_MAX && slices.windows(2).all(|p| p[0].end() <= p[1].start);
+    // Few are added by one kernel, and by whatever comes next.
+    let few = if cotangents.first().is_some_and(Tensor::is_native) { PAIR } else { JOINED_MAX };
+    let apart = slices.len() > few && slices.windows(2).all(|p| p[0].end() <= p[1].start);
     let joined = apart.then(|| join(&slices, &cotangents[0])).into_iter();
     let rest = cotangents.iter().enumerate().filter(|(k, _)| !apart || !mine(&placed[*k]));
     joined.chain(rest.map(|(_, x)| x.clone())).reduce(|sum, x| sum + x)
@@ -542,6 +552,11 @@ impl Tensor {
     /// Whether this is a matrix that was transposed. A permutation of two axes that leaves them is no node.
     pub(crate) fn is_transpose(&self) -> bool {
         self.rank() == 2 && self.0.as_ref().is_ok_and(|node| node.op.name() == "permute")
+    }
+
+    /// Whether native code computes with this.
+    pub(crate) fn is_native(&self) -> bool {
+        self.0.as_ref().is_ok_and(|node| node.device.info().kind == DeviceKind::NativeCpu)
     }
 
     /// The matrix transpose: the last two axes exchanged.
