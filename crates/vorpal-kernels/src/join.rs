@@ -52,24 +52,23 @@ impl Join {
     fn stretch(&self) -> usize {
         self.parts.iter().map(|part| part.len()).sum()
     }
+}
 
-    /// The stretches `first..` of all parts, as far as there is room for them.
-    fn rows(&self, sources: &[Option<&[u8]>], first: usize, out: &mut [u8]) {
-        let size = self.dtype.size();
-        let mut rest = out;
-        let mut row = first;
-        while !rest.is_empty() {
-            for (part, source) in self.parts.iter().zip(sources) {
-                let bytes = part.len() * size;
-                let here;
-                (here, rest) = rest.split_at_mut(bytes);
-                match source {
-                    Some(source) => here.copy_from_slice(&source[row * bytes..][..bytes]),
-                    None => here.fill(0),
-                }
+/// The stretches `first..` of parts whose elements take `size` bytes, as far as there is room for them.
+fn copy(parts: &[Joined], sources: &[Option<&[u8]>], size: usize, first: usize, out: &mut [u8]) {
+    let mut rest = out;
+    let mut row = first;
+    while !rest.is_empty() {
+        for (part, source) in parts.iter().zip(sources) {
+            let bytes = part.len() * size;
+            let here;
+            (here, rest) = rest.split_at_mut(bytes);
+            match source {
+                Some(source) => here.copy_from_slice(&source[row * bytes..][..bytes]),
+                None => here.fill(0),
             }
-            row += 1;
         }
+        row += 1;
     }
 }
 
@@ -123,7 +122,7 @@ impl Kernel for Join {
             let rows = TASK.div_ceil(stretch);
             let tasks = out.chunks_mut(rows * stretch).enumerate().collect();
             return for_each(tasks, |(task, out): (usize, &mut [u8])| {
-                self.rows(&sources, task * rows, out);
+                copy(&self.parts, &sources, size, task * rows, out);
                 Ok(())
             });
         }
@@ -140,8 +139,7 @@ impl Kernel for Join {
             }
         }
         for_each(tasks, |(parts, out): (std::ops::Range<usize>, &mut [u8])| {
-            let part = Join { parts: self.parts[parts.clone()].to_vec(), ..*self };
-            part.rows(&sources[parts], 0, out);
+            copy(&self.parts[parts.clone()], &sources[parts], size, 0, out);
             Ok(())
         })
     }

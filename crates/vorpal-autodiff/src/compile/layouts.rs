@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use vorpal_kernels::LaidOut;
 use vorpal_tensor::Layout;
 
 use super::ir::{Builder, Kind, Node, NodeId};
@@ -18,13 +19,14 @@ pub(super) fn lay_out(builder: &mut Builder) -> Option<Vec<NodeId>> {
         return None;
     }
     let nodes = builder.nodes();
-    let wanted = |node: &Node| -> Option<Wanted> {
+    let wanted = |node: &Node| -> Option<(Wanted, LaidOut)> {
         let Kind::Kernel { kernel, inputs, .. } = &node.kind else { return None };
         let laid_out = kernel.laid_out()?;
-        Some((inputs[laid_out.input], laid_out.layout))
+        Some(((inputs[laid_out.input], laid_out.layout.clone()), laid_out))
     };
+    let mut all: Vec<Option<(Wanted, LaidOut)>> = nodes.iter().map(wanted).collect();
     let mut readers: HashMap<Wanted, usize> = HashMap::new();
-    nodes.iter().filter_map(wanted).for_each(|w| *readers.entry(w).or_default() += 1);
+    all.iter().flatten().for_each(|(wanted, _)| *readers.entry(wanted.clone()).or_default() += 1);
     readers.retain(|_, count| *count >= READERS_MIN);
     if readers.is_empty() {
         return None;
@@ -32,12 +34,11 @@ pub(super) fn lay_out(builder: &mut Builder) -> Option<Vec<NodeId>> {
     let mut copies: HashMap<Wanted, NodeId> = HashMap::new();
     let mut out: Vec<Node> = Vec::with_capacity(nodes.len() + 2 * readers.len());
     let mut now: Vec<NodeId> = Vec::with_capacity(nodes.len());
-    for node in nodes {
+    for (node, wanted) in nodes.iter().zip(&mut all) {
         let mut node = node.clone();
-        let laid_out = wanted(&node).filter(|w| readers.contains_key(w));
         move_operands(&mut node.kind, &now);
-        if let (Some(wanted), Kind::Kernel { kernel, inputs, .. }) = (laid_out, &mut node.kind)
-            && let Some(laid_out) = kernel.laid_out()
+        if let Kind::Kernel { kernel, inputs, .. } = &mut node.kind
+            && let Some((wanted, laid_out)) = wanted.take().filter(|(wanted, _)| readers.contains_key(wanted))
         {
             let input = &mut inputs[laid_out.input];
             *input = *copies.entry(wanted).or_insert_with(|| copy(&mut out, *input, laid_out.layout));
