@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::sync::{Mutex, PoisonError};
-
 use common::{Random, assert_close, devices};
 use vorpal_autodiff::ops::AttentionOptions;
 use vorpal_autodiff::{DType, Device, Tensor, grad};
@@ -77,12 +75,9 @@ fn results_and_derivatives_on_every_device() {
     }
 }
 
-/// Devices have one stream of keys each: tests that seed it take turns.
-static SEEDED: Mutex<()> = Mutex::new(());
-
 /// Rows of values that are neither all alike nor known to the compiler.
 fn rows(seed: u64, shape: [usize; 4], device: &Device) -> Tensor {
-    device.seed(seed);
+    let _keys = device.fork_rng(seed);
     let x = Tensor::randn(shape, DType::F32, device);
     x.eval().expect("it runs");
     x
@@ -91,14 +86,13 @@ fn rows(seed: u64, shape: [usize; 4], device: &Device) -> Tensor {
 /// On a software adapter one launch cannot draw for so many keys.
 #[test]
 fn keys_in_parts() {
-    let _turn = SEEDED.lock().unwrap_or_else(PoisonError::into_inner);
     let results = |device: &Device| {
         let shape = |rows: usize| [1, 2, rows, 16];
         let x = [(41, 5), (42, 9000), (43, 9000), (44, 5)].map(|(seed, n)| rows(seed, shape(n), device));
         let bias = rows(45, [1, 2, 1, 9000], device);
         let inputs = vec![x[0].clone(), x[1].clone(), x[2].clone(), bias];
         let run = |x: &Vec<Tensor>| {
-            device.seed(46);
+            let _keys = device.fork_rng(46);
             let options = AttentionOptions::default().causal().bias(x[3].clone()).dropout(0.2);
             x[0].scaled_dot_product_attention(&x[1], &x[2], options)
         };
@@ -119,20 +113,19 @@ fn keys_in_parts() {
 /// drops what the result dropped, and runs give the same bits.
 #[test]
 fn dropout_is_replayable() {
-    let _turn = SEEDED.lock().unwrap_or_else(PoisonError::into_inner);
     let keys = 64;
     let results = |device: &Device| {
         let ones = |rows: usize, columns: usize| Tensor::ones([1, 2, rows, columns], DType::F32, device);
         let row = Tensor::iota([1, 2, keys, keys], 2, DType::I32, device);
         let column = Tensor::iota([1, 2, keys, keys], 3, DType::I32, device);
         let values = vec![row.eq(column).cast(DType::F32) * keys as f64];
-        device.seed(3);
+        let _keys = device.fork_rng(3);
         let run = |v: &Tensor| {
             let options = AttentionOptions::default().dropout(0.25);
             ones(100, 4).scaled_dot_product_attention(&ones(keys, 4), v, options)
         };
         let (first, second) = (run(&values[0]), run(&values[0]));
-        device.seed(3);
+        let _keys = device.fork_rng(3);
         let to_values = grad(&values, |v| run(&v[0]).sum_all()).expect("a graph").remove(0);
         // Values tell the keys apart, so sums over queries are what a value gets.
         let sums = first.sum(2);

@@ -75,7 +75,7 @@ fn a_vector_jacobian_product_takes_any_cotangent() {
 fn randomness_follows_the_seed_and_is_the_same_everywhere() {
     let mut seen: Vec<Vec<f32>> = Vec::new();
     for device in devices() {
-        device.seed(5);
+        let _keys = device.fork_rng(5);
         let (a, b) = (Tensor::rand([1000], DType::F32, &device), Tensor::rand([1000], DType::F32, &device));
         let normal = Tensor::randn([20_000], DType::F32, &device);
         let (a, b) = (values(&a), values(&b));

@@ -14,7 +14,7 @@ use vorpal_autodiff::{DType, Device, Tensor, plan, value_and_grad};
 
 /// Rows of values that are neither all alike nor known to the compiler.
 fn rows(seed: u64, shape: [usize; 4], device: &Device) -> Tensor {
-    device.seed(seed);
+    let _keys = device.fork_rng(seed);
     let x = Tensor::randn(shape, DType::F32, device);
     x.eval().expect("it runs");
     x

@@ -91,16 +91,9 @@ fn beta_cdf(a: f64, b: f64, x: f64) -> f64 {
 }
 
 #[test]
-fn everything_in_turn() {
-    // Draws come from the device's stream of keys: one test, one thread.
-    families_follow_their_distributions();
-    what_only_scales_and_compares_is_the_same_everywhere();
-    misfits_say_so();
-}
-
 fn families_follow_their_distributions() {
     for device in devices() {
-        device.seed(11);
+        let _keys = device.fork_rng(11);
         simple(&device);
         gammas(&device);
         discrete(&device);
@@ -195,10 +188,11 @@ fn discrete(device: &Device) {
     assert_eq!(sure.sum(0).to_vec::<f32>(), Ok(vec![0.0, DRAWS as f32]));
 }
 
+#[test]
 fn what_only_scales_and_compares_is_the_same_everywhere() {
     let mut seen = Vec::new();
     for device in devices() {
-        device.seed(3);
+        let _keys = device.fork_rng(3);
         let drawn: Vec<Tensor> = vec![
             Tensor::uniform([1000], -0.7, 0.1, DType::F32, &device),
             Tensor::randint([1000], 0, 1000, DType::F32, &device),
@@ -209,6 +203,7 @@ fn what_only_scales_and_compares_is_the_same_everywhere() {
     assert!(seen.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
+#[test]
 fn misfits_say_so() {
     let device = Device::cpu();
     let whole = Tensor::zeros([2], DType::I32, &device);

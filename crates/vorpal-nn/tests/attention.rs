@@ -31,7 +31,7 @@ fn heads_attend_as_defined() {
     let mut devices = vec![Device::cpu()];
     devices.extend(Device::software().inspect_err(|e| println!("skipped: no software adapter ({e})")));
     for device in devices {
-        device.seed(9);
+        let _keys = device.fork_rng(9);
         let x = Tensor::randn([2, 7, 12], DType::F32, &device);
         let memory = Tensor::randn([2, 5, 12], DType::F32, &device);
         let layer = MultiHeadAttention::new(12, 3, &device);
@@ -51,7 +51,7 @@ fn heads_attend_as_defined() {
 #[test]
 fn heads_may_share_keys() {
     let device = Device::cpu();
-    device.seed(10);
+    let _keys = device.fork_rng(10);
     let x = Tensor::randn([2, 6, 12], DType::F32, &device);
     let layer = MultiHeadAttention::grouped(12, 6, 2, &device);
     assert_eq!(layer.in_proj_weight.shape(), [20, 12].into());

@@ -87,7 +87,7 @@ fn turn(radians: &Tensor) -> Tensor {
 #[test]
 fn random_turns_keep_the_middle_and_stay_within_their_bounds() {
     let device = Device::cpu();
-    device.seed(5);
+    let _keys = device.fork_rng(5);
     // A dot on the right of the middle, at distance 8.
     let mut dot = vec![0.0f32; 21 * 21];
     dot[10 * 21 + 18] = 1.0;
@@ -112,7 +112,7 @@ fn random_turns_keep_the_middle_and_stay_within_their_bounds() {
 #[test]
 fn crops_and_flips_are_windows_of_the_image() {
     let device = Device::cpu();
-    device.seed(1);
+    let _keys = device.fork_rng(1);
     let n = 300;
     let x = images(1, 2, 4, 5, &device);
     let padded = values(&x.pad(2, 1, 1, 0.0).pad(3, 1, 1, 0.0));
@@ -152,7 +152,7 @@ fn crops_and_flips_are_windows_of_the_image() {
 #[test]
 fn holes_and_noise_have_their_sizes() {
     let device = Device::cpu();
-    device.seed(2);
+    let _keys = device.fork_rng(2);
     let ones = Tensor::ones([400, 2, 16, 16], DType::F32, &device);
     let erased = values(&RandomErasing::new(0.5).scale(0.1, 0.3).apply(&ones));
     let mut touched = 0;
@@ -179,7 +179,7 @@ fn holes_and_noise_have_their_sizes() {
 #[test]
 fn colours_turn_and_blend() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     let red = Tensor::from_slice(&[0.8f32, 0.2, 0.2], [1, 3, 1, 1], &device).broadcast_to([500, 3, 1, 1]);
     let hue = values(&ColorJitter { hue: 0.5, ..Default::default() }.apply(&red));
     let mut thirds = [0; 3];
@@ -204,7 +204,7 @@ fn colours_turn_and_blend() {
 #[test]
 fn mixed_labels_are_shares_that_add_up() {
     let device = Device::cpu();
-    device.seed(4);
+    let _keys = device.fork_rng(4);
     let n = 64;
     let x = Tensor::iota([n, 1, 8, 8], 0, DType::F32, &device);
     let classes: Vec<i32> = (0..n as i32).collect();
@@ -248,7 +248,7 @@ fn the_same_seed_gives_the_same_images_on_every_device() {
         .then(RandomErasing::new(0.5))
         .then(RandAugment::new(2, 9.0));
     let run = |device: &Device| {
-        device.seed(9);
+        let _keys = device.fork_rng(9);
         let x = images(4, 3, 6, 6, device);
         let state = device.rng_state();
         let y = augment.apply(&x);
@@ -262,6 +262,7 @@ fn the_same_seed_gives_the_same_images_on_every_device() {
     let (first, state) = run(&cpu);
     assert_ne!(first.0, values(&images(4, 3, 6, 6, &cpu)));
     // From the state of the stream on, the same bits.
+    let _keys = cpu.fork_rng(0);
     cpu.set_rng_state(state);
     let y = augment.apply(&images(4, 3, 6, 6, &cpu));
     let (mixed, _) =

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::gpu::{self, Gpu};
 use crate::host::HostBlock;
 use crate::pool::Pool;
-use crate::rng::Rng;
+use crate::rng::{Rng, RngFork};
 use crate::{
     At, Buffer, DType, DeviceInfo, DeviceKind, Error, Fault, Limits, Result, RngState, Stats, memory_limit,
 };
@@ -314,7 +314,8 @@ impl Device {
         }
     }
 
-    /// Starts the stream of random keys over from a seed.
+    /// Starts the stream of random keys over from a seed. The stream is one for all threads; see
+    /// [`fork_rng`](Device::fork_rng) for one that no other thread draws from.
     pub fn seed(&self, seed: u64) {
         self.0.rng.set(RngState { seed, counter: 0 });
     }
@@ -332,6 +333,26 @@ impl Device {
     /// Continues a saved stream of random keys.
     pub fn set_rng_state(&self, state: RngState) {
         self.0.rng.set(state);
+    }
+
+    /// Gives this thread a stream of random keys of its own, from a seed on, until the guard is dropped.
+    /// What the thread draws meanwhile neither depends on other threads nor moves the device's stream;
+    /// [`seed`](Device::seed), [`rng_state`](Device::rng_state) and
+    /// [`set_rng_state`](Device::set_rng_state) act on the thread's stream. Of several guards the youngest
+    /// decides.
+    ///
+    /// ```
+    /// use vorpal_tensor::Device;
+    /// let device = Device::cpu();
+    /// let before = device.rng_state();
+    /// {
+    ///     let _fork = device.fork_rng(7);
+    ///     assert_eq!(device.next_key(), [7, 0, 0, 0]);
+    /// }
+    /// assert_eq!(device.rng_state(), before);
+    /// ```
+    pub fn fork_rng(&self, seed: u64) -> RngFork {
+        RngFork::new(self, RngState { seed, counter: 0 })
     }
 
     /// Waits until all work handed to the device is done.

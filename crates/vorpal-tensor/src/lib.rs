@@ -29,6 +29,6 @@ pub use info::{DeviceInfo, DeviceKind, Limits};
 pub use layout::{Layout, Strides};
 pub use pipelines::{Binding, Pipeline, PipelineDesc};
 pub use replay::{PARAMS_BYTES, Replay, Step};
-pub use rng::RngState;
+pub use rng::{RngFork, RngState};
 pub use shape::Shape;
 pub use stats::Stats;

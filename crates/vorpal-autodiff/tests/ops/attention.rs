@@ -3,7 +3,7 @@
 use vorpal_autodiff::ops::AttentionOptions;
 use vorpal_autodiff::{DType, Device, Tensor};
 
-use crate::harness::{Array, Case, Draw, Role, Sample, keys};
+use crate::harness::{Array, Case, Draw, Role, Sample};
 
 /// What a case is made of, besides its operands.
 #[derive(Clone, Copy)]
@@ -55,10 +55,7 @@ impl Setup {
     fn run(&self, x: &[Tensor]) -> Tensor {
         let parts = self.parts(x);
         // What is dropped must be the same in every run.
-        let _keys = keys();
-        if let Ok(device) = x[0].device() {
-            device.seed(11);
-        }
+        let _keys = x[0].device().map(|device| device.fork_rng(11));
         let options = AttentionOptions {
             causal: self.causal,
             scale: self.scale,
@@ -82,15 +79,13 @@ impl Setup {
             return Array::from_fn(&shape, |_| 1.0);
         }
         let device = Device::cpu();
-        let keys = keys();
-        device.seed(11);
+        let _keys = device.fork_rng(11);
         let ones = |rows: usize| Tensor::ones([batch, heads, rows, 1], DType::F64, &device);
         let row = Tensor::iota([batch, heads, s, s], 2, DType::I32, &device);
         let column = Tensor::iota([batch, heads, s, s], 3, DType::I32, &device);
         let values = row.eq(column).cast(DType::F64) * s as f64;
         let options = AttentionOptions::default().dropout(self.dropout);
         let kept = ones(t).scaled_dot_product_attention(&ones(s), &values, options);
-        drop(keys);
         let kept = kept.to_vec::<f64>().expect("values");
         Array { data: kept, ..Array::from_fn(&shape, |_| 0.0) }
     }

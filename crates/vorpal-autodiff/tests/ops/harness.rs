@@ -1,8 +1,6 @@
 //! What every op owes, checked in one way: values on all devices and in all dtypes against a plain f64 reference,
 //! derivatives against central differences, forward mode against reverse mode, batches against loops.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use vorpal_autodiff::compile::ir::Target;
 use vorpal_autodiff::{DType, Device, Tensor, grad, hvp, jvp, plan, vjp, vmap};
@@ -26,14 +24,6 @@ pub const WIDE: &[DType] = &[DType::F64, DType::F32];
 /// Whether adapters hold a dtype.
 pub fn on_adapters(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::U32 | DType::Bool)
-}
-
-/// Held by whoever draws random keys from a device or seeds it: the stream of a device is one for all tests.
-static KEYS: Mutex<()> = Mutex::new(());
-
-/// Waits until nobody else uses the random keys of the devices.
-pub fn keys() -> MutexGuard<'static, ()> {
-    KEYS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How an operand is used.

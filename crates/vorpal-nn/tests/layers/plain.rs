@@ -258,7 +258,7 @@ fn zeros(x: &Tensor, kept: f32) -> f64 {
 #[test]
 fn dropouts_drop_what_belongs_together() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &device);
     let kept = 1.0 / 0.75;
     let x = ones(&[40, 30, 2, 3]);
@@ -280,7 +280,7 @@ fn dropouts_drop_what_belongs_together() {
 #[test]
 fn alpha_dropout_keeps_mean_and_variance() {
     let device = Device::cpu();
-    device.seed(4);
+    let _keys = device.fork_rng(4);
     let x = Tensor::randn([200, 50, 4], DType::F32, &device);
     let layers = [BoxedLayer::new(AlphaDropout::new(0.2)), BoxedLayer::new(FeatureAlphaDropout::new(0.2))];
     for layer in layers {

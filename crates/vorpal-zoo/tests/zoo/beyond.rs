@@ -28,7 +28,7 @@ fn neural_ode() {
 #[test]
 fn the_adjoint_method_finds_the_derivative_of_the_solver() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     let model = NeuralOde::new(2, 8, &device);
     let y = noisy(1, &[3, 2], &device);
     let wanted = noisy(2, &[3, 2], &device);
@@ -85,7 +85,7 @@ fn pinn() {
 #[test]
 fn the_wave_solves_the_equation_and_the_residual_is_that_of_differences() {
     let device = Device::cpu();
-    device.seed(2);
+    let _keys = device.fork_rng(2);
     let model = Pinn::new(8, 0.05, &device);
     let place = [0.2f64, 0.4];
     // u and its derivatives by central differences in f64.
@@ -134,7 +134,7 @@ fn dqn() {
 #[test]
 fn the_network_chooses_and_its_copy_says_what_that_is_worth() {
     let device = Device::cpu();
-    device.seed(4);
+    let _keys = device.fork_rng(4);
     let (model, copy) = (Dqn::new(4, 2, 8, &device), Dqn::new(4, 2, 8, &device));
     let (state, next) = (noisy(1, &[1, 4], &device), noisy(2, &[1, 4], &device));
     let met = Met {
@@ -192,7 +192,7 @@ fn maml() {
 #[test]
 fn each_task_adapts_a_model_of_its_own() {
     let device = Device::cpu();
-    device.seed(5);
+    let _keys = device.fork_rng(5);
     let model = Maml::new(8, 0.1, &device);
     let (support, query) = (noisy(1, &[3, 5, 2], &device), noisy(2, &[3, 4, 1], &device));
     let all = model.forward(&support, &query);
@@ -249,7 +249,7 @@ fn lora() {
 #[test]
 fn lora_changes_nothing_at_first_and_can_be_merged() {
     let device = Device::cpu();
-    device.seed(6);
+    let _keys = device.fork_rng(6);
     let base = [(12, 8), (8, 3)].map(|(from, to)| Linear::new(from, to, &device)).to_vec();
     let x = noisy(1, &[5, 12], &device);
     let before = base[1].forward(&base[0].forward(&x).relu());
@@ -302,7 +302,7 @@ fn byol() {
 #[test]
 fn the_copy_follows_slowly_and_is_not_trained() {
     let device = Device::cpu();
-    device.seed(8);
+    let _keys = device.fork_rng(8);
     let mut model = Byol::new(8, 4, &device);
     eval(&model).expect("a model");
     let target = |model: &Byol, part: &str| {

@@ -179,7 +179,7 @@ fn wavenet() {
 #[test]
 fn a_wavenet_sees_its_reach_and_nothing_that_comes_later() {
     let device = Device::cpu();
-    device.seed(4);
+    let _keys = device.fork_rng(4);
     let model = WaveNet::new(WAVE, &device);
     assert_eq!(WAVE.reach(), 8);
     let text = classes(1, &[1, 16], 5, &device);

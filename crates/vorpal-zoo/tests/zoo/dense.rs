@@ -81,7 +81,7 @@ fn deep_sets() {
 #[test]
 fn sets_have_no_order_and_what_does_not_count_is_not_seen() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     let model = DeepSets::new(DeepSetsOptions { features: 2, width: 8, outputs: 3 }, &device);
     let sets = noisy(1, &[2, 5, 2], &device);
     let order = Tensor::from_slice(&[3i32, 0, 4, 1, 2], [5], &device);

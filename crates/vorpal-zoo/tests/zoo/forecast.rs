@@ -144,7 +144,7 @@ fn deep_ar_densities_are_those_of_scipy() {
 #[test]
 fn paths_of_deep_ar_are_drawn_from_what_it_says() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     for likelihood in [Likelihood::Gaussian, Likelihood::StudentT] {
         let model = DeepAr::new(deep_ar_options(likelihood), &device);
         let past = noisy(1, &[1, 6], &device);

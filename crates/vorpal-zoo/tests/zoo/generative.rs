@@ -14,7 +14,7 @@ fn ink(series: u32, shape: &[usize], device: &Device) -> Tensor {
 
 /// The mean of losses that draw random numbers: the same ones every time.
 fn steady(device: &Device, losses: impl FnOnce() -> Tensor) -> Tensor {
-    device.seed(5);
+    let _keys = device.fork_rng(5);
     losses().mean_all()
 }
 
@@ -37,7 +37,7 @@ fn vae() {
 #[test]
 fn vae_bounds_become_tighter() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     // A prior and a posterior that lie apart: one draw is a bad bound.
     let mut model = Vae::new(VAE, &device);
     model.walk_mut("", &mut |_, _, tensor| *tensor = &*tensor * 2.0);
@@ -62,7 +62,7 @@ fn real_nvp() {
 #[test]
 fn real_nvp_is_invertible_and_knows_its_determinant() {
     let device = Device::cpu();
-    device.seed(2);
+    let _keys = device.fork_rng(2);
     for features in [2, 5] {
         let flow = RealNvp::new(features, 4, 8, &device);
         let x = noisy(1, &[3, features], &device);
@@ -82,7 +82,7 @@ fn real_nvp_is_invertible_and_knows_its_determinant() {
 #[test]
 fn mixtures_are_densities() {
     let device = Device::cpu();
-    device.seed(4);
+    let _keys = device.fork_rng(4);
     for truth in [Mixture::ring(8, 1.0, 0.3), Mixture::moons(0.2), Mixture::ring(2, 1.0, 0.3).with_noise(0.4)]
     {
         let along = Tensor::linspace(-3.5, 3.5, 141, DType::F32, &device);
@@ -112,12 +112,12 @@ fn flow_matching() {
 #[test]
 fn flow_matching_knows_its_density() {
     let device = Device::cpu();
-    device.seed(6);
+    let _keys = device.fork_rng(6);
     let flow = FlowMatching::new(2, 8, &device);
     let samples = flow.sample(6, 8, &device).expect("samples");
     let found = flow.log_prob(&samples, 8).expect("densities");
     // The Jacobian of the whole way from noise to data, by derivatives through all steps.
-    device.seed(6);
+    let _keys = device.fork_rng(6);
     let _ = FlowMatching::new(2, 8, &device);
     let noise = Tensor::randn([6, 2], DType::F32, &device);
     let way = |noise: &Tensor| {
@@ -154,7 +154,7 @@ fn ebm() {
 #[test]
 fn ebm_scores_fall_with_energy_and_densities_are_normal() {
     let device = Device::cpu();
-    device.seed(1);
+    let _keys = device.fork_rng(1);
     let mut model = Ebm::new(8, 0.5, &device);
     let x = noisy(1, &[3, 2], &device);
     let h = 1e-2f32;
@@ -190,7 +190,7 @@ fn pixel_cnn() {
 #[test]
 fn pixel_cnn_sees_only_what_is_in_front() {
     let device = Device::cpu();
-    device.seed(2);
+    let _keys = device.fork_rng(2);
     let model = PixelCnn::new(8, 2, &device);
     let images = ink(1, &[1, 1, 6, 6], &device);
     for k in [0usize, 14, 35] {
@@ -211,7 +211,7 @@ fn pixel_cnn_sees_only_what_is_in_front() {
 #[test]
 fn pixel_cnn_probabilities_of_all_images_add_up() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     let model = PixelCnn::new(4, 1, &device);
     let all: Vec<f32> = (0..64).flat_map(|k| (0..6).map(move |bit| (k >> bit & 1) as f32)).collect();
     let images = Tensor::from_slice(&all, [64, 1, 2, 3], &device);
@@ -302,7 +302,7 @@ impl Denoiser for Knows {
 #[test]
 fn diffusion_goes_to_noise_and_back() {
     let device = Device::cpu();
-    device.seed(8);
+    let _keys = device.fork_rng(8);
     let image = noisy(1, &[2, 1, 4, 4], &device);
     let model = Ddpm::new(Knows(image.clone()), 1000);
     let after = |k: f32| Tensor::from_slice(&[k, k], [2], &device);
@@ -341,7 +341,7 @@ fn dcgan() {
 #[test]
 fn networks_of_a_gan_see_their_own_loss() {
     let device = Device::cpu();
-    device.seed(1);
+    let _keys = device.fork_rng(1);
     let gan = Dcgan::new(3, 2, &device);
     let images = noisy(2, &[3, 1, 14, 14], &device);
     for (place, own) in [(0usize, "discriminator."), (1, "generator.")] {
@@ -375,7 +375,7 @@ fn wgan_gp() {
 #[test]
 fn slopes_are_differences_and_have_derivatives() {
     let device = Device::cpu();
-    device.seed(1);
+    let _keys = device.fork_rng(1);
     let gan = WganGp::new(3, 2, &device);
     let x = noisy(1, &[2, 1, 14, 14], &device);
     let slope = values(&gan.slopes(&x));

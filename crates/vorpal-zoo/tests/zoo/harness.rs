@@ -99,7 +99,7 @@ impl<M> Case<M> {
 pub fn check<M: Module>(case: Case<M>) {
     let name = case.name;
     let device = Device::cpu();
-    device.seed(1);
+    let _keys = device.fork_rng(1);
     let mut model = (case.make)(&device);
     eval(&model).expect(name);
 
@@ -130,7 +130,7 @@ pub fn check<M: Module>(case: Case<M>) {
 
     let file = to_safetensors(&model).expect(name);
     let again = |device: &Device| {
-        device.seed(2);
+        let _keys = device.fork_rng(2);
         let mut other = (case.make)(device);
         from_safetensors(&mut other, &file, name).expect(name);
         other.train(false);

@@ -150,7 +150,7 @@ fn temperature() {
 #[test]
 fn a_fitted_temperature_undoes_one() {
     let device = Device::cpu();
-    device.seed(5);
+    let _keys = device.fork_rng(5);
     // Classes that are drawn from the probabilities themselves need no other temperature.
     let logits = Tensor::randn([4000, 5], vorpal_nn::DType::F32, &device);
     let drawn = logits.categorical(1).reshape([4000]);

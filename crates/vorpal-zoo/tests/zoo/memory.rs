@@ -22,7 +22,7 @@ fn hopfield_pooling() {
 #[test]
 fn the_order_of_a_bag_does_not_matter() {
     let device = Device::cpu();
-    device.seed(2);
+    let _keys = device.fork_rng(2);
     let model = HopfieldPooling::new(8, 2, &device);
     let bags = noisy(1, &[2, 5, 784], &device);
     assert_close(&model.forward(&bags.flip([1])), &model.forward(&bags), 1e-5, "turned round");
@@ -61,7 +61,7 @@ fn ntm() {
 #[test]
 fn the_heads_read_one_place_in_all_and_nothing_that_comes_later() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     let model = NeuralTuringMachine::new(NTM, &device);
     let x = noisy(1, &[2, 5, 3], &device);
     let (answers, places) = model.forward(&x);
@@ -154,7 +154,7 @@ fn thin() {
 #[test]
 fn what_is_left_out_stays_out_and_a_ticket_begins_where_it_began() {
     let device = Device::cpu();
-    device.seed(4);
+    let _keys = device.fork_rng(4);
     let start = Thin::new(&[12, 8, 3], &device);
     let mut model = Pruned::new(vorpal_nn::Tree::map(&start, &mut |t| t + 0.0));
     eval(&model).expect("a model");
@@ -201,7 +201,7 @@ fn movement() {
 #[test]
 fn scores_learn_by_the_gradient_of_the_mask() {
     let device = Device::cpu();
-    device.seed(5);
+    let _keys = device.fork_rng(5);
     let layer = MovementLinear::new(Linear::new(4, 2, &device), 0.5, &device);
     let (x, up) = (noisy(1, &[3, 4], &device), noisy(2, &[3, 2], &device));
     let grads = vorpal_nn::grad(&layer, |l| (l.forward(&x) * &up).sum_all()).expect("a graph");

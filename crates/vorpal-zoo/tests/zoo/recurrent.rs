@@ -138,7 +138,7 @@ fn in_steps<S>(x: &Tensor, mut step: impl FnMut(&Tensor, Option<&S>) -> (Tensor,
 #[test]
 fn parallel_is_step_by_step() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     let x = noisy(1, &[2, 7, 6], &device);
     let layer = S4dLayer::new(6, 4, &device);
     let parallel = layer.forward(&x.transpose(1, 2)).transpose(1, 2);

@@ -100,7 +100,7 @@ fn causal_models_do_not_see_what_comes() {
         assert_close(&one.narrow(1, 0, 4), &other.narrow(1, 0, 4), 0.0, name);
         assert!(distance(&one, &other) > 1e-4, "{name}: the fifth is seen by itself");
     };
-    device.seed(1);
+    let _keys = device.fork_rng(1);
     let model = Gpt::new(GPT, &device);
     holds("gpt", &|x| model.forward(x));
     let model = Gpt2::new(GPT, &device);
@@ -124,7 +124,7 @@ fn in_pieces<M: LanguageModel>(model: &M, tokens: &Tensor) -> Tensor {
 #[test]
 fn what_is_kept_is_what_would_be_computed_again() {
     let device = Device::cpu();
-    device.seed(3);
+    let _keys = device.fork_rng(3);
     let tokens = tokens(5, &device);
     let model = Gpt2::new(GPT, &device);
     assert_close(&in_pieces(&model, &tokens), &model.forward(&tokens), 1e-5, "gpt2");
@@ -135,7 +135,7 @@ fn what_is_kept_is_what_would_be_computed_again() {
 #[test]
 fn greedy_generation_picks_the_likeliest() {
     let device = Device::cpu();
-    device.seed(4);
+    let _keys = device.fork_rng(4);
     let model = llama(&device);
     let found = generate(&model, &[3, 1], 6, &Sampling::greedy(), &device).expect("tokens");
     let mut expected = vec![3u32, 1];
@@ -152,7 +152,7 @@ fn greedy_generation_picks_the_likeliest() {
 #[test]
 fn a_wide_beam_finds_the_likeliest_of_all() {
     let device = Device::cpu();
-    device.seed(5);
+    let _keys = device.fork_rng(5);
     let model = Gpt2::new(GptOptions { vocabulary: 4, ..GPT }, &device);
     let found = beam_search(&model, &[2], 3, 16, &device).expect("beams");
     // All 64 continuations by what the model gives them.
@@ -176,7 +176,7 @@ fn a_wide_beam_finds_the_likeliest_of_all() {
 #[test]
 fn bert_does_not_see_what_is_masked() {
     let device = Device::cpu();
-    device.seed(6);
+    let _keys = device.fork_rng(6);
     let model = Bert::new(BERT, &device);
     let mask = Tensor::from_slice(&[true, true, true, false, false], [1, 5], &device);
     let ids = |rest: [i32; 2]| Tensor::from_slice(&[1, 2, 3, rest[0], rest[1]], [1, 5], &device);
@@ -197,7 +197,7 @@ fn bert_does_not_see_what_is_masked() {
 #[test]
 fn the_right_share_is_hidden() {
     let device = Device::cpu();
-    device.seed(7);
+    let _keys = device.fork_rng(7);
     let tokens = Tensor::full([100, 200], 3.0, DType::I32, &device);
     let (seen, counts) = hide(&tokens, 50, 40, 0.15);
     let (seen, counts) = (seen.to_vec::<i32>().expect("ids"), counts.to_vec::<i32>().expect("ids"));
@@ -213,7 +213,7 @@ fn the_right_share_is_hidden() {
 #[test]
 fn experts_share_the_work_of_a_fresh_model() {
     let device = Device::cpu();
-    device.seed(8);
+    let _keys = device.fork_rng(8);
     let model = Moe::new(small(), 4, 2, &device);
     assert!(model.parameter_count() > 0);
     let balance = model.forward(&tokens(5, &device)).1.item::<f32>().expect("a number");
