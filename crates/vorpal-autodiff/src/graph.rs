@@ -38,7 +38,7 @@ pub(crate) type Traces = SmallVec<[Arc<AtomicBool>; 1]>;
 #[derive(Default)]
 struct State {
     inputs: SmallVec<[Arc<Node>; 3]>,
-    value: Option<Value>,
+    value: Option<Arc<Value>>,
 }
 
 /// The value of an evaluated node: a window on a buffer.
@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// The value if it is there, else the inputs that it is computed from.
-    pub fn snapshot(&self) -> (Option<Value>, SmallVec<[Arc<Node>; 3]>) {
+    pub fn snapshot(&self) -> (Option<Arc<Value>>, SmallVec<[Arc<Node>; 3]>) {
         let state = self.lock();
         match &state.value {
             Some(value) => (Some(value.clone()), SmallVec::new()),
@@ -117,14 +117,14 @@ impl Node {
     pub fn evaluated(&self, value: Value) {
         let keep = self.is_traced();
         let mut state = self.lock();
-        state.value = Some(value);
+        state.value = Some(Arc::new(value));
         let inputs = if keep { SmallVec::new() } else { std::mem::take(&mut state.inputs) };
         drop(state);
         unlink(inputs);
     }
 
     /// The value, if it has been evaluated.
-    pub fn value(&self) -> Option<Value> {
+    pub fn value(&self) -> Option<Arc<Value>> {
         self.lock().value.clone()
     }
 }
@@ -165,10 +165,17 @@ impl Tensor {
             let message = format!("operands live on two devices, {device} and {}", other.device);
             return Tensor::error(Error::Device { op: op.name(), message, at });
         }
-        let specs: SmallVec<[Spec; 3]> = nodes.iter().map(|n| n.spec.clone()).collect();
-        match op.infer(&specs) {
+        // One to three operands, nearly always: their specs are copied to the stack.
+        let spec = |k: usize| nodes[k].spec.clone();
+        let inferred = match nodes.len() {
+            1 => op.infer(&[spec(0)]),
+            2 => op.infer(&[spec(0), spec(1)]),
+            3 => op.infer(&[spec(0), spec(1), spec(2)]),
+            n => op.infer(&(0..n).map(spec).collect::<Vec<_>>()),
+        };
+        match inferred {
             Ok(spec) => Tensor::node(Arc::new(op), spec, device, nodes, None, at),
-            Err(misfit) => Tensor::error(located(misfit, op.name(), &specs, at)),
+            Err(misfit) => Tensor::error(located(misfit, op.name(), &nodes, at)),
         }
     }
 
@@ -183,7 +190,13 @@ impl Tensor {
     }
 
     /// A leaf: an op without operands, or a value that is there already.
-    pub(crate) fn leaf(op: impl Op, spec: Spec, device: &Device, value: Option<Value>, at: At) -> Tensor {
+    pub(crate) fn leaf(
+        op: impl Op,
+        spec: Spec,
+        device: &Device,
+        value: Option<Arc<Value>>,
+        at: At,
+    ) -> Tensor {
         Tensor::node(Arc::new(op), spec, device.clone(), SmallVec::new(), value, at)
     }
 
@@ -192,7 +205,7 @@ impl Tensor {
         spec: Spec,
         device: Device,
         inputs: SmallVec<[Arc<Node>; 3]>,
-        value: Option<Value>,
+        value: Option<Arc<Value>>,
         at: At,
     ) -> Tensor {
         if !device.supports(spec.dtype) {
@@ -214,7 +227,7 @@ impl Tensor {
         spec: Spec,
         device: Device,
         inputs: SmallVec<[Arc<Node>; 3]>,
-        value: Option<Value>,
+        value: Option<Arc<Value>>,
         at: At,
         traces: Traces,
     ) -> Tensor {
@@ -312,8 +325,8 @@ fn strict(error: &Error) {
     panic!("{error}");
 }
 
-fn located(misfit: Misfit, op: &'static str, specs: &[Spec], at: At) -> Error {
-    let operands = specs.iter().map(Spec::to_string).collect::<Vec<_>>().join(", ");
+fn located(misfit: Misfit, op: &'static str, nodes: &[Arc<Node>], at: At) -> Error {
+    let operands = nodes.iter().map(|node| node.spec.to_string()).collect::<Vec<_>>().join(", ");
     match misfit {
         Misfit::Shape(message) => Error::Shape { op, message, operands, at },
         Misfit::DType(message) => Error::DType { op, message, operands, at },

@@ -5,8 +5,15 @@ use smallvec::SmallVec;
 use crate::DType;
 
 /// Sizes of the axes, outermost first. Rank 0 is a scalar with one element.
-#[derive(Clone, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Shape(pub(crate) SmallVec<[usize; 6]>);
+
+// Every node of a graph has a shape and many are passed on: sizes are copied at once, not one by one as `SmallVec` does it.
+impl Clone for Shape {
+    fn clone(&self) -> Shape {
+        Shape(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Shape {
     /// The shape of a scalar.
@@ -126,19 +133,19 @@ impl std::fmt::Debug for Shape {
 
 impl<const N: usize> From<[usize; N]> for Shape {
     fn from(dims: [usize; N]) -> Shape {
-        Shape(dims.iter().copied().collect())
+        Shape(SmallVec::from_slice(&dims))
     }
 }
 
 impl From<&[usize]> for Shape {
     fn from(dims: &[usize]) -> Shape {
-        Shape(dims.iter().copied().collect())
+        Shape(SmallVec::from_slice(dims))
     }
 }
 
 impl From<Vec<usize>> for Shape {
     fn from(dims: Vec<usize>) -> Shape {
-        Shape(dims.into_iter().collect())
+        Shape(SmallVec::from_slice(&dims))
     }
 }
 

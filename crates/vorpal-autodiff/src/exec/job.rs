@@ -31,7 +31,7 @@ pub(super) struct Job {
 
 /// A node whose value is there.
 struct Leaf {
-    value: Value,
+    value: Arc<Value>,
     /// Number of its buffer.
     buffer: usize,
 }
@@ -48,7 +48,7 @@ pub(super) struct LeafBuffer {
 /// A node on the way to its inputs.
 struct Visit {
     node: Arc<Node>,
-    value: Option<Value>,
+    value: Option<Arc<Value>>,
     inputs: SmallVec<[Arc<Node>; 3]>,
     next: usize,
 }
@@ -71,14 +71,13 @@ impl Job {
         let mut way: Vec<Visit> = Vec::new();
         for root in roots {
             enter(root, &mut position, &mut way);
-            while let Some(mut visit) = way.pop() {
-                match visit.inputs.get(visit.next).cloned() {
-                    Some(input) => {
-                        visit.next += 1;
-                        way.push(visit);
-                        enter(&input, &mut position, &mut way);
-                    }
-                    None => job.leave(visit, &mut position),
+            while let Some(visit) = way.last_mut() {
+                if let Some(input) = visit.inputs.get(visit.next) {
+                    let input = input.clone();
+                    visit.next += 1;
+                    enter(&input, &mut position, &mut way);
+                } else if let Some(visit) = way.pop() {
+                    job.leave(visit, &mut position);
                 }
             }
             job.roots.extend(position.get(&root.id));

@@ -1,6 +1,8 @@
 //! From tensors to the host.
 
 #[cfg(not(target_arch = "wasm32"))]
+use std::sync::Arc;
+
 use vorpal_tensor::Device;
 use vorpal_tensor::{Element, Error, Layout, Result};
 
@@ -73,7 +75,7 @@ impl Tensor {
         Ok(Tensor::leaf(crate::ops::Given, node.spec.clone(), &node.device, Some(value), node.at))
     }
 
-    fn value(&self) -> Result<Value> {
+    fn value(&self) -> Result<Arc<Value>> {
         self.ready()?.value().ok_or_else(|| Error::internal("executor", "an evaluated tensor has no value"))
     }
 

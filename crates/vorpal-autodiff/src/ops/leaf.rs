@@ -1,5 +1,7 @@
 //! Leaves: values from outside, constants, counters, run-time scalars.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use vorpal_tensor::{At, DType, Device, Element, Error, Layout, Result, Shape};
 
@@ -213,7 +215,7 @@ impl Tensor {
         match uploaded {
             Ok(buffer) => {
                 let layout = Layout::contiguous(spec.shape.clone());
-                Tensor::leaf(Given, spec, device, Some(Value { buffer, layout }), at)
+                Tensor::leaf(Given, spec, device, Some(Arc::new(Value { buffer, layout })), at)
             }
             Err(error) => Tensor::error(error),
         }

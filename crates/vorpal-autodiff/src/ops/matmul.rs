@@ -1,5 +1,6 @@
 //! Matrix products.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -40,14 +41,14 @@ impl Op for MatMul {
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
         let (a, b) = (&v.inputs[0], &v.inputs[1]);
         // Natively the derivative by a transpose is made as what was transposed lies, so that nothing after it reads across rows:
-        // an update of a weight goes through memory once. On adapters it would start in the product's epilogue and take a
-        // launch more (6 % of an MLP's step on llvmpipe).
-        let lies_so = |x: &Tensor| x.is_native() && x.is_transpose();
+        // an update of a weight goes through memory once. On adapters it would become part of the product's epilogue,
+        // which takes longer than a launch of its own (6 % of an MLP's step on llvmpipe).
+        let lies_so = |x: &Tensor| x.is_native() && x.transposed_from().is_some();
         let turned = |x: &Tensor, y: &Tensor, as_it_lies: bool| match as_it_lies {
-            true => y.t().matmul(&x.t()).t(),
+            true => y.turned().matmul(&x.turned()).t(),
             false => x.matmul(y),
         };
-        vec![Some(turned(v.grad, &b.t(), lies_so(a))), Some(turned(&a.t(), v.grad, lies_so(b)))]
+        vec![Some(turned(v.grad, &b.turned(), lies_so(a))), Some(turned(&a.turned(), v.grad, lies_so(b)))]
     }
 
     fn vmap(&self, v: &Vmap<'_>) -> Tensor {
@@ -143,7 +144,69 @@ fn choice(target: Target, operand_len: usize) -> Variant {
     }
 }
 
+/// Products from which on their sum is taken as one.
+const MERGED_MIN: usize = 4;
+
+/// A product of two matrices among cotangents, or its transpose.
+struct Factors {
+    transposed: bool,
+    /// The first, transposed, and the second: as many rows as the sums have terms.
+    rows: [Tensor; 2],
+}
+
+impl Factors {
+    fn of(x: &Tensor) -> Option<Factors> {
+        let under = x.transposed_from();
+        let node = under.as_ref().unwrap_or(x).0.as_ref().ok()?;
+        (&*node.op as &dyn Any).downcast_ref::<MatMul>()?;
+        let mut inputs = node.inputs().into_iter();
+        let (a, b) = (Tensor(Ok(inputs.next()?)), Tensor(Ok(inputs.next()?)));
+        (a.rank() == 2).then(|| Factors { transposed: under.is_some(), rows: [a.turned(), b] })
+    }
+
+    /// Whether the products have the same rows and columns, and putting the factors of one behind those of others moves fewer
+    /// numbers than adding it to them.
+    fn goes_with(&self, first: &Factors) -> bool {
+        let ([m, n], terms) = ([0, 1].map(|k| self.rows[k].shape()[1]), self.rows[0].shape()[0]);
+        let like = |k: usize| self.rows[k].shape()[1] == first.rows[k].shape()[1];
+        self.transposed == first.transposed && like(0) && like(1) && terms * (m + n) <= 2 * m * n
+    }
+}
+
+/// Cotangents of the same sum: where many are products of few terms, as those of a matrix that a recurrent network multiplies with
+/// in every step, they become one product of all terms, `Σ AₖBₖ = [A₁ A₂ …][B₁; B₂; …]`.
+pub(super) fn merged(cotangents: Vec<Tensor>) -> Vec<Tensor> {
+    if cotangents.len() < MERGED_MIN {
+        return cotangents;
+    }
+    let factors: Vec<Option<Factors>> = cotangents.iter().map(Factors::of).collect();
+    let Some(first) = factors.iter().flatten().next() else { return cotangents };
+    let mine = |f: &Option<Factors>| f.as_ref().is_some_and(|f| f.goes_with(first));
+    let several: Vec<&Factors> = factors.iter().filter(|f| mine(f)).flatten().collect();
+    if several.len() < MERGED_MIN {
+        return cotangents;
+    }
+    // The newest first: the way back begins at the last step, and what follows the order of steps can be shared.
+    let stacked = |k: usize| {
+        let parts: Vec<Tensor> = several.iter().rev().map(|f| f.rows[k].unsqueeze(0)).collect();
+        let parts: Vec<&Tensor> = parts.iter().collect();
+        let equal = parts.iter().all(|part| part.shape() == parts[0].shape());
+        Tensor::concat(&parts, if equal { 0 } else { 1 }).flatten(0, 1)
+    };
+    let [a, b] = [0, 1].map(stacked);
+    let product = a.t().matmul(&b);
+    let product = if first.transposed { product.t() } else { product };
+    let rest = cotangents.iter().zip(&factors).filter(|(_, f)| !mine(f)).map(|(x, _)| x.clone());
+    rest.chain([product]).collect()
+}
+
 impl Tensor {
+    /// The transpose; what is one already is taken back to what it was made from.
+    #[track_caller]
+    fn turned(&self) -> Tensor {
+        self.transposed_from().unwrap_or_else(|| self.t())
+    }
+
     /// The matrix product of the last two axes, `[…, m, k] · […, k, n]`; batch axes broadcast. A vector on the
     /// left is a row, one on the right a column, as in `torch.matmul`. Any strides are read in place. Dtypes are promoted
     /// ([`DType::promote`](vorpal_tensor::DType::promote)); the result is a float's.

@@ -419,8 +419,9 @@ impl Placed {
 }
 
 /// The sum of cotangents of one tensor. Those of slices that share no element are joined: adding T tensors of T elements
-/// each of which is zero but for one would take T² steps.
+/// each of which is zero but for one would take T² steps. Many small products become one.
 pub(crate) fn total(cotangents: Vec<Tensor>) -> Option<Tensor> {
+    let cotangents = super::matmul::merged(cotangents);
     let placed: Vec<Option<Placed>> = match &cotangents[..] {
         [] | [_] => Vec::new(),
         several => several.iter().map(Placed::of).collect(),
@@ -549,9 +550,11 @@ impl Tensor {
         }
     }
 
-    /// Whether this is a matrix that was transposed. A permutation of two axes that leaves them is no node.
-    pub(crate) fn is_transpose(&self) -> bool {
-        self.rank() == 2 && self.0.as_ref().is_ok_and(|node| node.op.name() == "permute")
+    /// The matrix that this is the transpose of, if it was made so. A permutation of two axes that leaves them is no node.
+    pub(crate) fn transposed_from(&self) -> Option<Tensor> {
+        let node = self.0.as_ref().ok().filter(|_| self.rank() == 2)?;
+        (&*node.op as &dyn Any).downcast_ref::<Permute>()?;
+        node.inputs().into_iter().next().map(|matrix| Tensor(Ok(matrix)))
     }
 
     /// Whether native code computes with this.

@@ -1,13 +1,12 @@
 //! Batching: a function of one example becomes a function of many, from graph to graph.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use vorpal_tensor::{At, Device, Error, Result};
 
 use super::{dependent, leaves};
 use crate::compile::ir::{Builder, NodeId};
-use crate::graph::Node;
+use crate::graph::{IdMap, IdSet, Node};
 use crate::op::in_front;
 use crate::ops::{axis_of, shape_error};
 use crate::tree::IntoTree;
@@ -78,7 +77,7 @@ pub fn vmap<T: Tree, R: IntoTree>(
 ) -> Result<R::Tree> {
     let place = At::caller();
     let (fronts, size) = examples_first(&leaves(inputs), &in_axes.into(), place)?;
-    let mut batched = HashMap::new();
+    let mut batched = IdMap::default();
     let mut next = fronts.into_iter();
     let placeholders = inputs.map(&mut |input| match next.next().flatten() {
         Some(front) => {
@@ -140,8 +139,8 @@ fn examples_first(inputs: &[Tensor], axes: &BatchAxes, at: At) -> Result<(Vec<Op
 }
 
 /// Builds what depends on the placeholders anew, with all examples.
-fn rebuild(roots: &[Arc<Node>], batched: &mut HashMap<u64, Tensor>, size: usize) -> Result<()> {
-    let starts: HashSet<u64> = batched.keys().copied().collect();
+fn rebuild(roots: &[Arc<Node>], batched: &mut IdMap<Tensor>, size: usize) -> Result<()> {
+    let starts: IdSet = batched.keys().copied().collect();
     for node in dependent(roots, &starts) {
         if starts.contains(&node.id) {
             continue;

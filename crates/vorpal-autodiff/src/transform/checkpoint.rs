@@ -5,7 +5,6 @@
 //! graph again from its inputs behind *barriers*: the same values under an identity of their own, not to be read before
 //! the cotangent of the result is there.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -14,7 +13,7 @@ use vorpal_tensor::{At, DType, Error, Result};
 use super::reverse::backward;
 use super::{Trace, leaves};
 use crate::compile::ir::{Builder, NodeId};
-use crate::graph::{Node, next_id};
+use crate::graph::{IdMap, IdSet, Node, next_id};
 use crate::ops::Variable;
 use crate::{Key, Misfit, Op, Spec, Tensor, Tree, Vjp, Vmap};
 
@@ -110,7 +109,7 @@ fn region(policy: Policy, result: &Tensor, start: u64, at: At) -> Tensor {
 
 /// What was there before `start` and is read by what was made since, in an order that follows from the graph alone.
 fn boundary(root: &Arc<Node>, start: u64) -> Vec<Tensor> {
-    let (mut seen, mut out, mut pending) = (HashSet::new(), Vec::new(), vec![root.clone()]);
+    let (mut seen, mut out, mut pending) = (IdSet::default(), Vec::new(), vec![root.clone()]);
     while let Some(node) = pending.pop() {
         if !seen.insert(node.id) {
             continue;
@@ -135,7 +134,7 @@ impl Checkpoint {
         let at = result.ready()?.at;
         let trace = Trace::open();
         let behind = |x: &Tensor| Tensor::apply(Barrier, &[x, grad], at);
-        let (mut again, mut ids) = (HashMap::new(), Vec::new());
+        let (mut again, mut ids) = (IdMap::default(), Vec::new());
         for input in boundary {
             let variable = behind(input).variable(Variable, trace.0.clone());
             ids.push(variable.ready()?.id);
@@ -156,7 +155,7 @@ type Visit = (Arc<Node>, Option<SmallVec<[Arc<Node>; 3]>>);
 /// computed again from the same key.
 fn rebuilt(
     root: &Arc<Node>,
-    mut again: HashMap<u64, Tensor>,
+    mut again: IdMap<Tensor>,
     kept: impl Fn(&Arc<Node>) -> Option<Tensor>,
 ) -> Result<Tensor> {
     let missing = || Error::internal("checkpoint", "an operand was not made again");

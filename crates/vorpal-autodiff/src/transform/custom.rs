@@ -1,6 +1,5 @@
 //! Functions whose derivative the user gives.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use vorpal_tensor::{At, Error, Result};
@@ -85,8 +84,7 @@ pub fn custom_jvp(
 /// Cotangents of variables, `None` where the value does not depend on them.
 pub(super) fn pulled(value: Tensor, grad: &Tensor, variables: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
     let ids = variables.iter().map(|v| Ok(v.ready()?.id)).collect::<Result<Vec<u64>>>()?;
-    let mut grads: HashMap<u64, Tensor> =
-        backward(vec![(value, grad.clone())], &ids.iter().copied().collect())?;
+    let mut grads = backward(vec![(value, grad.clone())], &ids.iter().copied().collect())?;
     Ok(ids.iter().map(|id| grads.remove(id)).collect())
 }
 

@@ -5,14 +5,13 @@
 //! result: the transpose of the transpose (Radul et al., "You only linearize once", 2022, read backwards). As g is
 //! linear the outcome does not depend on the value of u.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use vorpal_tensor::{At, Error, Result};
 
 use super::reverse::{backward, cotangents};
 use super::{Trace, dependent, leaves};
-use crate::graph::Node;
+use crate::graph::{IdMap, IdSet, Node};
 use crate::ops::shape_error;
 use crate::tree::IntoTree;
 use crate::{Tensor, Tree};
@@ -118,14 +117,14 @@ fn matched(variables: &[Tensor], tangents: Vec<Tensor>, at: At) -> Result<Vec<Op
 
 /// Tangents of a value; zeros where it does not depend on the variables or is no float.
 fn push_forward<U: Tree>(value: &U, variables: &[Tensor], tangents: Vec<Option<Tensor>>) -> Result<U> {
-    let mut known: HashMap<u64, Tensor> = HashMap::new();
+    let mut known: IdMap<Tensor> = IdMap::default();
     for (x, tangent) in variables.iter().zip(tangents) {
         let node = x.ready()?;
         if let Some(tangent) = tangent.filter(|_| node.spec.dtype.is_float()) {
             known.insert(node.id, tangent);
         }
     }
-    let starts: HashSet<u64> = known.keys().copied().collect();
+    let starts: IdSet = known.keys().copied().collect();
     let mut roots = Vec::new();
     for root in leaves(value) {
         roots.push(root.ready()?.clone());
@@ -145,7 +144,7 @@ fn push_forward<U: Tree>(value: &U, variables: &[Tensor], tangents: Vec<Option<T
 }
 
 /// The tangent of a node from those of its operands, `None` for zero.
-fn tangent_of(node: &Arc<Node>, known: &HashMap<u64, Tensor>) -> Result<Option<Tensor>> {
+fn tangent_of(node: &Arc<Node>, known: &IdMap<Tensor>) -> Result<Option<Tensor>> {
     let operands = node.inputs();
     if !operands.iter().any(|input| known.contains_key(&input.id)) {
         return Ok(None);
@@ -160,5 +159,5 @@ fn tangent_of(node: &Arc<Node>, known: &HashMap<u64, Tensor>) -> Result<Option<T
             pulled.push((cotangent, tangent.clone()));
         }
     }
-    Ok(backward(pulled, &HashSet::from([id]))?.remove(&id))
+    Ok(backward(pulled, &IdSet::from_iter([id]))?.remove(&id))
 }

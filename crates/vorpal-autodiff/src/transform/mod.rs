@@ -10,11 +10,10 @@ mod jacobian;
 mod reverse;
 mod scan;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::graph::Node;
+use crate::graph::{IdSet, Node};
 use crate::ops::Variable;
 use crate::{Tensor, Tree};
 
@@ -59,9 +58,9 @@ fn leaves<T: Tree>(tree: &T) -> Vec<Tensor> {
 }
 
 /// Nodes between some starting nodes and the roots, in topological order.
-fn dependent(roots: &[Arc<Node>], starts: &HashSet<u64>) -> Vec<Arc<Node>> {
+fn dependent(roots: &[Arc<Node>], starts: &IdSet) -> Vec<Arc<Node>> {
     let oldest = starts.iter().copied().min().unwrap_or(u64::MAX);
-    let (mut seen, mut order, mut pending) = (HashSet::new(), Vec::new(), roots.to_vec());
+    let (mut seen, mut order, mut pending) = (IdSet::default(), Vec::new(), roots.to_vec());
     while let Some(node) = pending.pop() {
         if node.id >= oldest && seen.insert(node.id) {
             if !starts.contains(&node.id) {
@@ -71,7 +70,7 @@ fn dependent(roots: &[Arc<Node>], starts: &HashSet<u64>) -> Vec<Arc<Node>> {
         }
     }
     order.sort_unstable_by_key(|n| n.id);
-    let mut depends = HashSet::new();
+    let mut depends = IdSet::with_capacity_and_hasher(order.len(), Default::default());
     order.retain(|node| {
         let mut reaches = starts.contains(&node.id);
         node.each_input(|input| reaches |= depends.contains(&input.id));

@@ -1,11 +1,9 @@
 //! Reverse-mode differentiation, from graph to graph.
 
-use std::collections::{HashMap, HashSet};
-
 use vorpal_tensor::{At, Error, Result};
 
 use super::{Trace, dependent};
-use crate::graph::Node;
+use crate::graph::{IdMap, IdSet, Node};
 use crate::ops::movement::total;
 use crate::ops::shape_error;
 use crate::{Spec, Tensor, Tree, Vjp};
@@ -90,7 +88,7 @@ pub fn vjp<T: Tree, R: Into<Tensor>>(
 
 /// Cotangents of the variables, zeros for those the value does not depend on.
 fn pull_back<T: Tree>(value: &Tensor, cotangent: Tensor, variables: &T) -> Result<T> {
-    let mut wanted = HashSet::new();
+    let mut wanted = IdSet::default();
     let _ = variables.map(&mut |v| {
         if let Ok(node) = v.ready() {
             wanted.insert(node.id);
@@ -125,16 +123,16 @@ pub(super) fn cotangents(
 }
 
 /// Walks from values with their cotangents to the variables and collects the cotangents of those.
-pub(super) fn backward(values: Vec<(Tensor, Tensor)>, wanted: &HashSet<u64>) -> Result<HashMap<u64, Tensor>> {
+pub(super) fn backward(values: Vec<(Tensor, Tensor)>, wanted: &IdSet) -> Result<IdMap<Tensor>> {
     // The cotangents found so far of every node.
-    let (mut roots, mut grads): (Vec<_>, HashMap<u64, Vec<Tensor>>) = (Vec::new(), HashMap::new());
+    let (mut roots, mut grads): (Vec<_>, IdMap<Vec<Tensor>>) = (Vec::new(), IdMap::default());
     for (value, cotangent) in values {
         let root = value.ready()?;
         grads.entry(root.id).or_default().push(cotangent);
         roots.push(root.clone());
     }
     let order = dependent(&roots, wanted);
-    let depends: HashSet<u64> = order.iter().map(|n| n.id).collect();
+    let depends: IdSet = order.iter().map(|n| n.id).collect();
     grads.retain(|id, _| depends.contains(id));
     for node in order.iter().rev() {
         if wanted.contains(&node.id) {
