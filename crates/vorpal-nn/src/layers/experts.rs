@@ -3,18 +3,19 @@
 use vorpal_autodiff::{At, DType, Device, Tensor};
 
 use super::{Layer, wrong};
-use crate::{Linear, Module};
+use crate::{Linear, Module, Training};
 
 /// Layers of which every row is handled by few (Shazeer et al. 2017): a gate gives each row its `top_k` experts, whose
 /// results are added up by their probabilities.
 ///
 /// Every expert has room for the same number of rows (Fedus et al. 2021). With a capacity factor that is
-/// factor · top_k · rows ∕ experts, and rows an expert has no room for miss its share: first choices come before second
-/// ones, and earlier rows before later ones. Without, there is room for all: no row misses anything, but every expert
-/// computes as many rows as there are.
+/// factor · top_k · rows ∕ experts while training, and rows an expert has no room for miss its share: first choices come
+/// before second ones, and earlier rows before later ones. Without, and always outside of training, there is room for all:
+/// no row misses anything, and what a row gets does not depend on the rows beside it, but every expert computes as many rows
+/// as there are.
 ///
 /// ```
-/// use vorpal_nn::{DType, Device, Linear, MixtureOfExperts, Tensor};
+/// use vorpal_nn::{DType, Device, Linear, MixtureOfExperts, Module, Tensor};
 /// let device = Device::cpu();
 /// let layer = MixtureOfExperts::new(8, 4, 2, &device, || Linear::new(8, 8, &device)).capacity_factor(1.25);
 /// let x = Tensor::randn([3, 5, 8], DType::F32, &device);
@@ -22,6 +23,10 @@ use crate::{Linear, Module};
 /// assert_eq!(y.shape(), x.shape());
 /// // Add a small multiple of this to the loss: it is 1 where all experts are used alike, else it is more.
 /// assert!(balance.item::<f32>()? > 0.9);
+/// // A row by itself gets what it gets among others.
+/// layer.train(false);
+/// let (all, one) = (layer.forward(&x).0, layer.forward(&x.narrow(1, 4, 1)).0);
+/// assert!((all.narrow(1, 4, 1) - one).abs().max([0, 1, 2]).item::<f32>()? < 1e-5);
 /// # Ok::<(), vorpal_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Module)]
@@ -34,6 +39,7 @@ pub struct MixtureOfExperts<E: Layer> {
     capacity_factor: Option<f64>,
     /// Whether the probabilities of the chosen experts are made to add up to 1.
     normalize: bool,
+    training: Training,
 }
 
 /// Where rows go.
@@ -64,10 +70,11 @@ impl<E: Layer> MixtureOfExperts<E> {
             top_k,
             capacity_factor: None,
             normalize: top_k > 1,
+            training: Training::default(),
         }
     }
 
-    /// The same with room for `factor` times the rows of an expert that all use alike.
+    /// The same with room, while training, for `factor` times the rows of an expert that all use alike.
     #[must_use]
     pub fn capacity_factor(self, factor: f64) -> MixtureOfExperts<E> {
         MixtureOfExperts { capacity_factor: Some(factor), ..self }
@@ -91,8 +98,7 @@ impl<E: Layer> MixtureOfExperts<E> {
         let width = shape[shape.rank() - 1];
         let n = shape.numel() / width;
         let rows = x.reshape([n, width]);
-        let alike = self.capacity_factor.map(|factor| factor * (self.top_k * n) as f64 / count as f64);
-        let capacity = alike.map_or(n, |alike| (alike.ceil() as usize).clamp(1, n));
+        let capacity = self.capacity(n);
         let routes = match self.routes(&rows, n, capacity) {
             Ok(routes) => routes,
             Err(wrong) => return (wrong.clone(), wrong),
@@ -108,6 +114,17 @@ impl<E: Layer> MixtureOfExperts<E> {
         let taken = results.index_select(0, &routes.place_of_choice) * routes.weight.unsqueeze(-1);
         let out = taken.reshape([self.top_k, n, outputs]).sum(0);
         (out.reshape(shape.with_axis(shape.rank() - 1, outputs)), routes.balance)
+    }
+
+    /// Rows that an expert has room for, of `n`.
+    fn capacity(&self, n: usize) -> usize {
+        match self.capacity_factor {
+            Some(factor) if self.training.is_on() => {
+                let alike = factor * (self.top_k * n) as f64 / self.experts.len() as f64;
+                (alike.ceil() as usize).clamp(1, n)
+            }
+            _ => n,
+        }
     }
 
     /// Where `n` rows go.

@@ -60,6 +60,27 @@ fn apart(a: &Tensor, b: &Tensor) -> f32 {
 }
 
 #[test]
+fn outside_of_training_experts_have_room_for_every_row() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(3);
+    for top_k in [1, 2] {
+        let wide = MixtureOfExperts::new(4, 3, top_k, &device, || Linear::new(4, 4, &device));
+        let layer = wide.clone().capacity_factor(0.5);
+        let x = Tensor::randn([9, 4], DType::F32, &device);
+        let missed = apart(&layer.forward(&x).0, &wide.forward(&x).0);
+        assert!(missed > 1e-2, "while training some rows miss an expert: {missed}");
+        layer.train(false);
+        assert!(apart(&layer.forward(&x).0, &wide.forward(&x).0) < 1e-6, "no row misses anything");
+        for row in 0..9 {
+            let (all, one) = (layer.forward(&x).0.narrow(0, row, 1), layer.forward(&x.narrow(0, row, 1)).0);
+            assert!(apart(&all, &one) < 1e-5, "row {row} by itself");
+        }
+        layer.train(true);
+        assert_eq!(apart(&layer.forward(&x).0, &wide.forward(&x).0), missed, "and again while training");
+    }
+}
+
+#[test]
 fn merging_changes_no_result_and_training_no_frozen_weight() {
     let device = Device::cpu();
     let base = Linear::new(6, 5, &device);
