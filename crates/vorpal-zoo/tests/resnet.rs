@@ -77,9 +77,10 @@ fn a_step_is_pytorchs_on_every_device() {
             ((logits.expect("the function was called"), loss), grads)
         };
         eval(&(&logits, &loss, &grads, &model)).expect("a step");
+        // The outputs themselves, and everything else by its own size.
         let near = |found: f64, expected: f64, scale: f64, what: &str| {
             let apart = (found - expected).abs();
-            assert!(apart <= 1e-3 * scale, "{what} on {device:?}: {found}, should be {expected}");
+            assert!(apart <= 1e-4 * scale, "{what} on {device:?}: {found}, should be {expected}");
         };
         near(f64::from(loss.item::<f32>().expect("a number")), golden["loss"][0], 1.0, "loss");
         let logits = logits.to_vec::<f32>().expect("numbers");
@@ -150,7 +151,7 @@ fn a_resnet50_answers_as_pytorchs() {
     let list = |name: &str| golden[name].as_array().expect("a list");
     let expected: Vec<f64> = list("logits").iter().map(|v| v.as_f64().expect("a number")).collect();
     let device = Device::cpu();
-    let model = made_up(ResNetOptions::resnet50(10), &device);
+    let mut model = made_up(ResNetOptions::resnet50(10), &device);
     assert_eq!(model.parameter_count() as u64, golden["parameters"]);
     let mut names = Vec::new();
     model.walk("", &mut |name, role, _| {
@@ -159,10 +160,17 @@ fn a_resnet50_answers_as_pytorchs() {
         }
     });
     assert_eq!(&names, list("names"));
-    let logits = model.forward(&images([4, 3, 64, 64], &device)).to_vec::<f32>().expect("logits");
-    let size = expected.iter().fold(0.0f64, |size, v| size.max(v.abs()));
-    for (k, (&found, &expected)) in logits.iter().zip(&expected).enumerate() {
-        let apart = (f64::from(found) - expected).abs();
-        assert!(apart <= 1e-4 * size, "logit {k}: {found}, should be {expected}");
-    }
+    let x = images([4, 3, 64, 64], &device);
+    let farthest = |logits: &Tensor| {
+        let logits = logits.cast(DType::F64).to_vec::<f64>().expect("logits");
+        assert_eq!(logits.len(), expected.len());
+        logits.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max)
+    };
+    // Logits are up to 3.8, behind fifty normalisations by as few as 16 numbers: f32 of PyTorch 2.15 is off by 2.3e-4
+    // itself, by 1.5e-4 without oneDNN. What is left in f64 are the digits of the file.
+    let single = farthest(&model.forward(&x));
+    model.walk_mut("", &mut |_, _, tensor| *tensor = tensor.cast(DType::F64));
+    let double = farthest(&model.forward(&x.cast(DType::F64)));
+    assert!(single <= 3e-4, "f32: {single}");
+    assert!(double <= 2e-8, "f64: {double}");
 }

@@ -1,4 +1,4 @@
-use vorpal_nn::{Device, Module, Tensor};
+use vorpal_nn::{DType, Device, Module, Tensor};
 use vorpal_zoo::forecast::{
     DeepAr, DeepArOptions, Likelihood, NBeats, NBeatsBasis, NBeatsOptions, PatchTst, PatchTstOptions,
     TcnForecaster, TcnOptions, season,
@@ -127,6 +127,36 @@ fn deep_ar() {
         &[4, 7, 3],
         |m, device| m.loss(&noisy(1, &[4, 8], device), &known(4, 8, device)) + 2.0,
     ));
+}
+
+#[test]
+fn deep_ar_reads_what_came_before_and_nothing_else() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(2);
+    // The scale is that of the first number alone.
+    let options = DeepArOptions { context: 1, layers: 2, ..deep_ar_options(Likelihood::StudentT) };
+    let model = DeepAr::new(options, &device);
+    let (series, known) = (noisy(1, &[2, 8], &device), noisy(2, &[2, 8, 2], &device));
+    let answer = model.forward(&series, &known);
+    let changed = |x: &Tensor, at: usize| {
+        let here = Tensor::arange(8, DType::I32, &device).eq(at as i32).cast(DType::F32);
+        x + here.reshape(if x.rank() == 3 { vec![1, 8, 1] } else { vec![1, 8] })
+    };
+    // Row t is of number t + 1: it has read number t and what is known of t + 1.
+    for at in 1..8 {
+        for (what, row, other) in [
+            ("a number", at, model.forward(&changed(&series, at), &known)),
+            ("what is known", at - 1, model.forward(&series, &changed(&known, at))),
+        ] {
+            let (before, after) = (other.narrow(1, 0, row), other.narrow(1, row, 7 - row));
+            assert!(
+                row == 0 || distance(&before, &answer.narrow(1, 0, row)) == 0.0,
+                "{what} {at} is seen before"
+            );
+            let told = row == 7 || distance(&after.narrow(1, 0, 1), &answer.narrow(1, row, 1)) > 1e-4;
+            assert!(told, "{what} {at} is not read");
+        }
+    }
 }
 
 #[test]

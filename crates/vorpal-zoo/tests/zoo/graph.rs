@@ -66,6 +66,19 @@ fn gae() {
     ));
 }
 
+#[test]
+fn gae_scores_are_products_of_places_whichever_comes_first() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(1);
+    let model = Gae::new(3, 8, 4, &device);
+    let places = model.forward(&features(&device), &Edges::new(&house(), false, &device).normalized());
+    let all: Vec<i32> = (0..36).flat_map(|k| [k / 6, k % 6]).collect();
+    let scores = Gae::scores(&places, &Tensor::from_slice(&all, [36, 2], &device)).reshape([6, 6]);
+    assert_close(&scores, &scores.t(), 0.0, "the other way round");
+    assert_close(&scores, &places.matmul(&places.t()), 1e-5, "products");
+    assert!(distance(&scores.narrow(0, 0, 1), &scores.narrow(0, 4, 1)) > 1e-3, "nodes are told apart");
+}
+
 fn attention(v2: bool) -> Case<Gat> {
     Case::new(
         "gat",
@@ -155,6 +168,7 @@ fn graph_transformer() {
 #[test]
 fn another_order_of_nodes_gives_the_same_in_that_order() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(2);
     let x = features(&device);
     let same = |f: &dyn Fn(&Tensor, &Network) -> Tensor, what: &str| {
         let found = turn(&f(&turn(&x, false), &turned()), true);
@@ -163,6 +177,8 @@ fn another_order_of_nodes_gives_the_same_in_that_order() {
     let edges = |graph: &Network, loops: bool| Edges::new(graph, loops, &device);
     let gcn = Gcn::new(3, 8, 2, 0.0, &device);
     same(&|x, graph| gcn.forward(x, &edges(graph, false).normalized()), "gcn");
+    let gae = Gae::new(3, 8, 4, &device);
+    same(&|x, graph| gae.forward(x, &edges(graph, false).normalized()), "gae");
     for v2 in [false, true] {
         let gat = Gat::new(GatOptions { v2, ..GAT }, &device);
         same(&|x, graph| gat.forward(x, &edges(graph, true)), "gat");

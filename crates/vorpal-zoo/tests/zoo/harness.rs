@@ -50,6 +50,45 @@ pub fn distance(a: &Tensor, b: &Tensor) -> f32 {
     values(a).iter().zip(values(b)).fold(0.0, |far, (a, b)| far.max((a - b).abs()))
 }
 
+/// A parameter or buffer of a model.
+pub fn tensor<M: Module>(model: &M, name: &str) -> Tensor {
+    let mut found = None;
+    model.walk("", &mut |n, _, tensor| {
+        if n == name {
+            found = Some(tensor.clone());
+        }
+    });
+    found.ok_or_else(|| format!("the model has no {name}")).expect("a parameter or buffer")
+}
+
+/// Puts another in its place.
+pub fn set<M: Module>(model: &mut M, name: &str, value: &Tensor) {
+    assert_eq!(tensor(model, name).shape(), value.shape(), "{name}");
+    model.walk_mut("", &mut |n, _, tensor| {
+        if n == name {
+            *tensor = value.clone();
+        }
+    });
+}
+
+/// Puts zeros in its place.
+pub fn silence<M: Module>(model: &mut M, name: &str) {
+    let nothing = tensor(model, name) * 0.0;
+    set(model, name, &nothing);
+}
+
+/// Losses of steps of Adam, each of which is taken before the step.
+pub fn losses<M: Module>(model: &mut M, steps: usize, rate: f64, loss: impl Fn(&M) -> Tensor) -> Vec<f32> {
+    let mut optimizer = Adam::new(rate);
+    let mut step = || {
+        let (loss, grads) = value_and_grad(model, &loss).expect("a graph");
+        optimizer.step(model, grads).expect("a graph");
+        eval(&(&loss, &*model, &optimizer)).expect("a step");
+        loss.item::<f32>().expect("a number")
+    };
+    (0..steps).map(|_| step()).collect()
+}
+
 /// What a model is held to. Inputs are made by the functions, from [`noise`], on the device they are given.
 pub struct Case<M> {
     pub name: &'static str,
@@ -65,7 +104,7 @@ pub struct Case<M> {
     pub steps: usize,
     pub rate: f64,
     pub falls_to: f32,
-    /// Parameters that get no gradient, and why there is nothing wrong with that.
+    /// Parameters that get no gradient; beside them stands why there is nothing wrong with that.
     pub unused: &'static [&'static str],
     /// Of the adapter's answer, relative to the largest element.
     pub tolerance: f32,
@@ -95,6 +134,27 @@ impl<M> Case<M> {
     }
 }
 
+/// A gradient that is less than this of the largest one is what rounding leaves of none.
+const NOTHING: f32 = 5e-7;
+
+/// Holds every parameter to have a finite gradient that is not zero, and those that are unused to have none.
+fn has_gradients<M: Module>(name: &str, grads: &M, unused: &[&str]) {
+    let mut sizes = Vec::new();
+    grads.walk("", &mut |parameter, role, grad| {
+        if role == Role::Parameter {
+            let grad = values(grad);
+            assert!(grad.iter().all(|g| g.is_finite()), "{name}: the gradient of {parameter} is not finite");
+            sizes.push((parameter.to_string(), grad.iter().fold(0.0f32, |size, g| size.max(g.abs()))));
+        }
+    });
+    let largest = sizes.iter().fold(0.0f32, |largest, (_, size)| largest.max(*size));
+    let without = sizes.iter().filter(|(_, size)| *size <= NOTHING * largest).map(|(name, _)| name.as_str());
+    let (mut without, mut unused) = (without.collect::<Vec<_>>(), unused.to_vec());
+    without.sort_unstable();
+    unused.sort_unstable();
+    assert_eq!(without, unused, "{name}: parameters without a gradient");
+}
+
 /// Forward shape, a gradient for every parameter, a loss that falls, files, and the same answer from an adapter.
 pub fn check<M: Module>(case: Case<M>) {
     let name = case.name;
@@ -104,22 +164,9 @@ pub fn check<M: Module>(case: Case<M>) {
     eval(&model).expect(name);
 
     let (_, grads) = value_and_grad(&model, |m| (case.loss)(m, &device)).expect(name);
-    grads.walk("", &mut |parameter, role, grad| {
-        if role == Role::Parameter && !case.unused.contains(&parameter) {
-            let grad = values(grad);
-            assert!(grad.iter().all(|g| g.is_finite()), "{name}: the gradient of {parameter} is not finite");
-            assert!(grad.iter().any(|g| *g != 0.0), "{name}: {parameter} gets no gradient");
-        }
-    });
+    has_gradients(name, &grads, case.unused);
 
-    let mut optimizer = Adam::new(case.rate);
-    let mut losses = Vec::new();
-    for _ in 0..case.steps {
-        let (loss, grads) = value_and_grad(&model, |m| (case.loss)(m, &device)).expect(name);
-        optimizer.step(&mut model, grads).expect(name);
-        eval(&(&loss, &model, &optimizer)).expect(name);
-        losses.push(loss.item::<f32>().expect(name));
-    }
+    let losses = losses(&mut model, case.steps, case.rate, |m| (case.loss)(m, &device));
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     assert!(last <= case.falls_to * first, "{name}: the loss does not fall: {losses:?}");
 

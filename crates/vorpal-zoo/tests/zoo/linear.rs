@@ -1,12 +1,12 @@
 use vorpal_nn::data::{Digits, PIXELS};
-use vorpal_nn::{Adam, Device, Optimizer, Tensor, eval, value_and_grad};
+use vorpal_nn::{Device, Optimizer, Tensor, eval, value_and_grad};
 use vorpal_zoo::data::Rows;
 use vorpal_zoo::linear::{
     LinearRegression, LogisticRegression, SoftmaxRegression, Temperature, condition_number,
     conformal_threshold,
 };
 
-use crate::harness::{Case, assert_close, check, classes, noisy, values};
+use crate::harness::{Case, assert_close, check, classes, losses, noisy, values};
 
 #[test]
 fn linear_regression() {
@@ -182,12 +182,7 @@ fn pixels_of_two_digits_lie_on_two_sides_of_a_plane() {
     let x = Tensor::from_slice(&pixels, [chosen.len(), PIXELS], &device);
     let y = Tensor::from_slice(&names, [chosen.len()], &device);
     let mut model = SoftmaxRegression::new(PIXELS, 2, &device);
-    let mut optimizer = Adam::new(0.01);
-    for _ in 0..30 {
-        let (loss, grads) = value_and_grad(&model, |m| m.forward(&x).cross_entropy(&y)).expect("a graph");
-        optimizer.step(&mut model, grads).expect("a step");
-        eval(&(&loss, &model, &optimizer)).expect("values");
-    }
+    losses(&mut model, 30, 0.01, |m| m.forward(&x).cross_entropy(&y));
     let found = model.forward(&x).argmax(1).cast(vorpal_nn::DType::I32).to_vec::<i32>().expect("classes");
     assert_eq!(found, names);
 }

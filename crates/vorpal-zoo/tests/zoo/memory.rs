@@ -1,12 +1,10 @@
-use vorpal_nn::{
-    Adam, AttentionOptions, DType, Device, Linear, Module, Optimizer, Tensor, eval, value_and_grad,
-};
+use vorpal_nn::{AttentionOptions, DType, Device, Linear, Module, Tensor, eval};
 use vorpal_zoo::memory::{
-    HopfieldPooling, MovementLinear, NeuralTuringMachine, NtmOptions, Pruned, Recall, RecallOptions, Thin,
-    block_attention, energy, largest, retrieve,
+    HopfieldPooling, MovementLinear, MovingThin, NeuralTuringMachine, NtmOptions, Pruned, Recall,
+    RecallOptions, Thin, block_attention, energy, largest, retrieve,
 };
 
-use crate::harness::{Case, assert_close, check, classes, distance, noisy, values};
+use crate::harness::{Case, assert_close, check, classes, distance, losses, noisy, tensor, values};
 
 #[test]
 fn hopfield_pooling() {
@@ -171,15 +169,9 @@ fn what_is_left_out_stays_out_and_a_ticket_begins_where_it_began() {
     let zero = |list: &[f32]| list.iter().map(|w| *w == 0.0).collect::<Vec<_>>();
     let before = weights(&model);
     assert_eq!(before.iter().filter(|w| **w != 0.0).count(), (12 * 8 + 8 * 3) / 4);
-    let mut optimizer = Adam::new(0.1);
-    for _ in 0..3 {
-        let (loss, grads) = value_and_grad(&model, |m| {
-            m.masked().forward(&noisy(1, &[5, 12], &device)).cross_entropy(&classes(2, &[5], 3, &device))
-        })
-        .expect("a graph");
-        optimizer.step(&mut model, grads).expect("a graph");
-        eval(&(&loss, &model, &optimizer)).expect("a step");
-    }
+    losses(&mut model, 3, 0.1, |m| {
+        m.masked().forward(&noisy(1, &[5, 12], &device)).cross_entropy(&classes(2, &[5], 3, &device))
+    });
     let after = weights(&model);
     assert_eq!(zero(&before), zero(&after));
     assert!(before != after);
@@ -199,6 +191,48 @@ fn movement() {
 }
 
 #[test]
+fn moving_thin() {
+    check(Case::new(
+        "moving_thin",
+        |device| Thin::new(&[12, 8, 3], device).moving(0.5, device),
+        |m, device| m.forward(&noisy(1, &[5, 12], device)),
+        &[5, 3],
+        |m, device| m.forward(&noisy(1, &[5, 12], device)).cross_entropy(&classes(2, &[5], 3, device)),
+    ));
+}
+
+#[test]
+fn the_weights_with_the_best_scores_count_and_others_may_come_back() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(7);
+    let thin = Thin::new(&[12, 8, 3], &device);
+    let mut model = thin.clone().moving(0.25, &device);
+    let x = noisy(1, &[5, 12], &device);
+    // Nothing is left out before there are scores.
+    assert_close(&model.forward(&x), &thin.forward(&x), 1e-6, "at first");
+    let fall = |model: &mut MovingThin| {
+        losses(model, 5, 0.01, |m| m.forward(&x).cross_entropy(&classes(2, &[5], 3, &device)))
+    };
+    fall(&mut model);
+    let counts = |model: &MovingThin| {
+        let masks = model.layers.iter().map(|layer| values(&layer.masked().ne(0.0).cast(DType::F32)));
+        masks.collect::<Vec<_>>()
+    };
+    let masks = counts(&model);
+    for (mask, layer) in masks.iter().zip(["layers.0", "layers.1"]) {
+        assert_eq!(mask.iter().sum::<f32>(), mask.len() as f32 / 4.0, "{layer}");
+        let scores = values(&tensor(&model, &format!("{layer}.scores")));
+        let of = |kept: f32| scores.iter().zip(mask).filter(move |(_, m)| **m == kept).map(|(s, _)| *s);
+        let (least, most) = (of(1.0).fold(f32::MAX, f32::min), of(0.0).fold(f32::MIN, f32::max));
+        assert!(least >= most, "{layer}: {least} counts, {most} does not");
+    }
+    fall(&mut model);
+    assert!(counts(&model) != masks, "what counts changes while it learns");
+    model.layers.iter_mut().for_each(|layer| layer.keep(1.0));
+    assert!(counts(&model).concat().iter().all(|m| *m == 1.0), "weights that do not count are kept");
+}
+
+#[test]
 fn scores_learn_by_the_gradient_of_the_mask() {
     let device = Device::cpu();
     let _keys = device.fork_rng(5);
@@ -206,15 +240,9 @@ fn scores_learn_by_the_gradient_of_the_mask() {
     let (x, up) = (noisy(1, &[3, 4], &device), noisy(2, &[3, 2], &device));
     let grads = vorpal_nn::grad(&layer, |l| (l.forward(&x) * &up).sum_all()).expect("a graph");
     let mut found = Vec::new();
-    let mut weight = None;
-    layer.walk("", &mut |name, _, t| {
-        if name == "weight" {
-            weight = Some(t.clone());
-        }
-    });
     grads.walk("", &mut |_, _, t| found.push(t.clone()));
     // By the mask: the weight times what a weight that counts would get.
-    assert_close(&found[1], &(up.t().matmul(&x) * weight.expect("a weight")), 1e-5, "scores");
+    assert_close(&found[1], &(up.t().matmul(&x) * tensor(&layer, "weight")), 1e-5, "scores");
 }
 
 #[test]

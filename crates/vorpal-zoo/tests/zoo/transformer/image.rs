@@ -1,7 +1,7 @@
-use vorpal_nn::{Device, Tensor};
+use vorpal_nn::{DType, Device, Tensor};
 use vorpal_zoo::transformer::{Clip, ClipOptions, Mae, MaeOptions, Vit, VitOptions};
 
-use crate::harness::{Case, assert_close, check, classes, distance, noisy, values};
+use crate::harness::{Case, assert_close, check, classes, distance, noisy, set, values};
 
 const VIT: VitOptions =
     VitOptions { image: 8, patch: 4, channels: 1, width: 8, heads: 2, layers: 1, classes: 5 };
@@ -102,4 +102,21 @@ fn clip_compares_directions() {
     let twins = Tensor::from_slice(&[1.0f32, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0], [3, 3], &device);
     assert!(values(&Clip::loss(&sure, &same(&device)))[0] < 1e-6);
     assert!((values(&Clip::loss(&(&twins * 50.0), &twins))[0] - 2.0 / 3.0 * 2f32.ln()).abs() < 1e-5);
+}
+
+#[test]
+fn the_texts_of_clip_are_read_in_order() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(4);
+    let text = |ids: [i32; 4]| Tensor::from_slice(&ids, [1, 4], &device);
+    let (one, turned, other) = (text([1, 2, 3, 4]), text([2, 1, 3, 4]), text([5, 2, 3, 4]));
+    // Without places only the mask tells what came first: tokens that do not see what comes. A second layer reads it.
+    for layers in [1, 2] {
+        let mut model = Clip::new(ClipOptions { layers, ..CLIP }, &device);
+        set(&mut model, "positional_embedding", &Tensor::zeros([4, 8], DType::F32, &device));
+        let place = model.texts(&one);
+        assert!(distance(&model.texts(&other), &place) > 1e-3, "{layers} layers: the last sees the first");
+        let apart = distance(&model.texts(&turned), &place);
+        assert_eq!(apart > 1e-3, layers == 2, "{layers} layers, the first two turned round: {apart}");
+    }
 }

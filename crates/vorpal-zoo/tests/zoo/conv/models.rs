@@ -77,23 +77,27 @@ fn resnets_have_the_sizes_of_torchvision() {
 
 #[test]
 fn mobilenet() {
-    check(Case::new(
-        "mobilenet",
-        |device| {
-            let options = MobileNetV2Options {
-                channels: 1,
-                first: [4, 1],
-                stages: vec![[1, 4, 1, 1], [2, 6, 2, 2]],
-                last: 8,
-                classes: 3,
-                dropout: 0.0,
-            };
-            MobileNetV2::new(&options, device)
-        },
-        |m, device| m.forward(&noisy(1, &[4, 1, 8, 8], device)),
-        &[4, 3],
-        |m, device| loss(|x| m.forward(x), device),
-    ));
+    check(Case {
+        // Behind the narrow ends comes a normalisation, with nothing but convolutions of one pixel between.
+        unused: &["features.1.conv.2.bias", "features.2.conv.3.bias", "features.3.conv.3.bias"],
+        ..Case::new(
+            "mobilenet",
+            |device| {
+                let options = MobileNetV2Options {
+                    channels: 1,
+                    first: [4, 1],
+                    stages: vec![[1, 4, 1, 1], [2, 6, 2, 2]],
+                    last: 8,
+                    classes: 3,
+                    dropout: 0.0,
+                };
+                MobileNetV2::new(&options, device)
+            },
+            |m, device| m.forward(&noisy(1, &[4, 1, 8, 8], device)),
+            &[4, 3],
+            |m, device| loss(|x| m.forward(x), device),
+        )
+    });
 }
 
 #[test]
@@ -120,26 +124,23 @@ fn names_of_a_mobilenet_are_torchvisions() {
 
 #[test]
 fn convnext() {
-    check(Case {
-        // A branch that weighs a millionth hardly counts at first.
-        rate: 0.02,
-        ..Case::new(
-            "convnext",
-            |device| {
-                let options = ConvNeXtOptions {
-                    channels: 1,
-                    patch: 2,
-                    stages: vec![[1, 4], [1, 6]],
-                    classes: 3,
-                    drop_path: 0.0,
-                };
-                ConvNeXt::new(&options, device)
-            },
-            |m, device| m.forward(&noisy(1, &[4, 1, 8, 8], device)),
-            &[4, 3],
-            |m, device| loss(|x| m.forward(x), device),
-        )
-    });
+    check(Case::new(
+        "convnext",
+        |device| {
+            let options = ConvNeXtOptions {
+                channels: 1,
+                patch: 2,
+                stages: vec![[1, 4], [1, 6]],
+                classes: 3,
+                drop_path: 0.0,
+                layer_scale: 0.1,
+            };
+            ConvNeXt::new(&options, device)
+        },
+        |m, device| m.forward(&noisy(1, &[4, 1, 8, 8], device)),
+        &[4, 3],
+        |m, device| loss(|x| m.forward(x), device),
+    ));
 }
 
 #[test]
