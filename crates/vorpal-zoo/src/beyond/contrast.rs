@@ -72,7 +72,7 @@ impl Head {
 }
 
 /// SimCLR (Chen et al. 2020): two views of a picture are to be more alike than any two views of different pictures of the
-/// batch. The head is thrown away afterwards, the encoder stays.
+/// batch. The head is thrown away afterwards, the encoder stays. Images `[n, 1, 28, 28]`, numbers `[n, width]`.
 ///
 /// `vorpal train simclr` sees digits without their names, turned, moved and with pieces missing. Then a linear layer is
 /// trained on what the encoder makes of 300 digits with names: it names at least 90 % of the test digits. The same on an
@@ -117,7 +117,7 @@ impl SimClr {
 
 /// BYOL (Grill et al. 2020): a network predicts what a slowly moving copy of itself makes of another view of the picture.
 /// Nothing pushes different pictures apart; the predictor, the copy's slowness and the normalisation keep all from
-/// becoming one.
+/// becoming one. Images `[n, 1, 28, 28]`, numbers `[n, width]`.
 ///
 /// `vorpal train byol` learns and is tested as [`SimClr`]: at least 87 % of the test digits by 300 names. With 64 and 32
 /// numbers 126,272 parameters are trained.

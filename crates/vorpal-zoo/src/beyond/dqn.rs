@@ -5,7 +5,7 @@ use vorpal_nn::{DType, Device, Linear, Module, Tensor};
 /// A deep Q-network (Mnih et al. 2015): what each action is worth in a state, by two hidden layers of `width` units with
 /// ReLU. With 4 numbers of a state, 2 actions and 64 units it has 4,610 parameters. The targets are those of double
 /// Q-learning (van Hasselt et al. 2016): the network chooses the next action, a copy that follows it slowly says what it
-/// is worth.
+/// is worth. States `[n, numbers]` to `[n, actions]`.
 ///
 /// `vorpal train dqn` plays [`CartPole`](super::CartPole), which has no data but what the player meets: twenty episodes
 /// without chance last 195 of 500 pushes or more in the mean, the bar at which the game counts as solved.

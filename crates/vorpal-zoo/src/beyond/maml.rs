@@ -33,7 +33,7 @@ pub fn descend<T: Tree>(model: &T, grads: &T, rate: f64) -> T {
 /// A network of one number to one number, two hidden layers of `width` units with ReLU, that is trained so that a step
 /// of gradient descent on ten examples of a new task makes it good at that task: model-agnostic meta-learning (MAML,
 /// Finn et al. 2017). With 40 units it has 1,761 parameters. The gradient goes through the inner step: it is a gradient of
-/// a gradient, for all tasks of a batch at once by `vmap`.
+/// a gradient, for all tasks of a batch at once by `vmap`: `[tasks, n, 1]` to the same, with examples `[tasks, examples, 2]`.
 ///
 /// `vorpal train maml` learns sine waves of any amplitude from 0.1 to 5 and any phase, as the paper; tested on waves it
 /// has not seen, after one step on ten points: mean square error at most 1.0 (the waves' own variance is 4.2).

@@ -4,7 +4,8 @@ use vorpal_nn::{Device, Linear, Module, Tensor, grad};
 
 /// A physics-informed network (Raissi et al. 2019): u(x, t) as a network of three layers with tanh, trained only by how
 /// far it misses Burgers' equation u_t + u u_x = ν u_xx inside, and its values at the edges. The derivatives are exact:
-/// derivatives of the network by its inputs, derived once more by its parameters.
+/// derivatives of the network by its inputs, derived once more by its parameters. Places `[n, 2]` to `[n, 1]`; with 32 units
+/// it has 1,185 parameters.
 ///
 /// `vorpal train pinn` solves it for ν = 0.05 on x from -1 to 1 and t from 0 to 1, where the wave
 /// u = 1 ∕ (1 + exp((x - t∕2) ∕ 2ν)) is the solution; it is tested against that, which the training never sees inside: the

@@ -7,8 +7,9 @@ use vorpal_nn::{DType, Device, Linear, Module, Tensor};
 /// loss of all environments, the [`penalty`](Irm::penalty) asks that no environment by itself would like the answers scaled, which
 /// holds of what causes an answer, and not of what goes along with it more in one environment than in another.
 ///
-/// Trained by `irm` (47,137 parameters) on digits whose colour tells the answer better than their shape does in two environments, to an accuracy of at
-/// least 0.55 where the colour misleads (the mean loss by itself: about 0.2; the shape known perfectly: 0.75).
+/// Inputs `[batch, …]` to logits `[batch]`. Trained by `vorpal train irm` (47,137 parameters) on digits whose colour tells the
+/// answer better than their shape does in two environments, to an accuracy of at least 0.55 where the colour misleads (the mean
+/// loss by itself: about 0.1; the shape known perfectly: 0.75).
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

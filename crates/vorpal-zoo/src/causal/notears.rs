@@ -7,8 +7,9 @@ use vorpal_nn::{DType, Device, Module, Tensor};
 /// An augmented Lagrangian drives it to zero while squared errors and the sum of sizes of weights get small; weights that are left
 /// above a threshold are the graph.
 ///
-/// Trained by `notears` (100 weights) on a thousand examples of a random graph of ten variables and fifteen edges, to a structural
-/// Hamming distance (edges that are missing, too many or turned round) of at most 2.
+/// Examples `[n, variables]`, weights `[variables, variables]`. Trained by `vorpal train notears` (100 parameters) on a thousand
+/// examples of a random graph of ten variables and fifteen edges, to a structural Hamming distance (edges that are missing, too
+/// many or turned round) of at most 2.
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

@@ -8,7 +8,8 @@ use vorpal_nn::{BatchNorm3d, Conv3d, Device, Linear, Module, Tensor};
 /// `[batch, channels, time, height, width]` to `[batch, classes]`; for one channel, width 8 and eight classes there are
 /// 17,872 parameters.
 ///
-/// `vorpal train conv3d` tells in which of eight directions a digit moves, which no single picture shows.
+/// `vorpal train conv3d` tells in which of eight directions a digit moves, which no single picture shows: it is to be right
+/// about 99 % of the films.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -18,13 +18,16 @@ pub struct ConvNeXtOptions {
     pub classes: usize,
     /// Probability with which the last block is left out of a step of training; it grows from 0 with depth.
     pub drop_path: f64,
+    /// What stands before the inside of every block at first. The paper has 1e-6, which dozens of blocks need; a network of
+    /// few learns faster from 1.
+    pub layer_scale: f64,
 }
 
 impl ConvNeXtOptions {
     /// ConvNeXt-T: 28.6 million parameters for 1000 classes.
     pub fn tiny(classes: usize) -> ConvNeXtOptions {
         let stages = vec![[3, 96], [3, 192], [9, 384], [3, 768]];
-        ConvNeXtOptions { channels: 3, patch: 4, stages, classes, drop_path: 0.1 }
+        ConvNeXtOptions { channels: 3, patch: 4, stages, classes, drop_path: 0.1, layer_scale: 1e-6 }
     }
 }
 
@@ -33,7 +36,8 @@ impl ConvNeXtOptions {
 /// channels of a pixel. Parameters are named as in the authors' code. Images `[batch, channels, height, width]` to
 /// `[batch, classes]`.
 ///
-/// `vorpal train convnext` teaches a small one MNIST digits.
+/// `vorpal train convnext` teaches one of two blocks with 32 filters and two with 64 (102,378 parameters) MNIST digits of
+/// 14 × 14 pixels, of which it is to name 96 %.
 ///
 /// ```
 /// use vorpal_nn::{Device, Module};
@@ -49,8 +53,6 @@ pub struct ConvNeXt {
     head: Linear,
 }
 
-/// What stands before every residual branch at first.
-const SCALE: f64 = 1e-6;
 /// What is added to variances.
 const EPS: f64 = 1e-6;
 
@@ -87,7 +89,7 @@ struct ConvNeXtBlock {
 }
 
 impl ConvNeXtBlock {
-    fn new(width: usize, drop_path: f64, device: &Device) -> ConvNeXtBlock {
+    fn new(width: usize, drop_path: f64, scale: f64, device: &Device) -> ConvNeXtBlock {
         let apart =
             Conv2dOptions { padding: Padding::Zeros([3, 3]), groups: width, ..Conv2dOptions::default() };
         ConvNeXtBlock {
@@ -95,7 +97,7 @@ impl ConvNeXtBlock {
             norm: LayerNorm::new([width], device).eps(EPS),
             pwconv1: Linear::new(width, 4 * width, device),
             pwconv2: Linear::new(4 * width, width, device),
-            gamma: Tensor::full([width], SCALE, DType::F32, device),
+            gamma: Tensor::full([width], scale, DType::F32, device),
             drop_path: DropPath::new(drop_path),
         }
     }
@@ -124,7 +126,7 @@ impl ConvNeXt {
             });
             let stage = (block..block + blocks).map(|j| {
                 let drop = options.drop_path * j as f64 / (depth.max(2) - 1) as f64;
-                ConvNeXtBlock::new(width, drop, device)
+                ConvNeXtBlock::new(width, drop, options.layer_scale, device)
             });
             stages.push(stage.collect());
             (from, block) = (width, block + blocks);

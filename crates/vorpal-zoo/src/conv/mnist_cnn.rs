@@ -3,7 +3,10 @@
 use vorpal_nn::{BatchNorm2d, Conv2d, Device, Dropout, Linear, Module, Tensor};
 
 /// Two convolutions of 3 × 3 with 16 and 32 filters, each with batch normalisation, ReLU and maximum pooling, dropout,
-/// and one fully connected layer, after LeNet (LeCun et al. 1998).
+/// and one fully connected layer, after LeNet (LeCun et al. 1998). Images `[batch, 1, 28, 28]` to `[batch, 10]`; 20,586
+/// parameters.
+///
+/// `vorpal train mnist` reads MNIST digits, of which it is to name 97 %.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

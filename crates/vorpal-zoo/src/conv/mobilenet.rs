@@ -48,7 +48,8 @@ impl MobileNetV2Options {
 /// that keeps channels apart, and narrow it again, without an activation at the narrow ends, where blocks are added to what
 /// came in. Parameters are named as torchvision's. Images `[batch, channels, height, width]` to `[batch, classes]`.
 ///
-/// `vorpal train mobilenet` teaches a small one MNIST digits.
+/// `vorpal train mobilenet` teaches one of five blocks with 16 to 32 filters (32,234 parameters) MNIST digits of 14 × 14
+/// pixels, of which it is to name 97 %.
 ///
 /// ```
 /// use vorpal_nn::{Device, Module};

@@ -38,9 +38,11 @@ impl ResNetOptions {
 
 /// A residual network (He et al. 2016): a convolution of 7 × 7, four stages of [`ResNetBlock`]s, each but the first at half
 /// the resolution, the mean over all pixels and one fully connected layer. Parameters are named and laid out as
-/// torchvision's; bottlenecks have their stride at the convolution of 3 × 3, as there.
+/// torchvision's; bottlenecks have their stride at the convolution of 3 × 3, as there. Images
+/// `[batch, channels, height, width]` to `[batch, classes]`.
 ///
-/// `vorpal train resnet` teaches a small one MNIST digits.
+/// `vorpal train resnet` teaches one of four blocks with 16 to 128 filters (308,538 parameters) MNIST digits of 14 × 14
+/// pixels, of which it is to name 97.5 %.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Module, Tensor};

@@ -27,7 +27,7 @@ impl WaveNetOptions {
 /// places at once: `[batch, time]` of whole numbers to logits `[batch, time, vocabulary]` of the element that comes next.
 ///
 /// For 256 values, width 64, skip 128 and 6 layers there are 239,872 parameters. `vorpal train wavenet` learns Vorpal's own
-/// documentation and sources byte by byte.
+/// documentation and sources byte by byte, to at most 2.5 bits a byte.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -192,13 +192,15 @@ pub struct Citations {
     pub words: usize,
     /// Papers whose field is told.
     pub train: Vec<i32>,
+    /// Papers by which is decided when to stop.
+    pub val: Vec<i32>,
     /// Papers whose field is asked for.
     pub test: Vec<i32>,
 }
 
 impl Citations {
-    /// Reads an archive of NumPy with `features_indptr`, `features_indices`, `labels`, `edges` `[n, 2]`, `train` and
-    /// `test`, all whole numbers.
+    /// Reads an archive of NumPy with `features_indptr`, `features_indices`, `labels`, `edges` `[n, 2]`, `train`, `val`
+    /// and `test`, all whole numbers.
     ///
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read, [`Error::Format`] for one that holds something else.
@@ -216,9 +218,10 @@ impl Citations {
         let papers = labels.len();
         let words = columns.iter().max().map_or(0, |&c| c.max(0) as usize + 1);
         let inside = |list: &[i32], below: usize| list.iter().all(|&v| v >= 0 && (v as usize) < below);
-        let (edges, train, test) = (list("edges")?, list("train")?, list("test")?);
-        let lists = [(&edges, papers), (&train, papers), (&test, papers), (&starts, columns.len() + 1)];
-        if starts.len() != papers + 1 || !lists.iter().all(|(l, below)| inside(l, *below)) {
+        let edges = list("edges")?;
+        let (train, val, test) = (list("train")?, list("val")?, list("test")?);
+        let of_papers = [&edges, &train, &val, &test].iter().all(|l| inside(l, papers));
+        if starts.len() != papers + 1 || !of_papers || !inside(&starts, columns.len() + 1) {
             return Err(wrong("its numbers do not fit one another"));
         }
         let mut features = vec![0.0; papers * words];
@@ -227,7 +230,7 @@ impl Citations {
             used.iter().for_each(|&w| features[paper * words + w.max(0) as usize] = 1.0 / used.len() as f32);
         }
         let edges = edges.chunks_exact(2).map(|e| (e[0] as usize, e[1] as usize)).collect();
-        Ok(Citations { network: Network { nodes: papers, edges, labels }, features, words, train, test })
+        Ok(Citations { network: Network { nodes: papers, edges, labels }, features, words, train, val, test })
     }
 }
 

@@ -6,7 +6,8 @@ use vorpal_nn::{Device, KanLinear, Module, SplineGrid, Tensor};
 /// are B-splines beside a SiLU. `[…, inputs]` to `[…, outputs]`; a layer has inputs · outputs · (1 + intervals + degree)
 /// parameters.
 ///
-/// `vorpal train kan` finds exp(sin(πx) + y²), the example of the paper, with six units.
+/// `vorpal train kan` finds exp(sin(πx) + y²), the example of the paper, with six units (300 parameters; goal: a root of the
+/// mean squared error of at most 0.02).
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Module, SplineGrid, Tensor};

@@ -24,7 +24,8 @@ pub struct MixerOptions {
 /// classified. Images `[batch, channels, height, width]` to logits `[batch, classes]`.
 ///
 /// The paper's S/16 for images of 224 × 224 (width 512, hidden units 256 and 2048, 8 layers, 1000 classes) has 18.5 million
-/// parameters; `vorpal train mixer` teaches a small one MNIST digits.
+/// parameters; `vorpal train mixer` teaches one of patches of 7 × 7, width 64 and 3 layers (60,858 parameters) MNIST digits, of
+/// which it is to name 96.5 %.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

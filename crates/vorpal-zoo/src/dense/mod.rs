@@ -8,7 +8,7 @@ mod mlp;
 #[cfg(not(target_arch = "wasm32"))]
 mod recipes;
 
-pub use deep_sets::{DeepSets, DeepSetsOptions};
+pub use deep_sets::{DeepSets, DeepSetsOptions, Pool};
 pub use kan::Kan;
 pub(crate) use layers::answer;
 pub use mixer::{MixerOptions, MlpMixer};

@@ -92,8 +92,9 @@ pub struct DeepArOptions {
 /// reads it in the next step, so that quantiles of paths are intervals. Numbers are divided by a scale of their window, one
 /// plus the mean of their sizes.
 ///
-/// 2,859 parameters in the training `deep_ar`: monthly temperatures of the sea, twelve months ahead, with a CRPS of at most 0.65
-/// of the error of last year's numbers; intervals of 80 and 90 % are held to what they cover.
+/// Series `[batch, times]` and what is known of each time `[batch, times, covariates]` to `[batch, times − 1, parameters]`.
+/// `vorpal train deep_ar` (2,859 parameters) forecasts monthly temperatures of the sea twelve months ahead, with a CRPS of at
+/// most 0.65 of the error of last year's numbers, and says how much of the truth intervals of 80 and 90 % cover.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -59,8 +59,8 @@ impl TcnBlock {
 /// doubles from block to block, with weight normalisation and dropout. A forecast is a linear function of the last time,
 /// which has seen 1 + 2 · (window − 1) · (2^levels − 1) times.
 ///
-/// 9,123 parameters in the training `tcn_forecast`: monthly temperatures of the sea, three months ahead, with at most 0.67
-/// of the error of last year's numbers.
+/// Series `[batch, channels, times]` to `[batch, horizon]`. `vorpal train tcn_forecast` (9,123 parameters) forecasts monthly
+/// temperatures of the sea three months ahead, with at most 0.67 of the error of last year's numbers.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

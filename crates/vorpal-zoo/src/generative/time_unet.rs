@@ -119,7 +119,9 @@ impl Attention {
 }
 
 impl TimeUNet {
-    /// Random weights; `width`, a multiple of 4, channels at the fine resolution and twice as many at the coarse one.
+    /// Random weights; `width`, a multiple of 4, channels at the fine resolution and twice as many at the coarse one. With a
+    /// width of 4 every fine channel is normalised by itself, which takes away what the time adds to it: only the coarse
+    /// blocks hear it.
     pub fn new(channels: usize, width: usize, device: &Device) -> TimeUNet {
         let (embedded, twice) = (4 * width, 2 * width);
         let block = |from, to| TimeBlock::new(from, to, embedded, device);

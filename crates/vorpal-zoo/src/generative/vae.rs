@@ -20,7 +20,7 @@ pub struct VaeOptions {
 /// bound of the likelihood, the ELBO, with codes drawn so that derivatives go through them.
 ///
 /// Examples `[n, …]` of zeros and ones with so many features. With widths of 784, 200 and 16 there are 404,816 parameters.
-/// `vorpal train vae` learns binarised MNIST digits to a bound of 110 nats or fewer on digits it has not seen.
+/// `vorpal train vae` learns binarised MNIST digits to a negative ELBO of at most 115 nats on digits it has not seen.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -97,10 +97,12 @@ impl GatConv {
     }
 }
 
-/// A graph attention network: a [`GatConv`] whose heads stand side by side, an ELU, and one of a single head.
+/// A graph attention network: a [`GatConv`] whose heads stand side by side, an ELU, and one of a single head; features
+/// `[nodes, inputs]` to logits `[nodes, classes]`.
 ///
 /// `vorpal train gat --data cora.npz` names the fields of papers (92,373 parameters; goal: 80 % of the usual test), and
-/// `vorpal train gatv2` does by GATv2 on a karate club what `vorpal train karate` does by convolutions.
+/// `vorpal train gatv2` does by GATv2 on a karate club what `vorpal train karate` does by convolutions (2,372 parameters; goal:
+/// 93 %).
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -5,7 +5,8 @@ use vorpal_nn::{Device, GruCell, Linear, Module, Tensor};
 use super::Edges;
 
 /// A message passing network (Gilmer et al. 2017): what an edge hands on is a product with a matrix that a network makes of
-/// the edge's features; what comes to a node is added up and taken in by a gated unit, `rounds` times.
+/// the edge's features; what comes to a node is added up and taken in by a gated unit, `rounds` times. Features of nodes
+/// `[nodes, inputs]` and of edges `[edges, features]` to `[nodes, outputs]`.
 ///
 /// `vorpal train mpnn` is told one node of a graph of seven, and how long edges are, and finds out how far away the others
 /// are (10,577 parameters; goal: 97 % of the variance for graphs it has not seen).

@@ -19,7 +19,8 @@ pub struct GraphTransformerOptions {
 
 /// A transformer of graphs with encodings by random walks (Dwivedi & Bresson 2021; Dwivedi et al. 2022; Rampášek et al.
 /// 2022): every node sees all others of its graph, and learns of the edges by features, the probabilities that a walk
-/// comes back after so many steps ([`Network::returns`](crate::data::Network::returns)).
+/// comes back after so many steps ([`Network::returns`](crate::data::Network::returns)). Features `[graphs, most nodes, inputs]`
+/// to `[graphs, outputs]`.
 ///
 /// `vorpal train graph-transformer` counts triangles of graphs of up to seven nodes, which no sum over neighbours can
 /// (27,041 parameters; goal: 95 % of those it has not seen counted exactly).

@@ -7,8 +7,9 @@ use vorpal_nn::{DType, Device, Module, Tensor};
 /// `[rows, features]` to `[rows]`; features + 1 parameters.
 ///
 /// It is trained by gradient descent as any model, or solved in closed form: by [`lstsq`](LinearRegression::lstsq) or
-/// [`ridge`](LinearRegression::ridge). `vorpal train least_squares` does all three on the patients of
-/// [`Rows::diabetes`](crate::data::Rows::diabetes).
+/// [`ridge`](LinearRegression::ridge). `vorpal train least_squares` does all three on ten measurements of the patients of
+/// [`Rows::diabetes`](crate::data::Rows::diabetes) (11 parameters; goal: what gradient descent expects is nowhere further from
+/// what the closed form does than a thousandth of the deviation of what is wanted).
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

@@ -3,13 +3,16 @@
 use vorpal_nn::loss::BceWithLogitsLoss;
 use vorpal_nn::{DType, Device, Linear, Module, Tensor};
 
-/// Logistic regression (Cox 1958): the log odds of one of two classes are a weighted sum of the features and a constant;
-/// features + 1 parameters.
+/// Logistic regression (Cox 1958): the log odds of one of two classes are a weighted sum of the features and a constant, for
+/// `[rows, features]` to `[rows]`; features + 1 parameters.
 ///
 /// An elastic net (Zou & Hastie 2005) holds the weights small: `l1` times their magnitudes and `l2` ∕ 2 times their squares
 /// are added to the [`loss`](LogisticRegression::loss) by [`shrink`](LogisticRegression::shrink) after every step of
 /// gradient descent (the proximal gradient method, Beck & Teboulle 2009), which makes weights that are not needed exactly
-/// 0. `vorpal train logistic` tells tumours of [`Rows::breast_cancer`](crate::data::Rows::breast_cancer) apart.
+/// 0.
+///
+/// `vorpal train logistic` tells tumours of [`Rows::breast_cancer`](crate::data::Rows::breast_cancer) apart by thirty
+/// measurements (31 parameters; goal: 97.5 % of those it has not seen).
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};
@@ -61,9 +64,11 @@ impl LogisticRegression {
 }
 
 /// Softmax regression, multinomial logistic regression (Cox 1966): the logarithms of the odds of many classes are weighted
-/// sums of the features; (features + 1) · classes parameters, named as those of PyTorch's `Linear`.
+/// sums of the features, for `[rows, features]` to `[rows, classes]`; (features + 1) · classes parameters, named as those of
+/// PyTorch's `Linear`.
 ///
-/// `vorpal train softmax` reads the digits of [`Rows::digits`](crate::data::Rows::digits).
+/// `vorpal train softmax` reads the digits of [`Rows::digits`](crate::data::Rows::digits) by their 64 pixels (650 parameters;
+/// goal: 96 % of those it has not seen).
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Module, Tensor};

@@ -5,9 +5,11 @@ use vorpal_nn::{DType, Device, Module, Tensor};
 use vorpal_nn::{Lbfgs, LbfgsOptions, Result};
 
 /// Temperature scaling (Guo, Pleiss, Sun & Weinberger 2017): logits of a classifier are divided by one number, which is
-/// fitted on data the classifier has not learned from. It changes no decision, only how sure it is. One parameter.
+/// fitted on data the classifier has not learned from. It changes no decision, only how sure it is. Logits `[rows, classes]`
+/// to the same; one parameter.
 ///
-/// `vorpal train temperature` cools a network that has learned two thousand digits by heart.
+/// `vorpal train temperature` cools a network of 101,770 parameters that has learned two thousand digits by heart: what it says
+/// of digits it has not seen is to have a calibration error of at most 0.025.
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

@@ -85,7 +85,8 @@ pub struct RecallOptions {
 }
 
 /// A layer of [`block_attention`] that recalls: pairs of a key and a value go by, and where a key comes without a value
-/// the one it came with before is wanted. With 128 keys and 32 values of 64 numbers it has 20,576 parameters.
+/// the one it came with before is wanted: pairs `[batch, t, 2]` to logits `[batch, t, values]`. With 128 keys and 32 values of
+/// 64 numbers it has 20,576 parameters.
 ///
 /// `vorpal train block_attention` learns it on sequences of 256 in blocks of 16, each of which sees itself and one of
 /// up to fifteen others: at least 95 % of the values are right, with an eighth of the scores that full attention takes.

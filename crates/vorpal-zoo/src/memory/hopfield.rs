@@ -35,7 +35,7 @@ pub fn energy(state: &Tensor, stored: &Tensor, beta: f64) -> Tensor {
 /// Hopfield pooling (Ramsauer et al. 2021) for bags of instances: trained states look up what a bag holds, whatever
 /// the order and number of its instances. Here instances are images of 28 × 28 pixels, and the question is whether a bag
 /// holds something: `hidden` units for each image, `states` trained patterns to look for, and one logit. With 64 units and 4
-/// states it has 59,009 parameters.
+/// states it has 59,009 parameters. Bags `[bags, instances, 784]` to logits `[bags]`.
 ///
 /// `vorpal train hopfield` is told of bags of ten digits only whether there is a 9 among them, not where: it is right for
 /// at least 90 % of new bags.

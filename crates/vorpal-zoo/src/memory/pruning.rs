@@ -148,12 +148,14 @@ impl MovementLinear {
 }
 
 /// A network of linear layers with ReLU between, for images that are made one row each: what is thinned here. Of 784, 300,
-/// 100 and 10 numbers, the network of the lottery tickets' paper, it has 266,610 parameters.
+/// 100 and 10 numbers, the network of the lottery tickets' paper (Frankle & Carbin 2019), it has 266,610 parameters. Images
+/// `[n, …]` to `[n, classes]`.
 ///
 /// `vorpal train lottery` trains it, leaves out the smallest weights, puts the rest back to where they began and trains
 /// again, until a tenth is left: that ticket is at least as good as the whole network less 1 %, and better than the same
 /// mask on other random weights. `vorpal train magnitude` leaves weights out while it trains, nine of ten, at a cost of at
-/// most 1 %. `vorpal train movement` fits a network for digits to turned digits with a twentieth of its weights.
+/// most 1 %. `vorpal train movement` fits a network for digits to turned digits with a twentieth of its weights (532,810
+/// parameters with their scores), of which it is to name 92 %.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Module, Tensor};

@@ -1,5 +1,6 @@
 //! What trainings of classifiers share.
 
+use vorpal_nn::data::augment::{Augment, RandomAffine};
 use vorpal_nn::data::{Array, DataLoader, Dataset};
 use vorpal_nn::metrics::ConfusionMatrix;
 use vorpal_nn::schedule::CosineAnnealing;
@@ -17,8 +18,35 @@ pub(crate) fn classify<M: Module, D: Dataset<Item = (Array, i32)>>(
     run: &mut Run,
     model: M,
     forward: fn(&M, &Tensor) -> Tensor,
+    data: (D, D),
+    classes: usize,
+) -> Result<M> {
+    fit(run, model, forward, data, classes, |images| images)
+}
+
+/// The same with images that are [`moved`] a little, differently in every step.
+pub(crate) fn classify_moved<M: Module, D: Dataset<Item = (Array, i32)>>(
+    run: &mut Run,
+    model: M,
+    forward: fn(&M, &Tensor) -> Tensor,
+    data: (D, D),
+    classes: usize,
+) -> Result<M> {
+    fit(run, model, forward, data, classes, |images| moved().apply(&images))
+}
+
+/// Small turns, moves, changes of size and slants of digits.
+pub(crate) fn moved() -> RandomAffine {
+    RandomAffine::new().degrees(8.0).translate(0.06, 0.06).scale(0.92, 1.08).shear(4.0)
+}
+
+fn fit<M: Module, D: Dataset<Item = (Array, i32)>>(
+    run: &mut Run,
+    model: M,
+    forward: fn(&M, &Tensor) -> Tensor,
     (train, test): (D, D),
     classes: usize,
+    prepare: fn(Tensor) -> Tensor,
 ) -> Result<M> {
     let device = run.device().clone();
     let train = DataLoader::builder(train).batch_size(run.batch()).drop_last(true);
@@ -28,6 +56,7 @@ pub(crate) fn classify<M: Module, D: Dataset<Item = (Array, i32)>>(
     let (rate, steps) = (run.rate(), run.steps(train.len()));
     let trainer = Trainer::new(task, model, Adam::adamw(rate))
         .schedule(CosineAnnealing::new(rate, steps), Every::Step)
+        .prepare(move |(x, y): (Tensor, Tensor)| (prepare(x), y))
         .metric("accuracy", ConfusionMatrix::new(classes));
     Ok(run.fit(trainer, &mut train, Some(&mut test))?.model)
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use vorpal_nn::Result;
 
-pub(crate) use classify::classify;
+pub(crate) use classify::{classify, classify_moved, moved};
 pub use run::{Outcome, Run};
 
 use crate::{

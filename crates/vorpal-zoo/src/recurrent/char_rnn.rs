@@ -29,10 +29,12 @@ pub struct CharRnnOptions {
 }
 
 /// A language model of a recurrent network (Mikolov et al. 2010; Graves 2013; Karpathy 2015): an embedding, layers of one
-/// kind of cell, one linear layer. Parameters are named as those of PyTorch's example of word language models.
+/// kind of cell, one linear layer. Parameters are named as those of PyTorch's example of word language models. Tokens
+/// `[batch, length]` to logits `[batch, length, vocabulary]`.
 ///
 /// `vorpal train char-rnn` learns the bytes of the documentation and sources of Vorpal with an LSTM (148,736 parameters;
-/// goal: a test loss of 2.2 nats a byte).
+/// goal: a test loss of 2.2 nats a byte), `gru` with gated recurrent units (123,904; 2.0), `rnn` with Elman's network
+/// (74,240; 2.1).
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

@@ -96,7 +96,7 @@ impl HyenaOperator {
 }
 
 /// A language model of Hyena operators (Poli et al. 2023): each behind a norm and added to what came in, as is a network of
-/// two layers.
+/// two layers. Tokens `[batch, length]` to logits `[batch, length, vocabulary]`.
 ///
 /// `vorpal train hyena` is told four pairs of a key and a value, then each key, and says its value (159,312 parameters; goal: a
 /// test accuracy of 0.9).

@@ -75,7 +75,8 @@ pub fn linear_attention_step(
 }
 
 /// A causal language model of linear attention (Katharopoulos, Vyas, Pappas, Fleuret 2020): a transformer with
-/// normalisation in front of each block and learned positions, whose state is of one size however long the text.
+/// normalisation in front of each block and learned positions, whose state is of one size however long the text. Tokens
+/// `[batch, length]` to logits `[batch, length, vocabulary]`.
 ///
 /// `vorpal train linear-attention` learns the bytes of the documentation and sources of Vorpal (136,960 parameters; goal: a
 /// test loss of 2.4 nats a byte).

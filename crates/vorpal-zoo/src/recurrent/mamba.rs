@@ -87,7 +87,8 @@ impl MambaMixer {
 }
 
 /// A language model of selective state spaces (Gu & Dao 2023): [`MambaMixer`]s behind a root mean square norm, each added to
-/// what came in, and a head that shares its weights with the embedding.
+/// what came in, and a head that shares its weights with the embedding. Tokens `[batch, length]` to logits
+/// `[batch, length, vocabulary]`.
 ///
 /// `vorpal train mamba` learns the bytes of the documentation and sources of Vorpal (75,712 parameters; goal: a test loss of
 /// 1.9 nats a byte); `vorpal train mamba-copying` keeps six of 32 tokens and repeats them (17,184 parameters; goal: a test

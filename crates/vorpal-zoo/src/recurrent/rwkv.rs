@@ -139,7 +139,7 @@ impl FeedForward {
 }
 
 /// A language model without attention between pairs of tokens (Peng et al. 2023), RWKV-4: blocks of [`RwkvAttention`] and a
-/// gated network, each behind a norm and added to what came in.
+/// gated network, each behind a norm and added to what came in. Tokens `[batch, length]` to logits `[batch, length, vocabulary]`.
 ///
 /// `vorpal train rwkv` learns the bytes of the documentation and sources of Vorpal (140,928 parameters; goal: a test loss of
 /// 1.8 nats a byte).

@@ -4,7 +4,8 @@ use vorpal_nn::{DType, Device, Embedding, Gru, GruCell, Linear, Module, Recurren
 
 /// A recurrent network that reads and one that writes, which looks at all states of the first by additive attention
 /// (Sutskever, Vinyals, Le 2014; Bahdanau, Cho, Bengio 2015): score vᵀ tanh(W q + U h) of state q of the writer and each
-/// state h of the reader. Token 0 fills up sources and is not looked at, token 1 begins a result.
+/// state h of the reader. Token 0 fills up sources and is not looked at, token 1 begins a result. Sources `[batch, length]` and
+/// targets `[batch, steps]` to logits `[batch, steps, vocabulary]`.
 ///
 /// `vorpal train seq2seq` turns dates as people write them into those of ISO 8601 (52,187 parameters; goal: 98 % right in
 /// all ten characters).

@@ -93,8 +93,9 @@ impl EgnnLayer {
 /// only how far apart they are, and places move along the lines between them (and along velocities, where there are any). When
 /// the input is turned, mirrored or moved, so are the places that come out, and features stay what they are.
 ///
-/// Trained by `egnn` (25,606 parameters) on five charged particles, to forecast their places a time of 1 later, with at most 0.1
-/// of the squared error of a straight line.
+/// Features `[batch, n, features]` and places `[batch, n, d]` to features `[batch, n, hidden]` and places. Trained by
+/// `vorpal train egnn` (25,606 parameters) on five charged particles, to forecast their places a time of 1 later, with at most
+/// 0.1 of the squared error of a straight line.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -1,5 +1,6 @@
 //! Convolutions over turns and mirrorings.
 
+use vorpal_autodiff::ops::Pool2dOptions;
 use vorpal_nn::{BatchNorm3d, Conv2dOptions, Device, Linear, Module, Tensor, init::uniform};
 
 /// Quarter turns, without and with a mirroring in front: the symmetries of a square.
@@ -125,11 +126,12 @@ fn sources(positions: usize, window: usize) -> Vec<i32> {
     out
 }
 
-/// A network of three [`P4mConv`], each with batch normalisation over all positions and ReLU, the first two with maximum
+/// A network of some [`P4mConv`], each with batch normalisation over all positions and ReLU, all but the last with maximum
 /// pooling: after Cohen & Welling 2016. What is left is the mean over the image and the largest over the positions, so that an
-/// image and the same image turned by quarters or mirrored get the same answer (images of 4 · n × 4 · n pixels).
+/// image and the same image turned by quarters or mirrored get the same answer (square images).
 ///
-/// Trained by `p4m` (10,726 parameters) on digits that are turned by any angle, to an accuracy of at least 0.75.
+/// Images `[batch, 1, h, w]` to `[batch, classes]`. Trained by `vorpal train p4m` (6, 9, 12 and 24 filters, 32,953 parameters)
+/// on digits that are turned by any angle, to an accuracy of at least 0.94.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};
@@ -165,9 +167,9 @@ impl P4mCnn {
         let mut x = images.clone();
         for (k, (conv, norm)) in self.convs.iter().zip(&self.norms).enumerate() {
             x = norm.forward(&conv.forward(&x)).relu();
-            if k < 2 {
+            if k + 1 < self.convs.len() {
                 let shape = x.shape();
-                let pooled = x.flatten(1, 2).max_pool2d(2);
+                let pooled = halved(&x.flatten(1, 2));
                 let (&[batch, filters, ..], &[.., h, w]) = (shape.dims(), pooled.shape().dims()) else {
                     return pooled;
                 };
@@ -175,5 +177,17 @@ impl P4mCnn {
             }
         }
         self.out.forward(&x.mean([3, 4]).max(2))
+    }
+}
+
+/// The largest of neighbours, at half the size, in a way that turns along: windows of odd images overlap.
+#[track_caller]
+pub(super) fn halved(x: &Tensor) -> Tensor {
+    match x.shape().last() {
+        Some(1) => x.clone(),
+        Some(side) if side % 2 == 1 => {
+            x.max_pool2d(Pool2dOptions { stride: [2, 2], ..Pool2dOptions::from(3) })
+        }
+        _ => x.max_pool2d(2),
     }
 }

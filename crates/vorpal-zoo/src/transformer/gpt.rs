@@ -23,7 +23,10 @@ pub struct GptOptions {
 }
 
 /// A causal language model with normalisation in front of each block, learned positions and tanh-GELU, as GPT-2 (Radford
-/// et al. 2019), with a head of its own.
+/// et al. 2019), with a head of its own. Tokens `[batch, length]`, `I32` or `U32`, to logits `[batch, length, vocabulary]`.
+///
+/// `vorpal train gpt` teaches one of four blocks of width 128 with a context of 128 (875,264 parameters) the bytes of Vorpal's
+/// own text, to a loss of at most 2.1 nats a byte.
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

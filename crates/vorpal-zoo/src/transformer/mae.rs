@@ -35,8 +35,8 @@ impl Default for MaeOptions {
 /// Images are `[batch, channels, image, image]` with a noise `[batch, patches]`, whose smallest numbers tell which patches
 /// are seen.
 ///
-/// `vorpal train mae` completes MNIST digits of which it sees 12 of 49 patches, to a mean squared error of at most 0.045 a
-/// hidden pixel; the mean of all digits has 0.067.
+/// `vorpal train mae` (179,344 parameters) completes MNIST digits of which it sees 12 of 49 patches, to a mean squared error of
+/// at most 0.045 a hidden pixel; the mean of all digits has 0.067.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

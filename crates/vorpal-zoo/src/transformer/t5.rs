@@ -37,7 +37,9 @@ impl Default for T5Options {
 /// first version; t5-small has a vocabulary of 32128, a width of 512, heads of 64, a hidden width of 2048, 8 heads and 6
 /// layers: 60.5 million parameters.
 ///
-/// Sources and targets are `[batch, length]`, `I32` or `U32`, of any lengths. `vorpal train t5` learns to sort letters.
+/// Sources and targets are `[batch, length]`, `I32` or `U32`, of any lengths, logits `[batch, length, vocabulary]`.
+/// `vorpal train t5` teaches one of the default sizes (165,952 parameters) to sort ten letters, which it must do without a
+/// mistake in 95 % of the cases.
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

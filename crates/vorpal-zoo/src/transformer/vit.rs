@@ -41,7 +41,8 @@ impl VitOptions {
 /// learned positions, blocks normalised in front. Parameters are named and laid out as in timm; ViT-B/16 is an image of
 /// 224, patches of 16, 3 channels, a width of 768, 12 heads, 12 layers and 1000 classes: 86.6 million parameters.
 ///
-/// Images are `[batch, channels, image, image]`, logits `[batch, classes]`. `vorpal train vit` names handwritten digits.
+/// Images are `[batch, channels, image, image]`, logits `[batch, classes]`. `vorpal train vit` teaches one of the default sizes
+/// (205,066 parameters) MNIST digits, of which it is to name 96 %.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

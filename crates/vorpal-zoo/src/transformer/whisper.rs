@@ -39,8 +39,8 @@ impl Default for WhisperOptions {
 /// 51865, 80 bands, 3000 windows, a context of 448, a width of 384, 6 heads and 4 layers: 37.8 million parameters.
 ///
 /// Spectrograms are `[batch, bands, windows]`, tokens `[batch, length]`, logits `[batch, length, vocabulary]`.
-/// [`Tones`](crate::data::Tones) are sounds whose text is known; `vorpal train whisper` must write 95 % of them without a
-/// mistake.
+/// [`Tones`](crate::data::Tones) are sounds whose text is known; `vorpal train whisper` (254,464 parameters) must write 95 %
+/// of them without a mistake.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

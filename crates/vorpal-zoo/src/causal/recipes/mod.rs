@@ -17,10 +17,10 @@ const IRM: Recipe = Recipe {
     family: "causal",
     about: "invariant risk minimisation: shape instead of colour",
     data: "the MNIST digits that ship with the program, in colours that tell the answer until they mislead",
-    length: Length::Steps(250),
+    length: Length::Steps(500),
     batch: 8000,
     rate: 1e-3,
-    sizes: &[("width", 96)],
+    sizes: &[("width", 96), ("penalty_from", 100), ("penalty", 10_000)],
     goal: Goal::AtLeast("test_accuracy", 0.55),
     body: irm,
 };
@@ -28,9 +28,7 @@ const IRM: Recipe = Recipe {
 /// How often the colour misleads where one learns, and where one is tested.
 const MISLED: [f64; 2] = [0.2, 0.1];
 const MISLED_TEST: f64 = 0.9;
-/// From which step on the penalty weighs so much, and how much the squares of all weights do.
-const PENALTY_FROM: u64 = 100;
-const PENALTY: f64 = 1e4;
+/// How much the squares of all weights weigh.
 const DECAY: f64 = 1e-3;
 /// Steps of the mean risk by itself, to compare with.
 const PLAIN_STEPS: u64 = 60;
@@ -46,11 +44,9 @@ fn environments(device: &Device, batch: usize) -> Result<(Vec<Environment>, Envi
         eval(&pair)?;
         Ok(pair)
     };
-    let half = batch.min(train.len()) / 2;
-    let learned = MISLED
-        .iter()
-        .enumerate()
-        .map(|(k, &misled)| on(&train, k * half..(k + 1) * half, misled, 1 + k as u64));
+    let count = batch.min(train.len());
+    // The same digits in every environment: what is drawn is which answers are wrong and where the colour misleads.
+    let learned = MISLED.iter().enumerate().map(|(k, &misled)| on(&train, 0..count, misled, 1 + k as u64));
     Ok((learned.collect::<Result<_>>()?, on(&test, 0..test.len(), MISLED_TEST, 3)?))
 }
 
@@ -82,6 +78,7 @@ fn accuracy(model: &Irm, (x, y): &Environment) -> Result<f64> {
 
 fn irm(run: &mut Run) -> Result<()> {
     let (device, rate, width) = (run.device().clone(), run.rate(), run.size("width")?);
+    let (from, penalty) = (run.size("penalty_from")? as u64, run.size("penalty")? as f64);
     let (seen, test) = environments(&device, run.batch())?;
     let inputs = 2 * 14 * 14;
     let mut plain = Irm::new(inputs, width, &device);
@@ -93,11 +90,11 @@ fn irm(run: &mut Run) -> Result<()> {
     eval(&model)?;
     let mut adam = Adam::new(rate);
     run.repeat(1, |step| {
-        if step == PENALTY_FROM {
+        if step == from {
             // The moments are those of another loss.
             adam = Adam::new(rate);
         }
-        let weight = if step < PENALTY_FROM { 1.0 } else { PENALTY };
+        let weight = if step < from { 1.0 } else { penalty };
         irm_step(&mut model, &mut adam, &seen, weight, &device)
     })?;
     run.keep(&model)?;

@@ -4,7 +4,7 @@ use vorpal_nn::data::{DataLoader, Samples};
 use vorpal_nn::loss::{BceWithLogitsLoss, Reduction};
 use vorpal_nn::metrics::{Accuracy, Ranking};
 use vorpal_nn::plot::Figure;
-use vorpal_nn::trainer::{Trainer, supervised};
+use vorpal_nn::trainer::{Monitor, Trainer, supervised};
 use vorpal_nn::{Adam, AdamOptions, DType, Device, Error, Module, Result, Tensor};
 
 use crate::data::{Citations, Network};
@@ -13,12 +13,17 @@ use crate::recipe::Run;
 
 /// Steps between two tests: there is one batch, so that an epoch without them would be one step.
 const STEPS_PER_EPOCH: usize = 20;
+/// The same where they say when to stop, and how many may pass without a smaller loss: ten steps, as Kipf & Welling do it.
+const STEPS_PER_LOOK: usize = 5;
+const PATIENCE: u64 = 2;
 
 /// A graph, features of its nodes, and which nodes are known and asked for.
 struct Nodes {
     network: Network,
     features: Tensor,
     train: Vec<i32>,
+    /// Those that say when to stop, if there are any.
+    val: Vec<i32>,
     test: Vec<i32>,
 }
 
@@ -28,9 +33,9 @@ fn citations(run: &Run) -> Result<Nodes> {
         let message = "Cora does not ship: give --data PATH, an archive of NumPy as docs/zoo/graph.md tells";
         Error::format("papers", message)
     })?;
-    let Citations { network, features, words, train, test } = Citations::load(path)?;
+    let Citations { network, features, words, train, val, test } = Citations::load(path)?;
     let features = Tensor::from_slice(&features, [network.nodes, words], run.device());
-    Ok(Nodes { network, features, train, test })
+    Ok(Nodes { network, features, train, val, test })
 }
 
 /// People of a club, of whom nothing is known but who they are.
@@ -39,7 +44,7 @@ fn club(run: &Run) -> Result<Nodes> {
     let features = Tensor::eye(network.nodes, DType::F32, run.device());
     let (leaders, others): (Vec<i32>, Vec<i32>) =
         (0..network.nodes as i32).partition(|&v| v == 0 || v + 1 == network.nodes as i32);
-    Ok(Nodes { network, features, train: leaders, test: others })
+    Ok(Nodes { network, features, train: leaders, val: Vec::new(), test: others })
 }
 
 /// All of `nodes` with their labels, `times` times in an epoch.
@@ -62,16 +67,27 @@ fn classify<M: Module + Clone>(
     forward: impl Fn(&M) -> Tensor,
     embed: impl Fn(&M) -> Tensor,
 ) -> Result<()> {
-    let mut train = loader(&nodes.train, &nodes.network, STEPS_PER_EPOCH, run.device())?;
+    let per_epoch = if nodes.val.is_empty() { STEPS_PER_EPOCH } else { STEPS_PER_LOOK };
+    let mut train = loader(&nodes.train, &nodes.network, per_epoch, run.device())?;
     let mut test = loader(&nodes.test, &nodes.network, 1, run.device())?;
     let task = supervised(
         |m: &M, asked: &Tensor| forward(m).index_select(0, asked),
         |out: &Tensor, y: &Tensor| out.cross_entropy(y),
     );
     let decay = AdamOptions { weight_decay: 5e-4, ..AdamOptions::default() };
-    let trainer =
+    let mut trainer =
         Trainer::new(task, model, Adam::with_options(run.rate(), decay)).metric("accuracy", Accuracy::new());
-    let trainer = run.fit(trainer, &mut train, Some(&mut test))?;
+    if nodes.val.is_empty() {
+        trainer = run.fit(trainer, &mut train, Some(&mut test))?;
+    } else {
+        let mut val = loader(&nodes.val, &nodes.network, 1, run.device())?;
+        trainer = trainer.monitor(Monitor::smallest("test_loss").patience(PATIENCE));
+        trainer = run.fit(trainer, &mut train, Some(&mut val))?;
+        if let Some(accuracy) = run.found("test_accuracy") {
+            run.result("val_accuracy", accuracy);
+        }
+        trainer.evaluate(&mut test)?.iter().for_each(|(name, &value)| run.result(name, value));
+    }
     if run.stopped() {
         return Ok(());
     }

@@ -34,10 +34,22 @@ fn learn<M: Module + Clone>(
     Ok(())
 }
 
-pub fn char_rnn(run: &mut Run) -> Result<()> {
+fn char_rnn(run: &mut Run, cell: Cell) -> Result<()> {
     let (width, hidden, layers) = (run.size("width")?, run.size("hidden")?, run.size("layers")?);
-    let options = CharRnnOptions { vocabulary: VOCABULARY, width, hidden, layers, cell: Cell::Lstm };
+    let options = CharRnnOptions { vocabulary: VOCABULARY, width, hidden, layers, cell };
     learn(run, |device| CharRnn::new(options, device), CharRnn::forward)
+}
+
+pub fn rnn(run: &mut Run) -> Result<()> {
+    char_rnn(run, Cell::Rnn)
+}
+
+pub fn gru(run: &mut Run) -> Result<()> {
+    char_rnn(run, Cell::Gru)
+}
+
+pub fn lstm(run: &mut Run) -> Result<()> {
+    char_rnn(run, Cell::Lstm)
 }
 
 pub fn mamba(run: &mut Run) -> Result<()> {

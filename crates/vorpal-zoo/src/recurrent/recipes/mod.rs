@@ -14,18 +14,34 @@ const TEXT: &str = "documentation and sources of Vorpal, or --text FILE";
 const PIXELS: &str =
     "8,000 MNIST digits that ship, 14 × 14 pixels one after the other; 2,000 others for the test";
 
+const CHAR_RNN: Recipe = Recipe {
+    name: "char-rnn",
+    family: "recurrent",
+    about: "an LSTM that learns the bytes of a text",
+    data: TEXT,
+    length: Length::Steps(500),
+    batch: 16,
+    rate: 4e-3,
+    sizes: &[("layers", 1), ("width", 64), ("hidden", 128), ("context", 64)],
+    goal: Goal::AtMost("test_loss", 2.2),
+    body: language::lstm,
+};
+
 pub(crate) const RECIPES: &[Recipe] = &[
+    CHAR_RNN,
     Recipe {
-        name: "char-rnn",
-        family: "recurrent",
-        about: "an LSTM that learns the bytes of a text",
-        data: TEXT,
-        length: Length::Steps(500),
-        batch: 16,
-        rate: 4e-3,
-        sizes: &[("layers", 1), ("width", 64), ("hidden", 128), ("context", 64)],
-        goal: Goal::AtMost("test_loss", 2.2),
-        body: language::char_rnn,
+        name: "gru",
+        about: "gated recurrent units that learn the bytes of a text",
+        goal: Goal::AtMost("test_loss", 2.0),
+        body: language::gru,
+        ..CHAR_RNN
+    },
+    Recipe {
+        name: "rnn",
+        about: "Elman's network, without gates, that learns the bytes of a text",
+        goal: Goal::AtMost("test_loss", 2.1),
+        body: language::rnn,
+        ..CHAR_RNN
     },
     Recipe {
         name: "mamba",

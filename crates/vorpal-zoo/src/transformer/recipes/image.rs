@@ -1,6 +1,6 @@
 //! Trainings of transformers of images.
 
-use vorpal_nn::data::augment::{Augment, RandomAffine};
+use vorpal_nn::data::augment::Augment;
 use vorpal_nn::data::{Array, DataLoader, Dataset, Digits};
 use vorpal_nn::metrics::ConfusionMatrix;
 use vorpal_nn::trainer::{Every, Task, Trainer, supervised};
@@ -8,7 +8,7 @@ use vorpal_nn::{DType, Device, Module, Result, Tensor, plot};
 
 use super::super::{Clip, ClipOptions, Mae, MaeOptions, Vit, VitOptions};
 use super::{adam, cosine};
-use crate::recipe::Run;
+use crate::recipe::{Run, moved};
 
 /// Digits looked at together in a test.
 const TEST_BATCH: usize = 250;
@@ -43,11 +43,6 @@ fn first(digits: &Digits, count: usize, device: &Device) -> Result<Tensor> {
     let images = Tensor::from_slice(&pixels, [pixels.len() / 784, 1, 28, 28], device);
     images.check()?;
     Ok(images)
-}
-
-/// Small turns, moves, changes of size and slants.
-fn moved() -> RandomAffine {
-    RandomAffine::new().degrees(8.0).translate(0.06, 0.06).scale(0.92, 1.08).shear(4.0)
 }
 
 pub(super) fn vit(run: &mut Run) -> Result<()> {
