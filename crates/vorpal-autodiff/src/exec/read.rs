@@ -1,8 +1,8 @@
 //! From tensors to the host.
 
-#[cfg(not(target_arch = "wasm32"))]
 use std::sync::Arc;
 
+#[cfg(not(target_arch = "wasm32"))]
 use vorpal_tensor::Device;
 use vorpal_tensor::{Element, Error, Layout, Result};
 
