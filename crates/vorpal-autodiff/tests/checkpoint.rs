@@ -50,6 +50,7 @@ fn values(x: &Tensor) -> Vec<f32> {
 #[test]
 fn a_deep_net_takes_less_than_half_of_the_memory() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let (x, w) = (Tensor::randn([BATCH, WIDTH], DType::F32, &device), weights(LAYERS, WIDTH, &device));
     eval(&(&x, &w)).expect("room");
     let bytes = |segment, policy| {
@@ -73,6 +74,7 @@ fn a_deep_net_takes_less_than_half_of_the_memory() {
 #[test]
 fn derivatives_are_the_same() {
     for device in devices() {
+        let _keys = device.fork_rng(1);
         let (x, w) = (Tensor::randn([16, 24], DType::F32, &device), weights(9, 24, &device));
         eval(&(&x, &w)).expect("room");
         let run = |segment, policy| step(&x, &w, segment, policy).expect("a graph");
@@ -157,6 +159,7 @@ fn it_composes_with_the_other_transforms() {
 #[test]
 fn random_numbers_are_the_same_when_computed_again() {
     for device in devices() {
+        let _keys = device.fork_rng(1);
         let x = Tensor::ones([1000], DType::F32, &device).contiguous();
         x.eval().expect("room");
         let mut value = None;

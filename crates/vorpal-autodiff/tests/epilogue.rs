@@ -98,6 +98,7 @@ fn many_products_share_a_matrix() {
 #[test]
 fn a_shared_matrix_is_laid_out_once() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let (w, h) = (Tensor::rand([64, 64], DType::F32, &device), Tensor::rand([8, 64], DType::F32, &device));
     eval(&(&w, &h)).expect("values");
     let of = |steps: usize| {

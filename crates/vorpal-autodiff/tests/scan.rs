@@ -22,6 +22,7 @@ fn values(x: &Tensor) -> Vec<f32> {
 #[test]
 fn it_is_the_loop_written_out() {
     for device in devices() {
+        let _keys = device.fork_rng(1);
         // On the adapter every shape is a shader that its driver compiles.
         let lengths: &[usize] = if device.is_cpu() { &[1, 2, 7, 16, 23] } else { &[5] };
         for &steps in lengths {
@@ -104,6 +105,7 @@ fn derivatives_match_differences() {
 fn a_long_loop_takes_memory_for_its_root() {
     const STEPS: usize = 256;
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let random = |shape: &[usize]| Tensor::randn(shape, DType::F32, &device).contiguous();
     let (h, w) = (random(&[64, 64]), random(&[64, 64]) * 0.05);
     let xs = random(&[STEPS, 1, 64]);

@@ -5,7 +5,17 @@
 mod common;
 
 use common::devices;
-use vorpal_autodiff::{DType, Device, Stats, Tensor, eval, grad, jvp, profile, value_and_grad, vmap};
+use vorpal_autodiff::{
+    CustomKernel, DType, Device, Stats, Tensor, eval, grad, jvp, profile, value_and_grad, vmap,
+};
+
+const TWICE: &str = "
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(1)
+fn main(@builtin(workgroup_id) wg: vec3<u32>) {
+    out[wg.x] = 2.0 * x[wg.x];
+}";
 
 #[test]
 fn a_steady_loop_makes_nothing_new() {
@@ -13,6 +23,25 @@ fn a_steady_loop_makes_nothing_new() {
     a_training_loop();
     a_loop_of_transforms();
     profiles();
+    kernels_of_a_program();
+}
+
+/// The same kernel, made anew for every call, is no new plan.
+fn kernels_of_a_program() {
+    let device = Device::cpu();
+    let twice = |x: f32| {
+        let kernel =
+            CustomKernel::new("twice", TWICE).expect("a valid shader").with_native(|mut run, _, _| {
+                let (x, out) = (run.read::<f32>(0)?, run.write::<f32>(1)?);
+                out.iter_mut().zip(x).for_each(|(o, &x)| *o = 2.0 * x);
+                Ok(())
+            });
+        kernel.call(&[&Tensor::from_slice(&[x, -x], [2], &device)]).to_vec::<f32>()
+    };
+    assert_eq!(twice(2.0), Ok(vec![4.0, -4.0]));
+    let earlier = device.stats();
+    assert_eq!(twice(3.0), Ok(vec![6.0, -6.0]));
+    assert_eq!((device.stats() - earlier).plans_compiled, 0);
 }
 
 fn profiles() {

@@ -273,6 +273,7 @@ fn gradients_of_every_example_of_an_mlp() {
 #[test]
 fn lengths_of_gradients_do_not_need_the_gradients() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let weights = Tensor::zeros([784, 256], DType::F32, &device);
     let xs = Tensor::rand([128, 784], DType::F32, &device);
     let each = vmap(&xs, 0, |x| grad(&weights, |w| x.matmul(w).tanh().sum_all())).expect("gradients");

@@ -158,6 +158,7 @@ fn a_module_takes_the_weights_of_pytorch() {
             .collect()
     };
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     for name in ["model.pt", "state.pt"] {
         let mut net = Net { first: Linear::new(3, 4, &device), last: Linear::without_bias(4, 2, &device) };
         load_state_dict(&mut net, file(name)).expect("weights");

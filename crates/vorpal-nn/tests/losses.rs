@@ -256,6 +256,7 @@ fn losses_are_pytorchs() {
 
 #[test]
 fn adapters_find_the_same() {
+    let _keys = Device::cpu().fork_rng(1);
     let Ok(device) = Device::software() else {
         println!("skipped: no software adapter");
         return;

@@ -35,6 +35,7 @@ fn close(found: &Tensor, expected: &[f64], what: &str) {
 
 #[test]
 fn an_lstm_is_pytorchs() {
+    let _keys = Device::cpu().fork_rng(1);
     let golden = golden();
     let sizes: Vec<usize> = golden["sizes"].iter().map(|&n| n as usize).collect();
     let [steps, batch, inputs, hidden, layers] = sizes[..] else { panic!("five sizes") };
@@ -93,6 +94,7 @@ fn written_out(lstm: &Lstm, x: &Tensor) -> Tensor {
 #[test]
 fn second_derivatives_are_those_of_the_steps_written_out() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let at = (Lstm::new(3, 4, 1, &device), Tensor::randn([5, 2, 3], DType::F32, &device));
     // A number made of all first derivatives.
     let steepness = |f: fn(&Lstm, &Tensor) -> Tensor| {
@@ -118,6 +120,7 @@ fn second_derivatives_are_those_of_the_steps_written_out() {
 #[test]
 fn names_and_files_are_pytorchs() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let lstm = Lstm::new(3, 4, 2, &device);
     let mut names = Vec::new();
     lstm.walk("lstm", &mut |name, role, tensor| {

@@ -32,6 +32,7 @@ fn block(device: &Device) -> Block {
 #[test]
 fn transforms_take_modules() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let net = vec![Linear::new(3, 4, &device), Linear::without_bias(4, 1, &device)];
     let loss = |net: &Vec<Linear>, x: &Tensor| net[1].forward(&net[0].forward(x).tanh()).square().sum_all();
     let xs = Tensor::rand([5, 3], DType::F32, &device);
@@ -97,6 +98,7 @@ fn a_file_brings_everything_back_and_is_never_half_there() {
 #[test]
 fn damaged_and_foreign_files_change_nothing() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let mut model = block(&device);
     let bytes = to_safetensors(&model).expect("it saves");
     let mut lying = bytes.clone();
@@ -132,6 +134,7 @@ fn a_model_moves_between_devices() {
 #[test]
 fn an_embedding_trains_only_what_it_picks() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let table = Embedding::new(4, 2, &device);
     let numbers = Tensor::from_slice(&[2i32, 0, 2], [3], &device);
     let grads = grad(&table, |t| t.forward(&numbers).sum_all()).expect("a graph");
@@ -141,6 +144,7 @@ fn an_embedding_trains_only_what_it_picks() {
 #[test]
 fn batch_norm_keeps_running_statistics_and_uses_them() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let norm = BatchNorm2d::new(2, &device);
     // Per channel the mean and the variance of six pixels: 3.5 and 35 ∕ 12, twice as large in the second channel.
     let values: Vec<f32> = [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [4.0, 5.0, 6.0], [8.0, 10.0, 12.0]].concat();
@@ -164,6 +168,7 @@ fn batch_norm_keeps_running_statistics_and_uses_them() {
 #[test]
 fn norms_take_pytorch_files() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let norms = (RmsNorm::new(2, &device), GroupNorm::new(1, 2, &device));
     let mut names = Vec::new();
     norms.0.walk("rms", &mut |name, _, _| names.push(name.to_string()));
@@ -196,6 +201,7 @@ fn check_initial(module: &impl Module, shape: &[usize], filters: usize) {
 #[test]
 fn convolutions_are_laid_out_and_begin_as_in_pytorch() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let options = Conv1dOptions { groups: 2, padding: Padding::Causal, ..Conv1dOptions::default() };
     let conv = Conv1d::with_options(4, 6, [3], options, &device);
     check_initial(&conv, &[6, 2, 3], 6);

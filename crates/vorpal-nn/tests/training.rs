@@ -42,6 +42,7 @@ fn shrink(model: &mut Linear, optimizer: &mut Sgd, average: &mut Averaged) {
 fn averages_are_what_they_say_and_part_of_the_step() {
     let _guard = alone();
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     for (decay, expected) in [(Some(0.75), [0.9f64, 0.8775, 0.840_375]), (None, [0.9, 0.855, 0.813])] {
         let mut model = Linear::without_bias(3, 1, &device);
         let start = numbers(&model.weight);
@@ -98,6 +99,7 @@ fn buffers_are_averaged_where_asked_for() {
 fn gradients_of_small_batches_make_a_step_of_a_large_one() {
     let _guard = alone();
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let x = Tensor::randn([8, 3], DType::F32, &device);
     let loss = |m: &Linear, x: &Tensor| m.forward(x).square().mean_all();
     let mut model = Linear::new(3, 2, &device);
@@ -177,8 +179,10 @@ fn scales_follow_pytorch_in_one_plan() {
 
 #[test]
 fn everything_knows_its_parameters() {
+    let _guard = alone();
     // A model without any has nothing to average and no gradients that are bad.
     let (device, nothing) = (Device::cpu(), Vec::<Linear>::new());
+    let _keys = device.fork_rng(1);
     let mut average = Averaged::equal(&nothing).expect("room");
     average.update(&nothing).expect("nothing");
     let scaler = GradScaler::new(&device).expect("room");

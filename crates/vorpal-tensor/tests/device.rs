@@ -1,5 +1,7 @@
 //! Devices: memory, transfers, launches, faults, errors.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use vorpal_tensor::{Binding, Device, DeviceKind, Error, PipelineDesc, Replay, Step};
 
 /// The native CPU and, where there is one, the software adapter.
@@ -17,6 +19,12 @@ fn adapter() -> Option<Device> {
             None
         }
     }
+}
+
+/// Pipelines of an adapter are counted: whoever makes some is alone.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
@@ -98,6 +106,7 @@ const SHADER: &str = "
 
 #[test]
 fn two_launches_run_in_one_submit_and_make_nothing_new() {
+    let _guard = alone();
     let Some(device) = adapter() else { return };
     let bindings = [Binding::StorageRead, Binding::StorageWrite, Binding::Uniform];
     let constants = [("ADDEND", 5.0)];
@@ -145,6 +154,7 @@ fn two_launches_run_in_one_submit_and_make_nothing_new() {
 
 #[test]
 fn a_bad_shader_says_where() {
+    let _guard = alone();
     let Some(device) = adapter() else { return };
     let source = "@compute @workgroup_size(1) fn main() { let x: u32 = 1.5; }";
     let desc = PipelineDesc { kernel: "broken", source, constants: &[], bindings: &[] };
@@ -155,6 +165,7 @@ fn a_bad_shader_says_where() {
 
 #[test]
 fn memory_may_go_while_it_is_in_use() {
+    let _guard = alone();
     let Some(device) = adapter() else { return };
     let bindings = [Binding::StorageRead, Binding::StorageWrite, Binding::Uniform];
     let desc = PipelineDesc { kernel: "affine", source: SHADER, constants: &[], bindings: &bindings };

@@ -159,6 +159,7 @@ fn kinds(device: &Device) -> Vec<MultiHeadAttention> {
 
 #[test]
 fn a_cache_gives_what_all_rows_at_once_give() {
+    let _keys = Device::cpu().fork_rng(1);
     let mut devices = vec![Device::cpu()];
     devices.extend(Device::software().inspect_err(|e| println!("skipped: no software adapter ({e})")));
     for device in devices {
@@ -221,6 +222,7 @@ fn rotary_positions_are_as_defined() {
 #[test]
 fn slopes_of_distances_are_a_bias() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let x = Tensor::randn([2, 5, 8], DType::F32, &device);
     let layer = MultiHeadAttention::new(8, 2, &device);
     let part = |k: usize| {

@@ -83,6 +83,7 @@ fn outside_of_training_experts_have_room_for_every_row() {
 #[test]
 fn merging_changes_no_result_and_training_no_frozen_weight() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let base = Linear::new(6, 5, &device);
     let mut layer = Lora::new(base.clone(), 2, 4.0, &device);
     let x = Tensor::randn([7, 6], DType::F32, &device);

@@ -311,6 +311,7 @@ fn rrelu_draws_slopes_between_its_limits() {
 #[test]
 fn layers_without_their_types_are_modules() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let mut net = Sequential::new()
         .then(Residual::new(
             Sequential::new().then(LayerNorm::new(3, &device)).then(Linear::new(3, 3, &device)),

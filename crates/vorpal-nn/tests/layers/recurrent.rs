@@ -145,6 +145,7 @@ fn adapters_give_the_same() {
 #[test]
 fn dropout_stands_between_layers_while_training() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let x = Tensor::ones([3, 2, 4], DType::F32, &device);
     let run = |layers: usize, train: bool| {
         let options = RecurrentOptions { layers, dropout: 0.5, ..RecurrentOptions::default() };

@@ -26,6 +26,7 @@ fn tarnet() {
 #[test]
 fn an_outcome_teaches_only_the_head_of_what_happened() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = TarNet::new(SIZES, &device);
     let (x, y) = (noisy(1, &[4, 3], &device), noisy(3, &[4], &device));
     let all = Tensor::ones([4], DType::F32, &device);

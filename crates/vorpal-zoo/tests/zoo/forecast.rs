@@ -25,6 +25,7 @@ fn nbeats() {
 #[test]
 fn nbeats_adds_a_trend_a_season_and_a_rest() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = NBeats::new(&nbeats_options(), &device);
     let x = noisy(1, &[4, 12], &device);
     let parts = model.parts(&x);
@@ -54,6 +55,7 @@ fn tcn_forecaster() {
 #[test]
 fn tcn_does_not_see_what_comes_and_reaches_as_far_as_it_says() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = TcnForecaster::new(TCN, &device);
     let x = noisy(1, &[1, 2, 10], &device);
     let changed = |at: usize| {
@@ -100,6 +102,7 @@ fn patch_tst() {
 #[test]
 fn patch_tst_knows_neither_level_nor_scale_and_keeps_channels_apart() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = PatchTst::new(PATCHES, &device);
     model.train(false);
     let x = noisy(1, &[3, 12, 2], &device);

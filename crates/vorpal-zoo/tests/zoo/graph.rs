@@ -209,6 +209,7 @@ fn another_order_of_nodes_gives_the_same_in_that_order() {
 fn sums_tell_apart_what_means_do_not() {
     // In both graphs every node has the same neighbourhood but for its size.
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let (triangle, all_four) = (
         Network::new(3, &[(0, 1), (1, 2), (0, 2)]),
         Network::new(4, &[(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]),
@@ -228,6 +229,7 @@ fn sums_tell_apart_what_means_do_not() {
 #[test]
 fn what_fills_up_changes_nothing() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let gin = Gin::new(1, 8, 2, 2, &device);
     let graphs = [house(), Network::new(3, &[(0, 1), (1, 2)])];
     let answer = |room: usize, multiple: usize| {
@@ -247,6 +249,7 @@ fn what_fills_up_changes_nothing() {
 #[test]
 fn attention_adds_up_to_one_at_every_node() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let edges = Edges::new(&house(), true, &device);
     let layer = vorpal_zoo::graph::GatConv::new(3, 4, 2, 0.0, true, &device);
     layer.train(false);

@@ -100,6 +100,7 @@ fn logistic_regression() {
 #[test]
 fn a_net_leaves_features_out() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let (x, y) = Rows::breast_cancer().expect("a table").split(0.0, 0).0.tensors(&device);
     let mut model = LogisticRegression::new(30, &device);
     let mut optimizer = vorpal_nn::Sgd::new(0.5);
@@ -171,6 +172,7 @@ fn a_fitted_temperature_undoes_one() {
 #[test]
 fn pixels_of_two_digits_lie_on_two_sides_of_a_plane() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let (digits, _) = Digits::embedded().expect("digits");
     let chosen: Vec<usize> = (0..400).filter(|&k| digits.labels[k] < 2).collect();
     let pixels: Vec<f32> = chosen

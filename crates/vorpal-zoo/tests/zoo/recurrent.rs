@@ -92,6 +92,7 @@ fn seq2seq() {
     });
     // What it writes is what it would say if it were told what it wrote; what fills up is not looked at.
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = Seq2Seq::new(7, 4, 8, &device);
     let (written, looked) = model.decode(&source(&device), 3);
     let told = model.forward(&source(&device), &written).argmax(-1);
@@ -185,6 +186,7 @@ fn made_up<M: Module>(model: &mut M, device: &Device) {
 #[test]
 fn logits_are_pytorchs() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let tokens = Tensor::from_slice(&[1i32, 4, 2, 8, 5, 7, 3, 1, 0, 6, 6, 2], [2, 6], &device);
     let same = |found: &Tensor, text: &str, what: &str| {
         let wanted: Vec<f32> = serde_json::from_str(text).expect("a list of numbers");

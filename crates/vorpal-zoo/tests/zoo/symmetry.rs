@@ -32,6 +32,7 @@ fn moved(turns: usize, mirrored: bool, k: usize) -> usize {
 #[test]
 fn p4m_convolutions_turn_along() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let (first, second) = (P4mConv::lifting(1, 2, 3, &device), P4mConv::new(2, 2, 3, &device));
     let network = |x: &Tensor| second.forward(&first.forward(x).relu());
     let x = noisy(1, &[1, 1, 6, 6], &device);
@@ -60,6 +61,7 @@ fn p4m_convolutions_turn_along() {
 #[test]
 fn p4m_names_do_not_turn() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = P4mCnn::new(&[2, 3, 3], 4, &device);
     model.train(false);
     let x = noisy(1, &[2, 1, 8, 8], &device);
@@ -102,6 +104,7 @@ fn egnn() {
 #[test]
 fn egnn_turns_moves_and_renumbers_along() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = Egnn::new(EGNN, &device);
     let [h, x, v, pairs] = nodes(&device);
     let (features, places) = model.forward(&h, &x, Some(&v), Some(&pairs));
@@ -162,6 +165,7 @@ fn point_net() {
 #[test]
 fn point_net_does_not_know_the_order() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = PointNet::new(point_net_options(), &device);
     model.train(false);
     let x = noisy(1, &[2, 5, 2], &device);

@@ -87,6 +87,7 @@ fn dit() {
 #[test]
 fn dit_begins_at_zero_and_hears_time_and_class() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let (x, times) = drowned(&device);
     let one = Tensor::from_slice(&[1i32, 1], [2], &device);
     let new = Dit::new(DIT, &device).forward(&x, &times, Some(&one));

@@ -56,6 +56,7 @@ fn each_learns<M: Module>(make: impl Fn() -> M, all: impl Fn(&M) -> Tensor, judg
 #[test]
 fn networks_of_a_dcgan_learn_each_by_its_own_loss() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let images = noisy(2, &[3, 1, 14, 14], &device);
     each_learns(|| Dcgan::new(3, 2, &device), |gan| gan.losses(&images), "discriminator.");
 }
@@ -63,6 +64,7 @@ fn networks_of_a_dcgan_learn_each_by_its_own_loss() {
 #[test]
 fn networks_of_a_wgan_learn_each_by_its_own_loss() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let images = noisy(2, &[3, 1, 14, 14], &device);
     each_learns(|| WganGp::new(3, 2, &device), |gan| gan.losses(&images), "critic.");
 }

@@ -27,6 +27,7 @@ fn vit() {
 #[test]
 fn vit_looks_at_patches_by_shares() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let looks = Vit::new(VIT, &device).attention(&images(&device));
     assert_eq!(looks.shape(), [3, 2, 2, 2].into());
     assert!(values(&looks.sum([2, 3])).iter().all(|all| (0.0..1.0).contains(all)), "the rest is its own");
@@ -46,6 +47,7 @@ fn mae() {
 #[test]
 fn mae_does_not_see_what_is_hidden() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = Mae::new(MAE, &device);
     let noise = Tensor::from_slice(&[0.9f32, 0.1, 0.5, 0.7], [1, 4], &device);
     let image = noisy(1, &[1, 1, 8, 8], &device);
@@ -89,6 +91,7 @@ fn clip() {
 #[test]
 fn clip_compares_directions() {
     let device = Device::cpu();
+    let _keys = device.fork_rng(1);
     let model = Clip::new(CLIP, &device);
     let places = model.images(&images(&device));
     assert!(values(&places.square().sum(-1)).iter().all(|all| (all - 1.0).abs() < 1e-5));
