@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::gpu::{self, Gpu};
+use crate::adapter;
+use crate::gpu::Gpu;
 use crate::host::HostBlock;
 use crate::pool::Pool;
 use crate::rng::{Rng, RngFork};
@@ -83,7 +84,7 @@ impl Device {
             return Device::named_async(&name).await;
         }
         let real = |k| matches!(k, DeviceKind::Discrete | DeviceKind::Integrated | DeviceKind::Virtual);
-        match gpu::adapters().await.iter().find(|a| real(a.info.kind)) {
+        match adapter::adapters().await.iter().find(|a| real(a.info.kind)) {
             Some(adapter) => adapter.open().await,
             None => Ok(Device::cpu()),
         }
@@ -147,10 +148,11 @@ impl Device {
             "cpu" => return Ok(Device::cpu()),
             _ => {}
         }
-        let adapters = gpu::adapters().await;
+        let adapters = adapter::adapters().await;
         let selector = if asked == "gpu" { "gpu:0" } else { &asked };
         let found = adapters.iter().find(|a| a.info.selector == selector).or_else(|| {
-            let part = |a: &&gpu::Adapter| !asked.is_empty() && a.info.name.to_lowercase().contains(&asked);
+            let part =
+                |a: &&adapter::Adapter| !asked.is_empty() && a.info.name.to_lowercase().contains(&asked);
             adapters.iter().find(part)
         });
         match found {
@@ -166,7 +168,7 @@ impl Device {
     /// Every device of this machine, the native CPU first.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn list() -> Vec<DeviceInfo> {
-        let adapters = pollster::block_on(gpu::adapters());
+        let adapters = pollster::block_on(adapter::adapters());
         std::iter::once(DeviceInfo::host()).chain(adapters.iter().map(|a| a.info.clone())).collect()
     }
 
@@ -286,10 +288,7 @@ impl Device {
     /// [`Error::Shader`] with the compiler's message; [`Error::Internal`] on the native CPU.
     pub fn pipelines(&self, descs: &[PipelineDesc<'_>]) -> Result<Vec<Pipeline>> {
         match &self.0.backend {
-            Backend::Gpu(gpu) => {
-                gpu.healthy()?;
-                gpu.pipelines.get(&gpu.device, descs)
-            }
+            Backend::Gpu(gpu) => gpu.pipelines(descs),
             Backend::Host(_) => Err(Error::internal("device", "the native CPU compiles no shaders")),
         }
     }

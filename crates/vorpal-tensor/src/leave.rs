@@ -1,4 +1,4 @@
-//! Waiting for an emulated adapter before its process ends.
+//! Waiting for an emulated adapter, and for whatever compiles for it, before its process ends.
 //!
 //! A software adapter works on threads of this very process, and compiles shaders there. Should the process end
 //! meanwhile, the C++ libraries of the driver are taken down under these threads, and what was a finished program dies
@@ -7,8 +7,11 @@
 
 use std::cell::RefCell;
 
+use crate::warm::Warmers;
+
 thread_local! {
     static USED: RefCell<Used> = const { RefCell::new(Used(Vec::new())) };
+    static WARMERS: RefCell<Vec<Warmers>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Devices that a thread has given work.
@@ -31,5 +34,15 @@ pub(crate) fn wait_at_end_of_thread(device: &wgpu::Device) {
         if !devices.contains(device) {
             devices.push(device.clone());
         }
+    });
+}
+
+/// Has threads that compile for an adapter stop at the end of this one.
+pub(crate) fn stop_at_end_of_thread(warmers: Warmers) {
+    // Fails only where the thread is ending already: then the threads end here.
+    let _ = WARMERS.try_with(|all| {
+        let mut all = all.borrow_mut();
+        all.retain(|warmers| !warmers.finished());
+        all.push(warmers);
     });
 }

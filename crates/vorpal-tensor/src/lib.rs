@@ -1,5 +1,6 @@
 //! Devices, buffers, dtypes, shapes and layouts of Vorpal.
 
+mod adapter;
 mod buffer;
 mod device;
 mod disk;
@@ -18,6 +19,8 @@ mod replay;
 mod rng;
 mod shape;
 mod stats;
+#[cfg(not(target_arch = "wasm32"))]
+mod warm;
 
 pub use buffer::Buffer;
 pub use device::Device;

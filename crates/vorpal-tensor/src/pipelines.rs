@@ -1,6 +1,6 @@
 //! Compiled shaders: told apart by their content, compiled side by side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -71,19 +71,28 @@ impl Pipelines {
         self.created.load(Ordering::Relaxed)
     }
 
-    /// The pipelines of shaders; those that are not there yet are compiled, on all cores.
-    pub fn get(&self, device: &wgpu::Device, descs: &[PipelineDesc<'_>]) -> Result<Vec<Pipeline>> {
+    /// The pipelines of shaders; those that are not there yet are compiled, on all cores, once `begin` knows them.
+    pub fn get(
+        &self,
+        device: &wgpu::Device,
+        descs: &[PipelineDesc<'_>],
+        begin: impl FnOnce(&[PipelineDesc<'_>]),
+    ) -> Result<Vec<Pipeline>> {
         let keys: Vec<PipelineKey> = descs.iter().map(key).collect();
-        let mut missing: HashMap<&PipelineKey, &PipelineDesc<'_>> = HashMap::new();
+        let (mut missing, mut new) = (Vec::new(), Vec::new());
         {
-            let known = lock(&self.known);
-            let new = keys.iter().zip(descs).filter(|(key, _)| !known.contains_key(key));
-            missing.extend(new);
+            let (known, mut seen) = (lock(&self.known), HashSet::new());
+            for (key, desc) in keys.iter().zip(descs) {
+                if !known.contains_key(key) && seen.insert(key) {
+                    missing.push(key);
+                    new.push(*desc);
+                }
+            }
         }
-        let missing: Vec<_> = missing.into_iter().collect();
-        let made = side_by_side(missing.len(), |k| compile(device, missing[k].1));
+        begin(&new);
+        let made = side_by_side(new.len(), |k| compile(device, &new[k]));
         let mut known = lock(&self.known);
-        for ((key, _), pipeline) in missing.into_iter().zip(made) {
+        for (key, pipeline) in missing.into_iter().zip(made) {
             known.insert(key.clone(), pipeline?);
             self.created.fetch_add(1, Ordering::Relaxed);
         }
@@ -127,7 +136,7 @@ fn side_by_side<T>(n: usize, make: impl Fn(usize) -> T) -> Vec<T> {
     (0..n).map(make).collect()
 }
 
-fn compile(device: &wgpu::Device, desc: &PipelineDesc<'_>) -> Result<Pipeline> {
+pub(crate) fn compile(device: &wgpu::Device, desc: &PipelineDesc<'_>) -> Result<Pipeline> {
     let label = Some(desc.kernel);
     // Scopes of errors belong to threads.
     #[cfg(not(target_arch = "wasm32"))]
