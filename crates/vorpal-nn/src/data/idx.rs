@@ -80,14 +80,27 @@ impl Idx {
     }
 }
 
-/// What gzipped bytes hold; others as they are.
-pub(super) fn unzipped<'a>(bytes: &'a [u8], what: &str) -> Result<Cow<'a, [u8]>> {
+/// What gzipped bytes hold; others as they are. `what` names them in errors.
+///
+/// ```
+/// use vorpal_nn::data::unzipped;
+/// assert_eq!(*unzipped(b"plain", "these bytes")?, *b"plain");
+/// assert!(unzipped(&[0x1f, 0x8b, 8], "these bytes").is_err());
+/// # Ok::<(), vorpal_nn::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Format`] for a broken stream, or one that holds more than a gibibyte.
+pub fn unzipped<'a>(bytes: &'a [u8], what: &str) -> Result<Cow<'a, [u8]>> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(Cow::Borrowed(bytes));
     }
     let mut plain = Vec::new();
     let read = flate2::read::GzDecoder::new(bytes).take(BYTES_MAX as u64 + 1).read_to_end(&mut plain);
     read.map_err(|e| Error::format(what, format!("broken gzip stream after {} bytes: {e}", plain.len())))?;
+    if plain.len() > BYTES_MAX {
+        return Err(Error::format(what, format!("the gzip stream holds more than {BYTES_MAX} bytes")));
+    }
     Ok(Cow::Owned(plain))
 }
 

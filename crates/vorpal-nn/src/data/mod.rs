@@ -18,7 +18,7 @@ pub use batches::{BatchSampler, Batches, Buckets};
 pub use collate::{Collate, Padded, PaddedBatch, Stack, Stacked};
 pub use dataset::{Cached, Concat, Dataset, Map, Samples, Subset, TryMap, Zip};
 pub use digits::{Digits, PIXELS};
-pub use idx::Idx;
+pub use idx::{Idx, unzipped};
 pub use loader::{DataLoader, DataLoaderBuilder, Epoch, LoaderStats, Position};
 pub use read::{Cifar, Table, TokenWidth, TokenWindows, Wav, image_from_bytes};
 #[cfg(not(target_arch = "wasm32"))]

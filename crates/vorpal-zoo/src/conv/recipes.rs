@@ -12,7 +12,7 @@ use super::{
     Conv3dNet, ConvNeXt, ConvNeXtOptions, LeNet5, MnistCnn, MobileNetV2, MobileNetV2Options, ResNet,
     ResNetOptions, UNet, UNetOptions, WaveNet, WaveNetOptions,
 };
-use crate::data::{MovingDigits, NoisyStrokes, OWN_TEXT, Windows, small_digits};
+use crate::data::{MovingDigits, NoisyStrokes, Windows, own_text, small_digits};
 use crate::recipe::{Goal, Length, Recipe, Run, classify, classify_moved};
 
 /// A training with the name of the family filled in.
@@ -216,7 +216,8 @@ const TESTED: usize = 64;
 fn wavenet(run: &mut Run) -> Result<()> {
     let device = run.device().clone();
     let context = run.size("context")?;
-    let (train, test) = OWN_TEXT.as_bytes().split_at(OWN_TEXT.len() / 10 * 9);
+    let text = own_text()?;
+    let (train, test) = text.split_at(text.len() / 10 * 9);
     let train = DataLoader::builder(Windows::new(train, context)).batch_size(run.batch()).drop_last(true);
     let mut train = train.shuffle(run.seed()).device(&device).build()?;
     let test = Windows::new(test, context).truncate(TESTED);

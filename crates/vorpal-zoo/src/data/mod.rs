@@ -32,6 +32,6 @@ pub use series::{Series, SeriesWindows};
 pub use shapes::{PointDigits, TurnedDigits};
 pub use small_digits::small_digits;
 pub use tables::Rows;
-pub use text::{OWN_TEXT, Windows};
+pub use text::{Windows, own_text};
 pub use tones::Tones;
 pub use treatment::Treatment;

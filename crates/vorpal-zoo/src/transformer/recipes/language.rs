@@ -2,14 +2,14 @@
 
 use std::cell::RefCell;
 
-use vorpal_nn::data::{DataLoader, Dataset};
+use vorpal_nn::data::{DataLoader, Dataset, unzipped};
 use vorpal_nn::metrics::{Accuracy, Mean};
 use vorpal_nn::trainer::{Every, Task, Trainer, supervised};
 use vorpal_nn::{Error, Module, Result, Tensor, eval};
 
 use super::super::{Gpt, Gpt2, GptOptions, LanguageModel, Llama, LlamaOptions, Moe, Sampling, generate};
 use super::{adam, cosine};
-use crate::data::{OWN_TEXT, Windows};
+use crate::data::{Windows, own_text};
 use crate::recipe::Run;
 
 /// Values of a byte.
@@ -32,12 +32,17 @@ pub fn gpt_options(size: impl Fn(&str) -> Result<usize>) -> Result<GptOptions> {
     Ok(GptOptions { vocabulary: VOCABULARY, context, width, heads, layers })
 }
 
-/// The bytes of the text of a file, or Vorpal's own: what is learned from; the last tenth, which is kept for the test;
+/// The bytes of the text of a file, gzipped or plain, or Vorpal's own: what is learned from; the last tenth, which is kept for the test;
 /// no more than `count` windows; and how many of them are looked at together.
 pub(super) fn text(run: &Run, context: usize, count: usize) -> Result<(Windows, Windows, usize)> {
     let (what, all) = match &run.settings().text {
-        Some(file) => (file.display().to_string(), std::fs::read(file).map_err(|e| Error::io(file, &e))?),
-        None => ("the text".to_string(), OWN_TEXT.as_bytes().to_vec()),
+        Some(file) => {
+            let (what, bytes) =
+                (file.display().to_string(), std::fs::read(file).map_err(|e| Error::io(file, &e))?);
+            let plain = unzipped(&bytes, &what)?.into_owned();
+            (what, plain)
+        }
+        None => ("the text".to_string(), own_text()?),
     };
     let length = all.len();
     if length == 0 {
