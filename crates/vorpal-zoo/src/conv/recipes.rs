@@ -13,7 +13,7 @@ use super::{
     ResNetOptions, UNet, UNetOptions, WaveNet, WaveNetOptions,
 };
 use crate::data::{MovingDigits, NoisyStrokes, Windows, own_text, small_digits};
-use crate::recipe::{Goal, Length, Recipe, Run, classify, classify_moved};
+use crate::recipe::{Goal, Length, Recipe, Run, classify, moved};
 
 /// A training with the name of the family filled in.
 const BASE: Recipe =
@@ -142,7 +142,7 @@ fn small() -> Result<(Named, Named)> {
 
 fn lenet(run: &mut Run) -> Result<()> {
     let model = LeNet5::new(run.device());
-    classify_moved(run, model, LeNet5::forward, Digits::embedded()?, 10).map(drop)
+    classify(run, model, LeNet5::forward, Digits::embedded()?, 10, Some(moved())).map(drop)
 }
 
 fn resnet(run: &mut Run) -> Result<()> {
@@ -150,7 +150,7 @@ fn resnet(run: &mut Run) -> Result<()> {
     let options =
         ResNetOptions { channels: 1, width, stages: [1; 4], small: true, ..ResNetOptions::resnet18(10) };
     let model = ResNet::new(options, run.device());
-    classify(run, model, ResNet::forward, small()?, 10).map(drop)
+    classify(run, model, ResNet::forward, small()?, 10, None).map(drop)
 }
 
 fn mobilenet(run: &mut Run) -> Result<()> {
@@ -162,7 +162,7 @@ fn mobilenet(run: &mut Run) -> Result<()> {
         ..MobileNetV2Options::paper(10)
     };
     let model = MobileNetV2::new(&options, run.device());
-    classify(run, model, MobileNetV2::forward, small()?, 10).map(drop)
+    classify(run, model, MobileNetV2::forward, small()?, 10, None).map(drop)
 }
 
 fn convnext(run: &mut Run) -> Result<()> {
@@ -170,7 +170,7 @@ fn convnext(run: &mut Run) -> Result<()> {
     let options =
         ConvNeXtOptions { channels: 1, patch: 2, stages, classes: 10, drop_path: 0.0, layer_scale: 1.0 };
     let model = ConvNeXt::new(&options, run.device());
-    classify_moved(run, model, ConvNeXt::forward, small()?, 10).map(drop)
+    classify(run, model, ConvNeXt::forward, small()?, 10, Some(moved())).map(drop)
 }
 
 /// Noisy digits of a picture.
@@ -239,5 +239,5 @@ fn wavenet(run: &mut Run) -> Result<()> {
 fn conv3d(run: &mut Run) -> Result<()> {
     let model = Conv3dNet::new(1, run.size("width")?, 8, run.device());
     let (train, test) = Digits::embedded()?;
-    classify(run, model, Conv3dNet::forward, (MovingDigits(train), MovingDigits(test)), 8).map(drop)
+    classify(run, model, Conv3dNet::forward, (MovingDigits(train), MovingDigits(test)), 8, None).map(drop)
 }

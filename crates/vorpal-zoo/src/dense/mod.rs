@@ -5,6 +5,7 @@ mod kan;
 mod layers;
 mod mixer;
 mod mlp;
+mod monte_carlo;
 #[cfg(not(target_arch = "wasm32"))]
 mod recipes;
 
@@ -13,5 +14,6 @@ pub use kan::Kan;
 pub(crate) use layers::answer;
 pub use mixer::{MixerOptions, MlpMixer};
 pub use mlp::{Mlp, MlpOptions};
+pub use monte_carlo::{Predictive, monte_carlo};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use recipes::RECIPES;

@@ -1,15 +1,17 @@
 //! Trainings of fully connected models.
 
-use vorpal_nn::data::{Array, DataLoader, Dataset, Digits, PIXELS, Samples};
-use vorpal_nn::metrics::{Accuracy, Regression};
+use vorpal_nn::data::augment::{RandomAffine, warp};
+use vorpal_nn::data::{Array, DataLoader, Dataset, Digits, PIXELS, Samples, Stack};
+use vorpal_nn::metrics::{Accuracy, Metric, Ranking, Regression};
 use vorpal_nn::plot::Figure;
 use vorpal_nn::schedule::CosineAnnealing;
 use vorpal_nn::trainer::{Every, Task, Trainer, supervised};
-use vorpal_nn::{Adam, DType, Error, Result, SplineGrid, Tensor};
+use vorpal_nn::{Adam, DType, Error, Module, Result, SplineGrid, Tensor, eval};
 
-use super::{DeepSets, DeepSetsOptions, Kan, MixerOptions, Mlp, MlpMixer, MlpOptions, Pool};
+use super::monte_carlo::entropy;
+use super::{DeepSets, DeepSetsOptions, Kan, MixerOptions, Mlp, MlpMixer, MlpOptions, Pool, monte_carlo};
 use crate::data::uniform;
-use crate::recipe::{Goal, Length, Recipe, Run, classify_moved};
+use crate::recipe::{Goal, Length, Recipe, Run, classify, moved};
 
 /// A training with the name of the family filled in.
 const BASE: Recipe = Recipe::base("dense", "10,000 MNIST digits that ship with the program");
@@ -22,6 +24,15 @@ pub(crate) const RECIPES: &[Recipe] = &[
         sizes: &[("hidden", 256)],
         goal: Goal::AtLeast("test_accuracy", 0.965),
         body: mlp,
+        ..BASE
+    },
+    Recipe {
+        name: "mc-dropout",
+        about: "Monte Carlo dropout: a network that notices when digits are turned",
+        length: Length::Steps(2500),
+        sizes: &[("hidden", 256), ("draws", 30)],
+        goal: Goal::AtLeast("auroc", 0.9),
+        body: mc_dropout,
         ..BASE
     },
     Recipe {
@@ -61,12 +72,71 @@ pub(crate) const RECIPES: &[Recipe] = &[
 /// Digits of a test that are looked at together.
 const TEST_BATCH: usize = 500;
 
-fn mlp(run: &mut Run) -> Result<()> {
+/// The network of `mlp` with so much dropout, trained on digits.
+fn trained(run: &mut Run, dropout: f64, change: Option<RandomAffine>) -> Result<Mlp> {
     let hidden = run.size("hidden")?;
-    let options =
-        MlpOptions { sizes: vec![PIXELS, hidden, hidden / 2, 10], dropout: 0.2, ..Default::default() };
+    let options = MlpOptions { sizes: vec![PIXELS, hidden, hidden / 2, 10], dropout, ..Default::default() };
     let model = Mlp::new(options, run.device());
-    classify_moved(run, model, |m, x| m.forward(&x.flatten(1, -1)), Digits::embedded()?, 10).map(drop)
+    classify(run, model, |m, x| m.forward(&x.flatten(1, -1)), Digits::embedded()?, 10, change)
+}
+
+fn mlp(run: &mut Run) -> Result<()> {
+    trained(run, 0.2, Some(moved())).map(drop)
+}
+
+/// Images `[n, 1, 28, 28]` turned by an angle in degrees.
+fn turned(images: &Tensor, degrees: f64) -> Tensor {
+    let Ok(device) = images.device() else { return images.clone() };
+    let (sin, cos) = (degrees.to_radians().sin() as f32, degrees.to_radians().cos() as f32);
+    let matrix = Tensor::from_slice(&[cos, -sin, 0.0, sin, cos, 0.0], [1, 2, 3], &device);
+    let n = images.shape().first().copied().unwrap_or(0);
+    warp(images, &matrix.broadcast_to([n, 2, 3]))
+}
+
+/// How well a number tells turned digits from upright ones.
+fn told_apart(upright: &Tensor, turned: &Tensor) -> Result<f64> {
+    let mut metric = Ranking::auroc();
+    metric.update(upright, &upright.full_like(0.0).cast(DType::I32));
+    metric.update(turned, &turned.full_like(1.0).cast(DType::I32));
+    metric.compute()
+}
+
+fn mc_dropout(run: &mut Run) -> Result<()> {
+    let device = run.device().clone();
+    let draws = run.size("draws")?;
+    let model = trained(run, 0.4, None)?;
+    model.train(false);
+    let (_, test) = Digits::embedded()?;
+    let some = (0..TEST_BATCH.min(test.len())).map(|k| test.get(k)).collect::<Result<Vec<_>>>()?;
+    let (images, names) = Stack::stack(some, &device)?;
+    let mut seen = Vec::new();
+    for angle in (0..=90).step_by(15) {
+        let x = turned(&images, f64::from(angle)).flatten(1, -1);
+        let many = monte_carlo(&model, draws, |m| m.forward(&x));
+        let once = entropy(&model.forward(&x).softmax(-1));
+        let right = many.probabilities.argmax(-1).eq(&names).cast(DType::F32).mean_all();
+        eval(&(&many.entropy, &many.information, &once, &right))?;
+        seen.push((f64::from(angle), many, once, f64::from(right.item::<f32>()?)));
+    }
+    let (first, last) = (&seen[0], &seen[seen.len() - 1]);
+    run.result("auroc", told_apart(&first.1.entropy, &last.1.entropy)?);
+    run.result("auroc_of_information", told_apart(&first.1.information, &last.1.information)?);
+    run.result("auroc_without_dropout", told_apart(&first.2, &last.2)?);
+    let mean = |x: &Tensor| Ok::<f64, Error>(f64::from(x.mean_all().item::<f32>()?));
+    let mut lines = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    for (angle, many, once, right) in &seen {
+        let values = [mean(&many.entropy)?, mean(&many.information)?, mean(once)?, *right];
+        lines.iter_mut().zip(values).for_each(|(line, value)| line.push((*angle, value)));
+    }
+    let [all, information, once, right] = lines;
+    let figure = Figure::new("digits that are turned", "degrees")
+        .height(320.0)
+        .line("entropy in nats", all)
+        .line("of it the model's ignorance", information)
+        .line("entropy without dropout", once)
+        .line("named rightly", right);
+    run.file("turned.svg", figure.svg());
+    Ok(())
 }
 
 fn mixer(run: &mut Run) -> Result<()> {
@@ -77,7 +147,7 @@ fn mixer(run: &mut Run) -> Result<()> {
     let options =
         MixerOptions { image: [1, 28, 28], patch, width, hidden: [width, 2 * width], layers, classes: 10 };
     let model = MlpMixer::new(options, run.device());
-    classify_moved(run, model, MlpMixer::forward, Digits::embedded()?, 10).map(drop)
+    classify(run, model, MlpMixer::forward, Digits::embedded()?, 10, Some(moved())).map(drop)
 }
 
 /// The function that is looked for.

@@ -12,6 +12,7 @@ mod recipes;
 mod time;
 mod time_unet;
 mod vae;
+mod vq_vae;
 
 use vorpal_nn::Tensor;
 
@@ -27,6 +28,7 @@ pub use pixel_cnn::{MaskedConv2d, PixelCnn};
 pub use real_nvp::{Coupling, RealNvp};
 pub use time_unet::{TimeBlock, TimeUNet};
 pub use vae::{Vae, VaeOptions};
+pub use vq_vae::{VectorQuantizer, VqVae, VqVaeOptions};
 
 /// Standard normal numbers in the shape of `x`, from the stream of its device.
 #[track_caller]

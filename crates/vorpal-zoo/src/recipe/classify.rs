@@ -12,41 +12,21 @@ use super::Run;
 /// Samples of a test that are looked at together.
 const TEST_BATCH: usize = 500;
 
-/// Trains a classifier, `forward` of `model`, on the first of two data sets and tests it on the second, with AdamW and a
-/// step size that falls to 0 along half a wave. Leaves `test_accuracy`.
-pub(crate) fn classify<M: Module, D: Dataset<Item = (Array, i32)>>(
-    run: &mut Run,
-    model: M,
-    forward: fn(&M, &Tensor) -> Tensor,
-    data: (D, D),
-    classes: usize,
-) -> Result<M> {
-    fit(run, model, forward, data, classes, |images| images)
-}
-
-/// The same with images that are [`moved`] a little, differently in every step.
-pub(crate) fn classify_moved<M: Module, D: Dataset<Item = (Array, i32)>>(
-    run: &mut Run,
-    model: M,
-    forward: fn(&M, &Tensor) -> Tensor,
-    data: (D, D),
-    classes: usize,
-) -> Result<M> {
-    fit(run, model, forward, data, classes, |images| moved().apply(&images))
-}
-
 /// Small turns, moves, changes of size and slants of digits.
 pub(crate) fn moved() -> RandomAffine {
     RandomAffine::new().degrees(8.0).translate(0.06, 0.06).scale(0.92, 1.08).shear(4.0)
 }
 
-fn fit<M: Module, D: Dataset<Item = (Array, i32)>>(
+/// Trains a classifier, `forward` of `model`, on the first of two data sets and tests it on the second, with AdamW and a
+/// step size that falls to 0 along half a wave. Images to learn from are changed by `change`, differently in every step.
+/// Leaves `test_accuracy`.
+pub(crate) fn classify<M: Module, D: Dataset<Item = (Array, i32)>>(
     run: &mut Run,
     model: M,
     forward: fn(&M, &Tensor) -> Tensor,
     (train, test): (D, D),
     classes: usize,
-    prepare: fn(Tensor) -> Tensor,
+    change: Option<RandomAffine>,
 ) -> Result<M> {
     let device = run.device().clone();
     let train = DataLoader::builder(train).batch_size(run.batch()).drop_last(true);
@@ -56,7 +36,10 @@ fn fit<M: Module, D: Dataset<Item = (Array, i32)>>(
     let (rate, steps) = (run.rate(), run.steps(train.len()));
     let trainer = Trainer::new(task, model, Adam::adamw(rate))
         .schedule(CosineAnnealing::new(rate, steps), Every::Step)
-        .prepare(move |(x, y): (Tensor, Tensor)| (prepare(x), y))
+        .prepare(move |(x, y): (Tensor, Tensor)| match &change {
+            Some(change) => (change.apply(&x), y),
+            None => (x, y),
+        })
         .metric("accuracy", ConfusionMatrix::new(classes));
     Ok(run.fit(trainer, &mut train, Some(&mut test))?.model)
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use vorpal_nn::Result;
 
-pub(crate) use classify::{classify, classify_moved, moved};
+pub(crate) use classify::{classify, moved};
 pub use run::{Outcome, Run};
 
 use crate::{

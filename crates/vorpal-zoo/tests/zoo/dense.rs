@@ -1,7 +1,9 @@
 use vorpal_nn::{DType, Device, Module, Role, SplineGrid, Tensor};
-use vorpal_zoo::dense::{DeepSets, DeepSetsOptions, Kan, MixerOptions, Mlp, MlpMixer, MlpOptions, Pool};
+use vorpal_zoo::dense::{
+    DeepSets, DeepSetsOptions, Kan, MixerOptions, Mlp, MlpMixer, MlpOptions, Pool, monte_carlo,
+};
 
-use crate::harness::{Case, assert_close, check, classes, distance, noisy, set, silence, tensor};
+use crate::harness::{Case, assert_close, check, classes, distance, noisy, set, silence, tensor, values};
 
 #[test]
 fn mlp() {
@@ -54,6 +56,51 @@ fn an_mlp_is_lines_with_kinks() {
     assert_eq!(distance(&kinked.forward(&x), &answer), 0.0);
     kinked.train(true);
     assert!(distance(&kinked.forward(&x), &answer) > 1e-2, "dropout");
+}
+
+#[test]
+fn dropout_says_what_an_mlp_does_not_know() {
+    let device = Device::cpu();
+    let x = noisy(1, &[9, 5], &device) * 3.0;
+    let make = |dropout| {
+        let _keys = device.fork_rng(2);
+        let mut model =
+            Mlp::new(MlpOptions { sizes: vec![5, 16, 3], dropout, ..Default::default() }, &device);
+        model.walk_mut("", &mut |_, _, tensor| *tensor = &*tensor * 3.0);
+        model
+    };
+    let sure = make(0.0);
+    let found = monte_carlo(&sure, 4, |m| m.forward(&x));
+    assert_close(&found.probabilities, &sure.forward(&x).softmax(-1), 1e-6, "one network");
+    assert!(values(&found.information).iter().all(|i| i.abs() < 1e-6), "nothing is left to know");
+
+    // The formulas, written out over the same draws.
+    let model = make(0.5);
+    let found = {
+        let _keys = device.fork_rng(3);
+        monte_carlo(&model, 6, |m| m.forward(&x))
+    };
+    let once = model.forward(&x);
+    assert_eq!(distance(&model.forward(&x), &once), 0.0, "afterwards nothing is dropped");
+    model.train(true);
+    let passes: Vec<Vec<f32>> = {
+        let _keys = device.fork_rng(3);
+        (0..6).map(|_| values(&model.forward(&x).softmax(-1))).collect()
+    };
+    let nats = |p: &[f64]| -p.iter().filter(|&&p| p > 0.0).map(|p| p * p.ln()).sum::<f64>();
+    let (all, information) = (values(&found.entropy), values(&found.information));
+    for row in 0..9 {
+        let of =
+            |pass: &Vec<f32>| -> Vec<f64> { pass[3 * row..3 * row + 3].iter().map(|&p| p.into()).collect() };
+        let each: Vec<Vec<f64>> = passes.iter().map(of).collect();
+        let mean: Vec<f64> = (0..3).map(|c| each.iter().map(|p| p[c]).sum::<f64>() / 6.0).collect();
+        let known = nats(&mean) - each.iter().map(|p| nats(p)).sum::<f64>() / 6.0;
+        assert!((f64::from(all[row]) - nats(&mean)).abs() < 1e-5, "entropy of row {row}");
+        assert!(
+            (f64::from(information[row]) - known).abs() < 1e-5 && known > 1e-3,
+            "information of row {row}"
+        );
+    }
 }
 
 const MIXER: MixerOptions =

@@ -17,16 +17,16 @@ use crate::recipe::Run;
 type Images = Samples<(Array, i32)>;
 
 /// Digits of a picture, in rows of ten, and pixels of a pixel.
-const SHOWN: usize = 100;
-const ACROSS: usize = 10;
+pub(super) const SHOWN: usize = 100;
+pub(super) const ACROSS: usize = 10;
 const SCALE: usize = 3;
 /// Digits looked at together in a test, and digits the made ones are compared with.
-const TEST_BATCH: usize = 250;
+pub(super) const TEST_BATCH: usize = 250;
 const COMPARED: usize = 2000;
 /// Pixels of a side.
 const SIDE: usize = 14;
 
-fn digits(run: &Run) -> Result<(Digits, Digits)> {
+pub(super) fn digits(run: &Run) -> Result<(Digits, Digits)> {
     match &run.settings().data {
         Some(folder) => Digits::load(folder),
         None => Digits::embedded(),
@@ -34,7 +34,7 @@ fn digits(run: &Run) -> Result<(Digits, Digits)> {
 }
 
 /// Trains on digits, the step size falling along a cosine.
-fn train<K, D, O>(
+pub(super) fn train<K, D, O>(
     run: &mut Run,
     task: K,
     model: K::Model,
@@ -126,7 +126,13 @@ fn unsigned(images: &Tensor) -> Tensor {
 }
 
 /// Leaves a picture of made digits from 0 to 1, and how far they are from real ones, and real ones from one another.
-fn judge(run: &mut Run, judge: &Judge, train: &Images, test: &Images, made: &Tensor) -> Result<()> {
+pub(super) fn judge(
+    run: &mut Run,
+    judge: &Judge,
+    train: &Images,
+    test: &Images,
+    made: &Tensor,
+) -> Result<()> {
     let device = run.device().clone();
     let (seen, _) = first(train, COMPARED, &device)?;
     let (real, labels) = first(test, COMPARED, &device)?;

@@ -90,7 +90,11 @@ impl Judge {
 }
 
 /// The first `n` images of some digits, from 0 to 1, and their names.
-pub(super) fn first(digits: &Samples<(Array, i32)>, n: usize, device: &Device) -> Result<(Tensor, Tensor)> {
+pub(super) fn first<D: Dataset<Item = (Array, i32)>>(
+    digits: &D,
+    n: usize,
+    device: &Device,
+) -> Result<(Tensor, Tensor)> {
     let digits = (0..n.min(digits.len())).map(|k| digits.get(k)).collect::<Result<Vec<_>>>()?;
     Stack::stack(digits, device)
 }

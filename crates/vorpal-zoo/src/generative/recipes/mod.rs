@@ -1,5 +1,6 @@
 //! Trainings of generative models.
 
+mod codes;
 mod digits;
 mod frechet;
 mod plane;
@@ -53,6 +54,18 @@ pub(crate) const RECIPES: &[Recipe] = &[
         sizes: &[("width", 200), ("latent", 16)],
         goal: Goal::AtMost("test_loss", 115.0),
         body: digits::vae,
+    },
+    Recipe {
+        name: "vq-vae",
+        family: "generative",
+        about: "VQ-VAE: digits as 49 entries of a table each, and a GPT-2 that writes new ones",
+        data: "10,000 MNIST digits that ship with the program",
+        length: Length::Epochs(10),
+        batch: 64,
+        rate: 2e-3,
+        sizes: &[("width", 32), ("entries", 64), ("latent", 16), ("prior_epochs", 10), ("samples", 500)],
+        goal: Goal::AtMost("frechet", 16.0),
+        body: codes::vq_vae,
     },
     Recipe {
         name: "pixelcnn",

@@ -1,10 +1,12 @@
+mod codes;
 mod density;
 mod diffusion;
 mod gan;
 
 use vorpal_nn::{DType, Device, Module, Tensor};
 use vorpal_zoo::generative::{
-    Dcgan, Dit, DitOptions, Ebm, FlowMatching, PixelCnn, RealNvp, TimeUNet, Vae, VaeOptions, WganGp,
+    Dcgan, Dit, DitOptions, Ebm, FlowMatching, PixelCnn, RealNvp, TimeUNet, Vae, VaeOptions, VqVae,
+    VqVaeOptions, WganGp,
 };
 
 use crate::harness::classes;
@@ -34,6 +36,7 @@ fn sizes_are_as_documented() {
         FlowMatching::new(2, 128, &device).parameter_count(),
         Ebm::new(128, 0.2, &device).parameter_count(),
         PixelCnn::new(32, 4, &device).parameter_count(),
+        VqVae::new(VqVaeOptions { width: 32, entries: 64, latent: 16 }, &device).parameter_count(),
     ];
-    assert_eq!(counts, [404_816, 35_352, 153_794, 153_666, 101_569, 241_924, 37_762, 17_024, 16_257]);
+    assert_eq!(counts, [404_816, 35_352, 153_794, 153_666, 101_569, 241_924, 37_762, 17_024, 16_257, 44_177]);
 }
