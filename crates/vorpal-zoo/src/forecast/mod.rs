@@ -7,9 +7,11 @@
 //! | [`TcnForecaster`] | dilated causal convolutions |
 //! | [`PatchTst`] | a transformer that reads patches of a window as words |
 //! | [`DeepAr`] | a recurrent network that answers with a distribution |
+//! | [`Esn`] | a recurrent network at random, of which only the readout is solved for |
 
 mod baseline;
 mod deep_ar;
+mod esn;
 mod nbeats;
 mod patch_tst;
 #[cfg(not(target_arch = "wasm32"))]
@@ -18,6 +20,7 @@ mod tcn;
 
 pub use baseline::{HoltWinters, naive, seasonal_naive};
 pub use deep_ar::{DeepAr, DeepArOptions, Likelihood, season};
+pub use esn::{Esn, EsnOptions, spectral_radius};
 pub use nbeats::{NBeats, NBeatsBasis, NBeatsBlock, NBeatsOptions, NBeatsStack};
 pub use patch_tst::{PatchTst, PatchTstOptions};
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,5 +1,6 @@
 //! Recurrent and long-range models.
 
+mod aft;
 mod char_rnn;
 mod complex;
 mod hyena;
@@ -16,6 +17,7 @@ mod state_space;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use recipes::RECIPES;
 
+pub use aft::{Aft, AftOptions, aft};
 pub use char_rnn::{Cell, CharRnn, CharRnnOptions};
 pub use hyena::{Hyena, HyenaOperator, HyenaOptions};
 pub use linear_attention::{

@@ -1,10 +1,10 @@
-use vorpal_nn::{DType, Device, Module, Tensor};
+use vorpal_nn::{DType, Device, Module, Role, Tensor, eval};
 use vorpal_zoo::forecast::{
-    DeepAr, DeepArOptions, Likelihood, NBeats, NBeatsBasis, NBeatsOptions, PatchTst, PatchTstOptions,
-    TcnForecaster, TcnOptions, season,
+    DeepAr, DeepArOptions, Esn, EsnOptions, Likelihood, NBeats, NBeatsBasis, NBeatsOptions, PatchTst,
+    PatchTstOptions, TcnForecaster, TcnOptions, season, spectral_radius,
 };
 
-use crate::harness::{Case, assert_close, check, distance, noisy, values};
+use crate::harness::{Case, assert_close, check, distance, noise, noisy, tensor, values};
 
 fn nbeats_options() -> NBeatsOptions {
     let stacks = vec![NBeatsBasis::Trend(2), NBeatsBasis::Seasonality(2), NBeatsBasis::Generic];
@@ -193,4 +193,162 @@ fn paths_of_deep_ar_are_drawn_from_what_it_says() {
         let quartile = if likelihood == Likelihood::Gaussian { 0.674..0.675 } else { 0.674..0.82 };
         assert!(half > quartile.start - 0.05 && half < quartile.end + 0.05, "{likelihood:?}: {half}");
     }
+}
+
+const UNITS: usize = 12;
+const ESN: EsnOptions =
+    EsnOptions { units: UNITS, connections: 4, spectral_radius: 0.5, input_scale: 0.5, leak: 0.8 };
+
+#[test]
+fn esn() {
+    // What is read back from a file is put into a model with another reservoir.
+    check(Case {
+        steps: 20,
+        rate: 0.05,
+        ..Case::new(
+            "esn",
+            |device| Esn::new(ESN, device),
+            |m, device| m.forward(&noisy(1, &[2, 6], device)),
+            &[2, 6],
+            |m, device| m.forward(&noisy(1, &[2, 6], device)).mse(&noisy(2, &[2, 6], device)),
+        )
+    });
+    let device = Device::cpu();
+    let _keys = device.fork_rng(1);
+    let model = Esn::new(ESN, &device);
+    let mut trained = Vec::new();
+    model.walk("", &mut |name, role, _| {
+        if role == Role::Parameter {
+            trained.push(name.to_string());
+        }
+    });
+    assert_eq!(trained, ["readout.weight", "readout.bias"]);
+    assert_eq!(model.parameter_count(), UNITS + 2);
+}
+
+#[test]
+fn esn_forgets_where_it_began_if_its_radius_is_small() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(1);
+    const LENGTH: usize = 60;
+    let ones = Tensor::ones([1, UNITS], DType::F32, &device);
+    // How far states from two beginnings are apart after the first number, and after the last one.
+    let apart = |options: EsnOptions, inputs: &Tensor| {
+        let model = Esn::new(options, &device);
+        eval(&model).expect("a reservoir");
+        let (one, other) = (model.states(inputs, Some(&ones)), model.states(inputs, Some(&-&ones)));
+        let at = |t: usize| distance(&one.narrow(1, t, 1), &other.narrow(1, t, 1));
+        (at(0), at(LENGTH - 1))
+    };
+    let heard = noisy(1, &[1, LENGTH], &device);
+    let (first, last) = apart(ESN, &heard);
+    assert!(first > 0.1 && last < 1e-6, "{first} {last}");
+    // Without an input the two mirror one another, and silence does not last if the radius is large.
+    let loud = EsnOptions { spectral_radius: 3.0, input_scale: 0.0, ..ESN };
+    let (_, last) = apart(loud, &(&heard * 0.0));
+    assert!(last > 0.1, "{last}");
+}
+
+#[test]
+fn reservoirs_are_as_sparse_and_as_large_as_asked_for() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(2);
+    const SIZE: usize = 30;
+    for radius in [0.5, 0.95] {
+        let options = EsnOptions { units: SIZE, connections: 5, spectral_radius: radius, ..ESN };
+        let matrix = tensor(&Esn::new(options, &device), "recurrent");
+        eval(&matrix).expect("a reservoir");
+        let told = spectral_radius(&matrix).item::<f32>().expect("a number");
+        assert!((f64::from(told) / radius - 1.0).abs() < 1e-3, "{told} instead of {radius}");
+        let rows: Vec<f64> = values(&matrix).into_iter().map(f64::from).collect();
+        for row in rows.chunks(SIZE) {
+            assert_eq!(row.iter().filter(|v| **v != 0.0).count(), 5);
+        }
+        // How fast a vector grows in the long run, once what falls off faster has done so.
+        const STEPS: usize = 20_000;
+        let mut direction: Vec<f64> = noise(3, SIZE).into_iter().map(f64::from).collect();
+        let mut growth = 0.0;
+        for step in 0..STEPS + 1000 {
+            let next =
+                rows.chunks(SIZE).map(|row| row.iter().zip(&direction).map(|(w, v)| w * v).sum::<f64>());
+            let next: Vec<f64> = next.collect();
+            let norm = next.iter().map(|v| v * v).sum::<f64>().sqrt();
+            direction = next.iter().map(|v| v / norm).collect();
+            growth += if step < 1000 { 0.0 } else { norm.ln() };
+        }
+        let found = (growth / STEPS as f64).exp();
+        assert!((found / radius - 1.0).abs() < 1e-3, "{found} instead of {radius}");
+    }
+}
+
+/// The solution of a positive definite system, by elimination.
+fn solution(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
+    let n = right.len();
+    for k in 0..n {
+        let (row, value) = (matrix[k].clone(), right[k]);
+        for i in (0..n).filter(|&i| i != k) {
+            let factor = matrix[i][k] / row[k];
+            matrix[i].iter_mut().zip(&row).for_each(|(a, b)| *a -= factor * b);
+            right[i] -= factor * value;
+        }
+    }
+    (0..n).map(|k| right[k] / matrix[k][k]).collect()
+}
+
+#[test]
+fn readouts_of_esn_solve_the_normal_equations() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(3);
+    const WASHOUT: usize = 5;
+    const ALPHA: f64 = 0.1;
+    let series = noise(7, 40);
+    let mut model = Esn::new(ESN, &device);
+    eval(&model).expect("a reservoir");
+    let loss = model.fit(&Tensor::from_slice(&series, [series.len()], &device), WASHOUT, ALPHA);
+    let wide = |name: &str| values(&tensor(&model, name)).into_iter().map(f64::from).collect::<Vec<f64>>();
+    let (input, bias, recurrent) = (wide("input"), wide("bias"), wide("recurrent"));
+
+    // The network, written out: rows of the input and the states, and what comes after.
+    let series: Vec<f64> = series.into_iter().map(f64::from).collect();
+    let (mut state, mut rows, mut wanted) = (vec![0.0f64; UNITS], Vec::new(), Vec::new());
+    for (t, pair) in series.windows(2).enumerate() {
+        let heard = |i: usize| -> f64 {
+            recurrent[i * UNITS..(i + 1) * UNITS].iter().zip(&state).map(|(w, x)| w * x).sum()
+        };
+        let next = |i: usize| {
+            (1.0 - ESN.leak) * state[i] + ESN.leak * (heard(i) + input[i] * pair[0] + bias[i]).tanh()
+        };
+        let next: Vec<f64> = (0..UNITS).map(next).collect();
+        state = next;
+        if t >= WASHOUT {
+            rows.push([&pair[..1], &state[..]].concat());
+            wanted.push(pair[1]);
+        }
+    }
+
+    // Without means, as the constant is free.
+    let count = rows.len() as f64;
+    let mean = |k: usize| rows.iter().map(|row| row[k]).sum::<f64>() / count;
+    let means: Vec<f64> = (0..=UNITS).map(mean).collect();
+    let middle = wanted.iter().sum::<f64>() / count;
+    let off = |row: &[f64], k: usize| row[k] - means[k];
+    let product = |a: usize, b: usize| {
+        let ridge = if a == b { ALPHA } else { 0.0 };
+        rows.iter().map(|row| off(row, a) * off(row, b)).sum::<f64>() + ridge
+    };
+    let right = |a: usize| rows.iter().zip(&wanted).map(|(row, y)| off(row, a) * (y - middle)).sum::<f64>();
+    let gram: Vec<Vec<f64>> = (0..=UNITS).map(|a| (0..=UNITS).map(|b| product(a, b)).collect()).collect();
+    let weights = solution(gram, (0..=UNITS).map(right).collect());
+    let constant = middle - weights.iter().zip(&means).map(|(w, m)| w * m).sum::<f64>();
+    let squares = rows.iter().zip(&wanted).map(|(row, y)| {
+        let told: f64 = row.iter().zip(&weights).map(|(x, w)| x * w).sum();
+        (told + constant - y).powi(2)
+    });
+    let squares = squares.sum::<f64>() / count;
+
+    let narrow = |numbers: &[f64]| numbers.iter().map(|v| *v as f32).collect::<Vec<f32>>();
+    let expected = Tensor::from_slice(&narrow(&weights), [UNITS + 1], &device);
+    assert_close(&tensor(&model, "readout.weight"), &expected, 1e-3, "weights");
+    assert!((wide("readout.bias")[0] - constant).abs() < 1e-3, "{constant}");
+    assert!((f64::from(values(&loss)[0]) - squares).abs() < 1e-3 * squares, "{loss:?}, should be {squares}");
 }

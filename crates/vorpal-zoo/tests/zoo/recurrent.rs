@@ -1,11 +1,11 @@
-use vorpal_nn::{Device, Module, Role, Tensor};
+use vorpal_nn::{Device, Module, Role, Tensor, value_and_grad};
 use vorpal_zoo::recurrent::{
-    Cell, CharRnn, CharRnnOptions, Hyena, HyenaOptions, LinearTransformer, LinearTransformerOptions, Lru,
-    LruLayer, Mamba, MambaOptions, Rwkv, RwkvAttention, RwkvOptions, S4d, S4dLayer, Seq2Seq,
-    StateSpaceOptions, linear_attention, linear_attention_step,
+    Aft, AftOptions, Cell, CharRnn, CharRnnOptions, Hyena, HyenaOptions, LinearTransformer,
+    LinearTransformerOptions, Lru, LruLayer, Mamba, MambaOptions, Rwkv, RwkvAttention, RwkvOptions, S4d,
+    S4dLayer, Seq2Seq, StateSpaceOptions, aft, linear_attention, linear_attention_step,
 };
 
-use crate::harness::{Case, assert_close, check, classes, distance, noise, noisy};
+use crate::harness::{Case, assert_close, check, classes, distance, noise, noisy, values};
 
 fn tokens(device: &Device) -> Tensor {
     classes(1, &[2, 6], 9, device)
@@ -59,6 +59,7 @@ const RNN: CharRnnOptions =
 const MAMBA: MambaOptions = MambaOptions { vocabulary: 9, width: 8, states: 4, layers: 2 };
 const LINEAR: LinearTransformerOptions =
     LinearTransformerOptions { vocabulary: 9, context: 6, width: 8, heads: 2, layers: 1, chunk: 3 };
+const AFT: AftOptions = AftOptions { vocabulary: 9, width: 8, heads: 2, window: 3, layers: 1 };
 
 language_model!(char_rnn_lstm, CharRnn, CharRnnOptions { layers: 1, ..RNN }, 0.03);
 language_model!(char_rnn_gru, CharRnn, CharRnnOptions { cell: Cell::Gru, layers: 1, ..RNN }, 0.03);
@@ -66,6 +67,7 @@ language_model!(char_rnn_elman, CharRnn, CharRnnOptions { cell: Cell::Rnn, layer
 language_model!(mamba, Mamba, MambaOptions { layers: 1, ..MAMBA }, 0.03);
 language_model!(rwkv, Rwkv, RwkvOptions { vocabulary: 9, width: 8, layers: 1 }, 0.02);
 language_model!(linear_transformer, LinearTransformer, LINEAR, 0.02);
+language_model!(aft_conv, Aft, AFT, 0.02);
 language_model!(hyena, Hyena, HyenaOptions { vocabulary: 9, width: 8, filter: 6, layers: 1 }, 0.02);
 
 #[test]
@@ -161,6 +163,107 @@ fn chunks_of_linear_attention_are_its_steps() {
     });
     for chunk in [1, 2, 6] {
         assert_close(&linear_attention(&q, &k, &v, chunk), &steps, 2e-5, "linear attention");
+    }
+}
+
+/// Rows and columns of the tests of attention without products, and rows with a bias.
+const ROWS: usize = 7;
+const COLUMNS: usize = 4;
+const WINDOW: usize = 3;
+
+/// The formula of an attention free transformer, written out: `bias` of a row, of one up to it, and of a column.
+fn aft_by_hand(
+    [q, k, v]: [&[f32]; 3],
+    rows: usize,
+    columns: usize,
+    bias: impl Fn(usize, usize, usize) -> f64,
+) -> Vec<f32> {
+    let number = |x: &[f32], t: usize, c: usize| f64::from(x[t * columns + c]);
+    let mut out = Vec::new();
+    for t in 0..rows {
+        for c in 0..columns {
+            let scores: Vec<f64> = (0..=t).map(|s| number(k, s, c) + bias(t, s, c)).collect();
+            let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|score| (score - top).exp()).collect();
+            let sum: f64 = weights.iter().enumerate().map(|(s, w)| w * number(v, s, c)).sum();
+            let gate = 1.0 / (1.0 + (-number(q, t, c)).exp());
+            out.push((gate * sum / weights.iter().sum::<f64>()) as f32);
+        }
+    }
+    out
+}
+
+#[test]
+fn attention_without_products_is_its_formula() {
+    let device = Device::cpu();
+    let tensor = |numbers: &[f32], shape: &[usize]| Tensor::from_slice(numbers, shape, &device);
+    let shape = [ROWS, COLUMNS];
+    let [q, k, v] = [1, 2, 3].map(|series| noise(series, ROWS * COLUMNS));
+    // Where row s stands in the window of row t, if it does.
+    let place = |t: usize, s: usize| (s + WINDOW).checked_sub(t + 1);
+    // AFT-conv: biases of columns and steps. AFT-local: products of two rows, as in the paper, inside of the window.
+    let of_steps = noise(4, COLUMNS * WINDOW);
+    let [left, right] = [5, 6].map(|series| noise(series, ROWS * 2));
+    let product = |t: usize, s: usize| left[2 * t] * right[2 * s] + left[2 * t + 1] * right[2 * s + 1];
+    let pair = |n: usize| {
+        let row = (n / WINDOW + n % WINDOW + 1).checked_sub(WINDOW);
+        row.map_or(0.0, |s| product(n / WINDOW, s))
+    };
+    let of_pairs: Vec<f32> = (0..ROWS * WINDOW).map(pair).collect();
+    // With keys of a thousand the scores themselves are known to 6e-5.
+    for (size, tolerance) in [(1.0f32, 2e-5), (1e3, 5e-4)] {
+        let k: Vec<f32> = k.iter().map(|key| key * size).collect();
+        let rows = [&q[..], &k[..], &v[..]];
+        let [tq, tk, tv] = rows.map(|x| tensor(x, &shape));
+        let conv = aft_by_hand(rows, ROWS, COLUMNS, |t, s, c| {
+            place(t, s).map_or(0.0, |at| f64::from(of_steps[c * WINDOW + at]))
+        });
+        let found = aft(&tq, &tk, &tv, &tensor(&of_steps, &[COLUMNS, WINDOW]));
+        assert_close(&found, &tensor(&conv, &shape), tolerance, "AFT-conv");
+        let local =
+            aft_by_hand(rows, ROWS, COLUMNS, |t, s, _| place(t, s).map_or(0.0, |_| f64::from(product(t, s))));
+        let found = aft(&tq, &tk, &tv, &tensor(&of_pairs, &[ROWS, 1, WINDOW]));
+        assert_close(&found, &tensor(&local, &shape), tolerance, "AFT-local");
+        let simple = aft_by_hand(rows, ROWS, COLUMNS, |_, _, _| 0.0);
+        // A window wider than what there is to see.
+        let found = aft(&tq, &tk, &tv, &tensor(&[0.0; 9], &[1, 9]));
+        assert_close(&found, &tensor(&simple, &shape), tolerance, "AFT-simple");
+    }
+}
+
+#[test]
+fn attention_without_products_stands_any_keys() {
+    let device = Device::cpu();
+    let [q, k, v] = [1, 2, 3].map(|series| noisy(series, &[2, ROWS, COLUMNS], &device));
+    let bias = noisy(4, &[COLUMNS, WINDOW], &device);
+    for size in [-1e4, -1e3, 1e3, 1e4] {
+        // Sorted, so that each key is far above those before it, or far below.
+        let keys = k.sort(1, false).0 * size;
+        let at = (q.clone(), keys, v.clone(), bias.clone());
+        let (out, grads) =
+            value_and_grad(&at, |(q, k, v, bias)| aft(q, k, v, bias).square().sum_all()).expect("a graph");
+        assert!(values(&out)[0] > 0.0 && values(&out)[0].is_finite(), "{size}: {out:?}");
+        for grad in [&grads.0, &grads.1, &grads.2, &grads.3] {
+            assert!(values(grad).iter().all(|g| g.is_finite()), "{size}: {grad:?}");
+        }
+    }
+}
+
+#[test]
+fn attention_without_products_does_not_see_what_comes() {
+    let device = Device::cpu();
+    let _keys = device.fork_rng(1);
+    let model = Aft::new(AftOptions { layers: 2, ..AFT }, &device);
+    let ids = [1, 2, 3, 4, 5, 6, 7, 8];
+    let answer = |ids: &[i32]| model.forward(&Tensor::from_slice(ids, [1, 8], &device));
+    let before = answer(&ids);
+    for at in 1..8 {
+        let mut changed = ids;
+        changed[at] = 0;
+        let after = answer(&changed);
+        assert_close(&after.narrow(1, 0, at), &before.narrow(1, 0, at), 2e-5, "what comes before");
+        // Further back than the window of both blocks as well.
+        assert!(distance(&after.narrow(1, 7, 1), &before.narrow(1, 7, 1)) > 1e-5, "{at} is forgotten");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Trainings of this family.
 
 mod deep_ar;
+mod esn;
 mod score;
 
 use vorpal_nn::data::{DataLoader, Dataset, Stack};
@@ -74,6 +75,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         body: patch_tst_etth1,
     },
     deep_ar::RECIPE,
+    esn::RECIPE,
 ];
 
 /// Months held out of the series of CO2 and of the sea.

@@ -7,8 +7,8 @@ use vorpal_nn::{Adam, Device, Error, Module, Result, Tensor};
 
 use crate::recipe::Run;
 use crate::recurrent::{
-    Cell, CharRnn, CharRnnOptions, LinearTransformer, LinearTransformerOptions, Mamba, MambaOptions, Rwkv,
-    RwkvOptions,
+    Aft, AftOptions, Cell, CharRnn, CharRnnOptions, LinearTransformer, LinearTransformerOptions, Mamba,
+    MambaOptions, Rwkv, RwkvOptions,
 };
 use crate::transformer::batches;
 
@@ -64,6 +64,11 @@ pub fn rwkv(run: &mut Run) -> Result<()> {
     learn(run, |device| Rwkv::new(options, device), Rwkv::forward)
 }
 
+/// Whether `b` divides `a`.
+fn whole(a: usize, b: usize) -> bool {
+    b > 0 && a > 0 && a.is_multiple_of(b)
+}
+
 pub fn linear_attention(run: &mut Run) -> Result<()> {
     let size = |name: &str| run.size(name);
     let options = LinearTransformerOptions {
@@ -74,10 +79,25 @@ pub fn linear_attention(run: &mut Run) -> Result<()> {
         layers: size("layers")?,
         chunk: size("chunk")?,
     };
-    let whole = |a: usize, b: usize| b > 0 && a > 0 && a.is_multiple_of(b);
     if !whole(options.context, options.chunk) || !whole(options.width, options.heads) {
         let message = "heads must divide the width, and chunks the context";
         return Err(Error::format("sizes", message));
     }
     learn(run, |device| LinearTransformer::new(options, device), LinearTransformer::forward)
+}
+
+pub fn aft(run: &mut Run) -> Result<()> {
+    let size = |name: &str| run.size(name);
+    let options = AftOptions {
+        vocabulary: VOCABULARY,
+        width: size("width")?,
+        heads: size("heads")?,
+        window: size("window")?,
+        layers: size("layers")?,
+    };
+    if !whole(options.width, options.heads) || options.window == 0 {
+        let message = "heads must divide the width, and a window holds at least the present token";
+        return Err(Error::format("sizes", message));
+    }
+    learn(run, |device| Aft::new(options, device), Aft::forward)
 }

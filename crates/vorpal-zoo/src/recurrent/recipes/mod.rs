@@ -80,6 +80,18 @@ pub(crate) const RECIPES: &[Recipe] = &[
         body: language::linear_attention,
     },
     Recipe {
+        name: "aft",
+        family: "recurrent",
+        about: "an attention free transformer that learns the bytes of a text",
+        data: TEXT,
+        length: Length::Steps(500),
+        batch: 8,
+        rate: 3e-3,
+        sizes: &[("layers", 2), ("width", 64), ("heads", 8), ("window", 16), ("context", 64)],
+        goal: Goal::AtMost("test_loss", 2.3),
+        body: language::aft,
+    },
+    Recipe {
         name: "seq2seq",
         family: "recurrent",
         about: "a reader and a writer with attention turn dates as people write them into ISO 8601",
