@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used)]
 
 use std::path::Path;
+use std::time::Instant;
 
 use vorpal_nn::Device;
 use vorpal_zoo::{Run, recipes};
@@ -30,9 +31,11 @@ fn every_training_reaches_its_goal() {
             };
             settings.data = Some(path);
         }
+        // Teachers, judges and pictures count as well.
+        let started = Instant::now();
         let outcome = recipe.train(&mut Run::new(settings, &Device::cpu())).expect(recipe.name);
         let (found, goal, seconds) =
-            (outcome.results.get(recipe.goal.result()), recipe.goal, outcome.seconds);
+            (outcome.results.get(recipe.goal.result()), recipe.goal, started.elapsed().as_secs_f64());
         println!("{}: {found:?} ({goal}) in {seconds:.0} s; {:?}", recipe.name, outcome.results);
         if outcome.reached != Some(true) || seconds > SECONDS {
             missed.push(format!("{}: {found:?}, {goal}, {seconds:.0} s", recipe.name));

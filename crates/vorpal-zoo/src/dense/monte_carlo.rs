@@ -28,8 +28,8 @@ pub(super) fn entropy(probabilities: &Tensor) -> Tensor {
 ///
 /// All layers compute as while training, a batch normalisation too: for networks whose only such layers are dropouts.
 ///
-/// `vorpal train mc-dropout` teaches an `Mlp` of 235,146 parameters MNIST digits, and is to tell digits that are turned by a quarter from
-/// upright ones by what it does not know, with an area under the ROC curve of at least 0.9.
+/// `vorpal train mc-dropout` teaches an `Mlp` of 235,146 parameters MNIST digits, and is to tell digits that are turned
+/// by a quarter from upright ones by what it does not know, with an area under the ROC curve of at least 0.9.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -58,7 +58,7 @@ pub fn spectral_radius(matrix: &Tensor) -> Tensor {
 ///
 /// Series `[batch, length]` to forecasts of the number after each, `[batch, length]`; units + 2 parameters, and (units + 2) ·
 /// units numbers that are kept and saved, but not trained. `vorpal train esn` forecasts the sunspots of 59 years, each from all
-/// before it (102 parameters; goal: at most 0.8 of the error of the last year's number).
+/// before it (102 parameters; goal: at most 0.7 of the error of the last year's number).
 ///
 /// ```
 /// use vorpal_nn::{Device, Tensor};

@@ -84,7 +84,7 @@ pub struct VqVaeOptions {
 /// Images `[n, 1, h, w]` from 0 to 1 with sides that are multiples of 4; codes `[n, h / 4 · w / 4]`, row by row. With a width
 /// of 32, 64 entries and 16 numbers of each there are 44,177 parameters. `vorpal train vq-vae` learns MNIST digits of 28 × 28
 /// pixels as 49 numbers, and a GPT-2 of 107,392 parameters their order; what that writes is to have a Fréchet distance of at
-/// most 16 from digits they have not seen.
+/// most 14 from digits they have not seen.
 ///
 /// ```
 /// use vorpal_nn::{DType, Device, Tensor};

@@ -1,6 +1,6 @@
 //! Digits that are written code by code.
 
-use vorpal_nn::data::{DataLoader, Dataset, Digits, Samples};
+use vorpal_nn::data::{DataLoader, Digits, Samples};
 use vorpal_nn::plot::image_grid;
 use vorpal_nn::schedule::CosineAnnealing;
 use vorpal_nn::trainer::{Every, Trainer, supervised};

@@ -32,8 +32,8 @@ pub fn gpt_options(size: impl Fn(&str) -> Result<usize>) -> Result<GptOptions> {
     Ok(GptOptions { vocabulary: VOCABULARY, context, width, heads, layers })
 }
 
-/// The bytes of the text of a file, gzipped or plain, or Vorpal's own: what is learned from; the last tenth, which is kept for the test;
-/// no more than `count` windows; and how many of them are looked at together.
+/// The bytes of the text of a file, gzipped or plain, or Vorpal's own: what is learned from; the last tenth, which is
+/// kept for the test; no more than `count` windows; and how many of them are looked at together.
 pub(super) fn text(run: &Run, context: usize, count: usize) -> Result<(Windows, Windows, usize)> {
     let (what, all) = match &run.settings().text {
         Some(file) => {
