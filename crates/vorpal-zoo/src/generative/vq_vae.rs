@@ -1,6 +1,8 @@
 //! Autoencoders whose codes are entries of a table.
 
-use vorpal_nn::{Conv2d, ConvTranspose2d, Device, Error, Module, Result, Tensor, eval, init};
+use vorpal_nn::{Conv2d, ConvTranspose2d, Device, Module, Tensor, init};
+#[cfg(not(target_arch = "wasm32"))]
+use vorpal_nn::{Error, Result, eval};
 
 use super::examples;
 
@@ -133,6 +135,7 @@ impl VqVae {
     ///
     /// # Errors
     /// [`Error::Argument`] for fewer vectors than entries; what evaluation gives.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn begin_with(&mut self, images: &Tensor) -> Result<()> {
         let rows = self.encode(images);
         let (found, entries) = (examples(&rows), examples(&self.quantizer.codebook));
