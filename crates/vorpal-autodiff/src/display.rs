@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Formatter, Result as FmtResult, Write};
 
-use vorpal_tensor::{DType, Shape};
+#[cfg(not(target_arch = "wasm32"))]
+use vorpal_tensor::DType;
+use vorpal_tensor::Shape;
 
 use crate::Tensor;
 
@@ -50,6 +52,7 @@ fn texts(_: &Tensor) -> vorpal_tensor::Result<Vec<String>> {
     Err(vorpal_tensor::Error::internal("display", "a browser cannot wait for values"))
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 fn number(v: f64) -> String {
     let size = v.abs();
     if size != 0.0 && !(1e-3..1e5).contains(&size) && v.is_finite() {

@@ -60,6 +60,7 @@ fn shared_out(n: usize, f: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> 
 }
 
 /// How many threads take shares of work.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn workers() -> usize {
     #[cfg(feature = "parallel")]
     return rayon::current_num_threads();

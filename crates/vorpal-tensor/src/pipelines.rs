@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::device::lock;
-use crate::gpu::one_line;
 use crate::{Error, Result};
 
 /// How a kernel binds a buffer.
@@ -163,7 +162,7 @@ pub(crate) fn compile(device: &wgpu::Device, desc: &PipelineDesc<'_>) -> Result<
     });
     #[cfg(not(target_arch = "wasm32"))]
     if let Some(error) = pollster::block_on(scope.pop()) {
-        let message = one_line(&error.to_string());
+        let message = crate::gpu::one_line(&error.to_string());
         return Err(Error::Shader { kernel: desc.kernel.into(), message });
     }
     Ok(Pipeline(Arc::new(Compiled { label: desc.kernel.into(), layout, pipeline })))
