@@ -60,7 +60,6 @@ fn shared_out(n: usize, f: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> 
 }
 
 /// How many threads take shares of work.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn workers() -> usize {
     #[cfg(feature = "parallel")]
     return rayon::current_num_threads();
@@ -68,12 +67,34 @@ pub(crate) fn workers() -> usize {
     1
 }
 
-/// Runs `f` where it can share out work at little cost: on one of the threads that take shares. A thread from outside falls
-/// asleep every time it shares something out, and wakes two others.
+/// Runs `f` where it can share out work at little cost: on one of the threads that take shares, while the others stay awake.
+/// A thread from outside falls asleep every time it shares something out, and to wake a thread takes as long as many a kernel.
 #[cfg(feature = "parallel")]
 pub fn among_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| f())
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let done = AtomicBool::new(false);
+    rayon::scope(|scope| {
+        for _ in 1..workers() {
+            scope.spawn(|_| {
+                let mut idle = 0;
+                while idle < IDLE && !done.load(Ordering::Relaxed) {
+                    idle = match rayon::yield_now() {
+                        Some(rayon::Yield::Executed) => 0,
+                        _ => idle + 1,
+                    };
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let result = f();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
 }
+
+/// How often a worker looks for work in vain before it may fall asleep.
+#[cfg(feature = "parallel")]
+const IDLE: u32 = 10_000;
 
 /// Runs `f` where work is shared out: here, as there are no threads.
 #[cfg(not(feature = "parallel"))]

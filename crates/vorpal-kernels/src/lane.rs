@@ -3,6 +3,8 @@
 #[cfg(target_arch = "x86_64")]
 use std::sync::LazyLock;
 
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::{V3, V4};
 use vorpal_tensor::DType;
 
 /// Calls an expression with the slices of two blocks of one type, whatever it is; further arms follow.
@@ -200,14 +202,18 @@ pub trait LaneElement: Copy + Default + PartialOrd + Send + Sync + 'static {
     fn plus(self, other: Self) -> Self;
 }
 
-/// Runs a loop as machine code for the processor at hand: with vectors of 256 bits where an x86 has them; what else
+/// Runs a loop as machine code for the processor at hand: with vectors of 512 or 256 bits where an x86 has them; what else
 /// processors have, their plain code has too. Whatever the loop calls must be inlined to become vector code: loops are
 /// `for` loops, as `for_each` may be a call.
 #[inline(always)]
 pub(crate) fn vectorized<R>(body: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
-        static WIDE: LazyLock<Option<pulp::x86::V3>> = LazyLock::new(pulp::x86::V3::try_new);
+        static WIDEST: LazyLock<Option<V4>> = LazyLock::new(V4::try_new);
+        static WIDE: LazyLock<Option<V3>> = LazyLock::new(V3::try_new);
+        if let Some(widest) = *WIDEST {
+            return widest.vectorize(body);
+        }
         if let Some(wide) = *WIDE {
             return wide.vectorize(body);
         }

@@ -4,8 +4,11 @@
 //! read again. Results too large to be found in a cache later are made block by block in the first cache and written from
 //! there by stores that do neither; meanwhile what the next block reads is called for.
 
-/// Bytes of a result from which on it is larger than the last cache of most processors.
-pub(crate) const LARGE: usize = 16 << 20;
+/// Bytes of a result from which on it is not found in the last cache later: more than most processors have there, and than a
+/// core's part of one that many share.
+pub(crate) fn large() -> usize {
+    (gemm_common::cache::CACHE_INFO[2].cache_bytes / 4).max(16 << 20)
+}
 
 /// Elements of a line of the caches.
 #[cfg(all(target_arch = "x86_64", not(miri)))]

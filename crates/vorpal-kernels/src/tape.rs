@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
 use crate::chain::{Pair, is_difference, is_product, normalizes, pair};
-use crate::stream::LARGE;
+use crate::stream::large;
 use crate::{Access, Arg, Domain, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
 
 /// How far a value reaches.
@@ -371,7 +371,7 @@ impl Maker<'_> {
     fn is_streamed(&self, arg: usize, class: Class) -> bool {
         let Arg { access, dtype, .. } = self.args[arg];
         let fresh = access == Access::Write && self.scope.acc.is_none();
-        fresh && class == Class::Full && dtype == DType::F32 && self.args[arg].traffic_bytes() >= LARGE
+        fresh && class == Class::Full && dtype == DType::F32 && self.args[arg].traffic_bytes() >= large()
     }
 
     /// An argument whose elements are read one behind the other, and from which place on.

@@ -15,9 +15,9 @@ use super::Matrix;
 use crate::interp::{for_each, workers};
 
 /// Results of a tile side by side: two vectors.
-pub(super) const WIDE: usize = 16;
+const WIDE: usize = 16;
 /// Columns of a tile at most: with two vectors each, twelve of sixteen registers.
-pub(super) const TALL: usize = 6;
+const TALL: usize = 6;
 /// Terms of a sum that are added before the result is touched, so that what is laid out fits the first cache.
 const DEPTH: usize = 256;
 /// Columns that are worked on, while they stay in the second cache, before the rows laid out change.
@@ -88,7 +88,7 @@ fn turned(s: V3, lines: [f32x8; 8]) -> [f32x8; 8] {
 
 /// Sums of products of `R` lines with a panel.
 #[inline(always)]
-pub(super) fn tile<const R: usize>(s: V3, lines: [&[f32]; R], panel: &[Pair]) -> [Pair; R] {
+fn tile<const R: usize>(s: V3, lines: [&[f32]; R], panel: &[Pair]) -> [Pair; R] {
     let mut sums = [[s.splat_f32x8(0.0); 2]; R];
     let lines = lines.map(|line| &line[..panel.len()]);
     for (k, &[left, right]) in panel.iter().enumerate() {

@@ -8,6 +8,8 @@ pub(crate) mod panels;
 use gemm_common::Parallelism;
 use vorpal_tensor::{Error, Result};
 
+use crate::interp::{for_each, workers};
+
 /// A matrix in a slice: element (row, column) lies at `offset + row · row_stride + column · column_stride`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Matrix {
@@ -46,6 +48,12 @@ impl Matrix {
             && (rows < 2 || self.row_stride as i128 >= columns as i128 * self.column_stride as i128)
     }
 
+    /// The part that starts at an element.
+    fn from(self, row: usize, column: usize) -> Matrix {
+        let offset = self.offset + row as isize * self.row_stride + column as isize * self.column_stride;
+        Matrix { offset, ..self }
+    }
+
     /// Place of an element that [`fits`](Matrix::fits).
     pub fn place(&self, row: usize, column: usize) -> usize {
         (self.offset + row as isize * self.row_stride + column as isize * self.column_stride) as usize
@@ -66,27 +74,68 @@ pub(crate) trait Gemm: Copy + Send + Sync + 'static {
     ) -> Result<()>;
 }
 
-fn parallelism(parallel: bool, work: usize) -> Parallelism {
-    // Sharing costs some ten microseconds.
-    if !parallel || work < 1 << 19 {
-        return Parallelism::None;
+/// Columns that a share of a product has a multiple of: as many as the kernels make at once.
+const SIDE: usize = 64;
+/// Rows of a share at least.
+const DOWN: usize = 16;
+/// Multiplications of a share at least. Sharing costs some ten microseconds.
+const SHARE: usize = 1 << 18;
+/// Shares for every core, so that one that was late does not hold up all.
+const SHARES_A_CORE: usize = 2;
+
+/// In how many shares a product is done by all cores: rows and columns. Each lays out its part of both operands, so that
+/// there are as many of the one as make this the least.
+fn shares([m, n, k]: [usize; 3]) -> [usize; 2] {
+    let work = m.saturating_mul(n).saturating_mul(k);
+    let most = (work / SHARE).clamp(1, SHARES_A_CORE * workers());
+    let ways = (1..=most).filter(|&down| most.is_multiple_of(down)).map(|down| [down, most / down]);
+    let fit = ways.filter(|&[down, side]| (down == 1 || m >= down * DOWN) && (side == 1 || n >= side * SIDE));
+    fit.min_by_key(|&[down, side]| down * n + side * m).unwrap_or([1, 1])
+}
+
+/// Start and size of a part of `n`, of which each is a multiple of `unit`, but for the last one.
+fn part(n: usize, parts: usize, unit: usize, index: usize) -> [usize; 2] {
+    let at = |index: usize| (n.div_ceil(unit) * index / parts * unit).min(n);
+    [at(index), at(index + 1) - at(index)]
+}
+
+/// Where a product is written by several threads, each its own elements.
+struct Place<T>(*mut T);
+
+// SAFETY: all that is done with it is to find the place of an element; what is written there is for the caller to answer for.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Place<T> {}
+
+impl<T> Place<T> {
+    /// The place of an element.
+    ///
+    /// # Safety
+    /// It is one of those that the pointer was made for.
+    #[allow(unsafe_code)]
+    unsafe fn at(&self, offset: isize) -> *mut T {
+        // SAFETY: as the caller grants.
+        unsafe { self.0.offset(offset) }
     }
-    #[cfg(feature = "parallel")]
-    return Parallelism::Rayon(0);
-    #[cfg(not(feature = "parallel"))]
-    Parallelism::None
 }
 
 /// Whether a product is faster when rows are written as they lie, though in short pieces: where the many rows of A lie side by
-/// side, as in the derivative of a weight, laying A out by rows takes longer. Long sums make up for the pieces, unless rows lie a
-/// multiple of a page apart.
+/// side, as in the derivative of a weight, laying A out by rows takes longer. Long sums make up for the pieces, unless vectors
+/// are of 512 bits.
 fn by_rows([m, n, k]: [usize; 3], of_a: Matrix, of_b: Matrix) -> bool {
     let lie_so = of_a.row_stride == 1 && of_a.column_stride > 1 && of_b.column_stride == 1;
-    lie_so && m >= 2 * n && (64..=512).contains(&n) && k >= 512
+    lie_so && !has_widest() && m >= 2 * n && (64..=512).contains(&n) && k >= 512
+}
+
+/// Whether kernels have vectors of 512 bits.
+fn has_widest() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return pulp::x86::V4::try_new().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 macro_rules! gemm {
-    ($ty:ty, $get:path, $few_rows:path) => {
+    ($ty:ty, $get:path, $own:path) => {
         impl Gemm for $ty {
             #[allow(unsafe_code)]
             fn gemm(
@@ -119,42 +168,54 @@ macro_rules! gemm {
                     }
                     return Ok(());
                 }
-                let work = m.saturating_mul(n).saturating_mul(k);
-                if $few_rows([m, n, k], (&mut *out, of_out), (a, of_a), (b, of_b), add, parallel)? {
+                if $own([m, n, k], (&mut *out, of_out), (a, of_a), (b, of_b), add, parallel)? {
                     return Ok(());
                 }
-                // The kernels below write columns. Rows of `out` are columns of its transpose, which is the product of the
-                // transposes the other way round.
-                let plain = (m, n, of_out, (a, of_a), (b, of_b));
-                let turned = (n, m, of_out.transposed(), (b, of_b.transposed()), (a, of_a.transposed()));
-                let (rows, columns, of_out, (left, of_left), (right, of_right)) =
-                    if by_rows([m, n, k], of_a, of_b) { plain } else { turned };
-                // SAFETY: the extents of all three matrices were checked to lie within their slices, the places of `out`
-                // are distinct, it is borrowed mutably and so overlaps neither operand, and elements are plain numbers.
-                unsafe {
-                    $get()(
-                        rows,
-                        columns,
-                        k,
-                        out.as_mut_ptr().offset(of_out.offset),
-                        of_out.column_stride,
-                        of_out.row_stride,
-                        add,
-                        left.as_ptr().offset(of_left.offset),
-                        of_left.column_stride,
-                        of_left.row_stride,
-                        right.as_ptr().offset(of_right.offset),
-                        of_right.column_stride,
-                        of_right.row_stride,
-                        1.0,
-                        1.0,
-                        false,
-                        false,
-                        false,
-                        parallelism(parallel, work),
-                    );
-                }
-                Ok(())
+                let [down, side] = if parallel { shares([m, n, k]) } else { [1, 1] };
+                let place = Place(out.as_mut_ptr());
+                let share = |index: usize| {
+                    let ([i, rows], [j, columns]) =
+                        (part(m, down, 1, index / side), part(n, side, SIDE, index % side));
+                    let [of_out, of_a, of_b] = [of_out.from(i, j), of_a.from(i, 0), of_b.from(0, j)];
+                    if rows == 0 || columns == 0 {
+                        return Ok(());
+                    }
+                    // The kernels below write columns. Rows of `out` are columns of its transpose, which is the product of
+                    // the transposes the other way round.
+                    let plain = (rows, columns, of_out, (a, of_a), (b, of_b));
+                    let turned =
+                        (columns, rows, of_out.transposed(), (b, of_b.transposed()), (a, of_a.transposed()));
+                    let (rows, columns, of_out, (left, of_left), (right, of_right)) =
+                        if by_rows([m, n, k], of_a, of_b) { plain } else { turned };
+                    // SAFETY: the extents of all three matrices were checked to lie within their slices, and parts lie within
+                    // the whole; the places of `out` are distinct, it is borrowed mutably and so overlaps neither operand, no
+                    // two parts share a place, and elements are plain numbers.
+                    unsafe {
+                        $get()(
+                            rows,
+                            columns,
+                            k,
+                            place.at(of_out.offset),
+                            of_out.column_stride,
+                            of_out.row_stride,
+                            add,
+                            left.as_ptr().offset(of_left.offset),
+                            of_left.column_stride,
+                            of_left.row_stride,
+                            right.as_ptr().offset(of_right.offset),
+                            of_right.column_stride,
+                            of_right.row_stride,
+                            1.0,
+                            1.0,
+                            false,
+                            false,
+                            false,
+                            Parallelism::None,
+                        );
+                    }
+                    Ok(())
+                };
+                for_each((0..down * side).collect(), share)
             }
         }
     };

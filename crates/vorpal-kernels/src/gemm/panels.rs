@@ -4,73 +4,225 @@
 //! about half of their time on that; laid out once, it is read from the second cache as fast as it can be used.
 
 use bytemuck::cast;
-use pulp::NullaryFnOnce;
-use pulp::x86::V3;
+use pulp::x86::{V3, V4};
+use pulp::{NullaryFnOnce, f32x16};
 use vorpal_tensor::{Error, Result};
 
 use super::Matrix;
-use super::few_rows::{Pair, TALL, WIDE, tile};
+use super::few_rows::Pair;
 use crate::interp::{for_each, workers};
+
+/// Columns of a panel.
+pub(crate) const PANEL: usize = 16;
+/// A term of the columns of a panel.
+type Line = [f32; PANEL];
 
 /// Rows from which on a product is no longer one of few.
 const ROWS: std::ops::RangeInclusive<usize> = 4..=64;
 /// Columns and terms at least.
 const LARGE: usize = 64;
+/// Terms of a sum that are added before the result is touched, so that what is read of the panels stays in the first cache
+/// until all rows have used it.
+const DEPTH: usize = 128;
 /// Multiplications of a task at least: some ten microseconds.
 const TASK: usize = 1 << 19;
 /// Tasks for every core, so that one that was late does not hold up all.
 const TASKS_A_CORE: usize = 2;
 
-/// Columns of a panel.
-pub(crate) const PANEL: usize = WIDE;
+/// Vectors of a processor, sixteen numbers at a time.
+trait Vectors: Copy + Send + Sync {
+    type Sixteen: Copy;
+    /// Rows of a tile at most.
+    const TALL: usize;
+    /// Panels of a tile at most.
+    const WIDE: usize;
 
-/// Whether a product of such sizes, whose rows of `a` lie as told, gains by panels.
-pub(crate) fn fits([m, n, k]: [usize; 3], of_a: Matrix) -> bool {
-    let sizes = ROWS.contains(&m) && n.min(k) >= LARGE && n.is_multiple_of(PANEL);
-    sizes && of_a.column_stride == 1 && V3::try_new().is_some()
+    fn splat(self, x: f32) -> Self::Sixteen;
+    fn load(self, numbers: &Line) -> Self::Sixteen;
+    fn numbers(self, sixteen: Self::Sixteen) -> Line;
+    /// a b + c
+    fn mul_add(self, a: Self::Sixteen, b: Self::Sixteen, c: Self::Sixteen) -> Self::Sixteen;
+    /// Runs a task with the instructions of the processor.
+    fn run(self, task: Task<'_, '_, Self>);
+    /// A tile of the size that `at` tells.
+    fn tile(task: &mut Task<'_, '_, Self>, at: At);
+}
+
+/// Calls the tile of a size known at run time: for each width the heights there are; one by one is what is left.
+macro_rules! tile {
+    ($task:ident, $at:ident; $($wide:literal: $($tall:literal)*;)*) => {
+        match ($at.panels, $at.rows) {
+            $($(($wide, $tall) => $task.tile::<$tall, $wide>($at),)*)*
+            _ => $task.tile::<1, 1>($at),
+        }
+    };
+}
+
+impl Vectors for V3 {
+    type Sixteen = Pair;
+    // Twelve of sixteen registers hold sums.
+    const TALL: usize = 6;
+    const WIDE: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Pair {
+        [self.splat_f32x8(x); 2]
+    }
+    #[inline(always)]
+    fn load(self, numbers: &Line) -> Pair {
+        cast(*numbers)
+    }
+    #[inline(always)]
+    fn numbers(self, sixteen: Pair) -> Line {
+        cast(sixteen)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        [self.mul_add_f32x8(a[0], b[0], c[0]), self.mul_add_f32x8(a[1], b[1], c[1])]
+    }
+    fn run(self, task: Task<'_, '_, V3>) {
+        self.vectorize(task);
+    }
+    #[inline(always)]
+    fn tile(task: &mut Task<'_, '_, V3>, at: At) {
+        tile!(task, at; 1: 2 3 4 5 6;);
+    }
+}
+
+impl Vectors for V4 {
+    type Sixteen = f32x16;
+    // Eighteen of thirty-two: six more hold numbers of rows, three lines of panels.
+    const TALL: usize = 6;
+    const WIDE: usize = 3;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> f32x16 {
+        self.splat_f32x16(x)
+    }
+    #[inline(always)]
+    fn load(self, numbers: &Line) -> f32x16 {
+        cast(*numbers)
+    }
+    #[inline(always)]
+    fn numbers(self, sixteen: f32x16) -> Line {
+        cast(sixteen)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
+        self.mul_add_f32x16(a, b, c)
+    }
+    fn run(self, task: Task<'_, '_, V4>) {
+        self.vectorize(task);
+    }
+    #[inline(always)]
+    fn tile(task: &mut Task<'_, '_, V4>, at: At) {
+        tile!(task, at; 1: 2 3 4 5 6; 2: 1 2 3 4 5 6; 3: 1 2 3 4 5 6;);
+    }
+}
+
+/// A tile: its first row and panel, how many there are, and which terms are summed.
+#[derive(Clone, Copy)]
+struct At {
+    row: usize,
+    rows: usize,
+    panel: usize,
+    panels: usize,
+    term: usize,
+    terms: usize,
 }
 
 /// One thread's share of a product: some panels.
-struct Task<'o, 'a> {
-    simd: V3,
+struct Task<'o, 'a, S> {
+    vectors: S,
     rows: &'o [&'a [f32]],
-    panels: &'a [Pair],
+    panels: &'a [Line],
     out: Vec<&'o mut [f32]>,
 }
 
-impl NullaryFnOnce for Task<'_, '_> {
+impl<S: Vectors> NullaryFnOnce for Task<'_, '_, S> {
     type Output = ();
 
     #[inline(always)]
     fn call(mut self) {
-        let (count, depth) = (self.rows.len(), self.rows.first().map_or(1, |row| row.len()));
-        let tiles = count.div_ceil(TALL);
-        for p in 0..self.panels.len() / depth {
-            for t in 0..tiles {
-                // Tiles as equally high as can be.
-                let (from, to) = (t * count / tiles, (t + 1) * count / tiles);
-                match to - from {
-                    6 => self.tile::<6>(from, p, depth),
-                    5 => self.tile::<5>(from, p, depth),
-                    4 => self.tile::<4>(from, p, depth),
-                    3 => self.tile::<3>(from, p, depth),
-                    2 => self.tile::<2>(from, p, depth),
-                    _ => self.tile::<1>(from, p, depth),
+        let depth = self.depth();
+        let depths = depth.div_ceil(DEPTH);
+        for (panel, panels) in shares(self.panels.len() / depth, S::WIDE) {
+            for d in 0..depths {
+                let (term, end) = (d * depth / depths, (d + 1) * depth / depths);
+                for (row, rows) in shares(self.rows.len(), S::TALL) {
+                    S::tile(&mut self, At { row, rows, panel, panels, term, terms: end - term });
                 }
             }
         }
     }
 }
 
-impl Task<'_, '_> {
+/// Starts and sizes of parts of `n` that are as equal as can be, of `most` at most.
+#[inline(always)]
+fn shares(n: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = n.div_ceil(most);
+    (0..parts).map(move |part| (part * n / parts, (part + 1) * n / parts - part * n / parts))
+}
+
+impl<S: Vectors> Task<'_, '_, S> {
+    /// Terms of a sum.
     #[inline(always)]
-    fn tile<const R: usize>(&mut self, row: usize, panel: usize, depth: usize) {
-        let lines = std::array::from_fn(|r| self.rows[row + r]);
-        let sums = tile::<R>(self.simd, lines, &self.panels[panel * depth..(panel + 1) * depth]);
-        for (out, sum) in self.out[row..].iter_mut().zip(sums) {
-            out[panel * PANEL..(panel + 1) * PANEL].copy_from_slice(&cast::<Pair, [f32; WIDE]>(sum));
+    fn depth(&self) -> usize {
+        self.rows.first().map_or(1, |row| row.len())
+    }
+
+    #[inline(always)]
+    fn tile<const R: usize, const P: usize>(&mut self, at: At) {
+        let s = self.vectors;
+        let rows: [&[f32]; R] = std::array::from_fn(|r| &self.rows[at.row + r][at.term..][..at.terms]);
+        let panels: [&[Line]; P] =
+            std::array::from_fn(|p| &self.panels[(at.panel + p) * self.depth() + at.term..][..at.terms]);
+        let mut sums = [[s.splat(0.0); P]; R];
+        for k in 0..at.terms {
+            let lines = panels.map(|panel| s.load(&panel[k]));
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                let x = s.splat(row[k]);
+                for (sum, line) in sums.iter_mut().zip(lines) {
+                    *sum = s.mul_add(x, line, *sum);
+                }
+            }
+        }
+        for (out, sums) in self.out[at.row..].iter_mut().zip(sums) {
+            let out = out[at.panel * PANEL..].as_chunks_mut::<PANEL>().0;
+            for (out, sum) in out.iter_mut().zip(sums) {
+                let before = if at.term > 0 { s.load(out) } else { s.splat(0.0) };
+                *out = s.numbers(s.mul_add(s.splat(1.0), before, sum));
+            }
         }
     }
+}
+
+/// The product by the vectors of a processor.
+fn product_of<S: Vectors>(
+    vectors: S,
+    [m, n, k]: [usize; 3],
+    out: &mut [f32],
+    rows: &[&[f32]],
+    panels: &[Line],
+) -> Result<()> {
+    let parts = (m * n * k / TASK).clamp(1, TASKS_A_CORE * workers());
+    let size = (n / PANEL).div_ceil(parts);
+    let mut lines: Vec<&mut [f32]> = out.chunks_mut(n).collect();
+    let tasks = panels.chunks(size * k).map(|panels| {
+        let columns = panels.len() / k * PANEL;
+        let out = lines.iter_mut().map(|line| line.split_off_mut(..columns).unwrap_or_default()).collect();
+        Task { vectors, rows, panels, out }
+    });
+    for_each(tasks.collect(), |task: Task<'_, '_, S>| {
+        vectors.run(task);
+        Ok(())
+    })
+}
+
+/// Whether a product of such sizes, whose rows of `a` lie as told, gains by panels.
+pub(crate) fn fits([m, n, k]: [usize; 3], of_a: Matrix) -> bool {
+    let sizes = ROWS.contains(&m) && n.min(k) >= LARGE && n.is_multiple_of(PANEL);
+    sizes && of_a.column_stride == 1 && V3::try_new().is_some()
 }
 
 /// `out (m × n) = a (m × k) · b (k × n)`, contiguous, where `b` lies panel by panel, `[n ∕ 16, k, 16]`.
@@ -85,19 +237,11 @@ pub(crate) fn product(
         return Err(Error::internal("gemm", format!("{m}×{k}×{n} does not go by panels")));
     };
     let rows: Vec<&[f32]> = (0..m).map(|i| &a[of_a.place(i, 0)..][..k]).collect();
-    let panels: &[Pair] = bytemuck::cast_slice(&b[..n * k]);
-    let parts = (m * n * k / TASK).clamp(1, TASKS_A_CORE * workers());
-    let size = (n / PANEL).div_ceil(parts);
-    let mut lines: Vec<&mut [f32]> = out.chunks_mut(n).collect();
-    let tasks = panels.chunks(size * k).map(|panels| {
-        let columns = panels.len() / k * PANEL;
-        let out = lines.iter_mut().map(|line| line.split_off_mut(..columns).unwrap_or_default()).collect();
-        Task { simd, rows: &rows, panels, out }
-    });
-    for_each(tasks.collect(), |task: Task<'_, '_>| {
-        simd.vectorize(task);
-        Ok(())
-    })
+    let panels = b[..n * k].as_chunks::<PANEL>().0;
+    match V4::try_new() {
+        Some(widest) => product_of(widest, [m, n, k], out, &rows, panels),
+        None => product_of(simd, [m, n, k], out, &rows, panels),
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +250,9 @@ mod tests {
 
     #[test]
     fn products_by_panels_beside_sums_in_f64() {
-        for [m, n, k] in [[4, 64, 64], [32, 1024, 256], [13, 80, 100], [64, 128, 65], [7, 640, 200]] {
+        for [m, n, k] in
+            [[4, 64, 64], [32, 1024, 256], [13, 80, 100], [64, 128, 65], [7, 640, 200], [5, 64, 300]]
+        {
             let of_a = Matrix { offset: 3, row_stride: k as isize + 5, column_stride: 1 };
             if !fits([m, n, k], of_a) {
                 continue;
