@@ -1,30 +1,38 @@
 //! Activations and other composites of pointwise functions: the compiler fuses them.
+//!
+//! Those whose derivative needs more than their argument compute it again: what is between is cheaper to make than to keep,
+//! which takes a pass through memory for each value to write it and another to read it.
 
 use vorpal_tensor::DType;
 
 use super::{ADD, MUL};
 use crate::Tensor;
+use crate::checkpoint;
 
 impl Tensor {
     /// x · sigmoid(x), also called swish (Elfwing et al. 2017).
     #[track_caller]
     pub fn silu(&self) -> Tensor {
-        self * self.sigmoid()
+        checkpoint(self, |x| x * x.sigmoid())
     }
 
     /// x · Φ(x) with the normal distribution function Φ (Hendrycks & Gimpel 2016).
     #[track_caller]
     pub fn gelu(&self) -> Tensor {
-        let erf = self.with_constant(&MUL, std::f64::consts::FRAC_1_SQRT_2).erf();
-        self.with_constant(&MUL, 0.5) * erf.with_constant(&ADD, 1.0)
+        checkpoint(self, |x| {
+            let erf = x.with_constant(&MUL, std::f64::consts::FRAC_1_SQRT_2).erf();
+            x.with_constant(&MUL, 0.5) * erf.with_constant(&ADD, 1.0)
+        })
     }
 
     /// The tanh approximation of [`gelu`](Tensor::gelu), as in GPT-2.
     #[track_caller]
     pub fn gelu_tanh(&self) -> Tensor {
-        let cubed = (self * self * self).with_constant(&MUL, 0.044_715);
-        let inner = (self + cubed).with_constant(&MUL, (2.0 / std::f64::consts::PI).sqrt());
-        self.with_constant(&MUL, 0.5) * inner.tanh().with_constant(&ADD, 1.0)
+        checkpoint(self, |x| {
+            let cubed = (x * x * x).with_constant(&MUL, 0.044_715);
+            let inner = (x + cubed).with_constant(&MUL, (2.0 / std::f64::consts::PI).sqrt());
+            x.with_constant(&MUL, 0.5) * inner.tanh().with_constant(&ADD, 1.0)
+        })
     }
 
     /// log(sigmoid(x)), without overflow.
@@ -42,7 +50,7 @@ impl Tensor {
     /// x · tanh(softplus(x)) (Misra 2019).
     #[track_caller]
     pub fn mish(&self) -> Tensor {
-        self * self.softplus().tanh()
+        checkpoint(self, |x| x * x.softplus().tanh())
     }
 
     /// x above 0, `alpha` (eˣ − 1) below (Clevert, Unterthiner, Hochreiter 2016).
