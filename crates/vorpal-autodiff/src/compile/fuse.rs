@@ -6,6 +6,8 @@
 //! with as many passes as its reductions depend on one another; one that begins with a matrix product or a
 //! convolution becomes that kernel with an epilogue.
 
+use std::collections::BTreeSet;
+
 use smallvec::SmallVec;
 use vorpal_kernels::Epilogue;
 use vorpal_tensor::{Layout, Shape};
@@ -103,8 +105,26 @@ fn is_fusable(kind: &Kind) -> bool {
     matches!(kind, Kind::Call { .. } | Kind::Cast { .. } | Kind::Reduce { .. })
 }
 
-/// Results an epilogue may write: say, what a derivative needs of a layer, and the layer's result.
-const EPILOGUE_RESULTS_MAX: usize = 2;
+/// What fits a kernel with an epilogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limits {
+    /// Results it may write.
+    results: usize,
+    /// Buffers it may bind.
+    buffers: usize,
+    /// The same while nodes are placed, as some results are read by nodes that have yet to join.
+    results_meanwhile: usize,
+    buffers_meanwhile: usize,
+}
+
+/// Say, what a derivative needs of a layer, and the layer's result. More make a kernel of an adapter slower than a launch of
+/// their own does.
+const ON_ADAPTERS: Limits =
+    Limits { results: 2, buffers: BUFFERS_MAX, results_meanwhile: 2, buffers_meanwhile: BUFFERS_MAX };
+
+/// Native code binds nothing: a weight goes through the update of its optimizer, with both moments, while its derivative is in
+/// the cache.
+const NATIVELY: Limits = Limits { results: 3, buffers: 12, results_meanwhile: 6, buffers_meanwhile: 16 };
 
 /// Whether a node is a kernel that can do more with its result before it stores it.
 fn takes_epilogue(node: &Node) -> bool {
@@ -145,22 +165,43 @@ struct Fuser<'a> {
     /// Nodes that are asked for from outside, and those that take an epilogue.
     wanted: Vec<bool>,
     heads: Vec<bool>,
+    /// What fits an epilogue, and the heads of those that turned out too large when more was let in for the time being.
+    limits: Limits,
+    strict: &'a BTreeSet<NodeId>,
     groups: Vec<Draft>,
     dag: Dag,
     group_of: Vec<Option<usize>>,
 }
 
-/// Groups of the live nodes, in an order in which they can run. `roots` must be nodes with a buffer
-/// of their own (no views, constants, scalars or places). With `fused` false every node stands
-/// alone, which is what fusion is tested against.
-pub fn fuse(nodes: &[Node], roots: &[NodeId], fused: bool) -> Vec<Group> {
-    let mut fuser = Fuser::new(nodes, roots);
-    fuser.place(fused);
-    fuser.ordered()
+/// How nodes are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fusion {
+    /// Every node stands alone, which is what fusion is tested against.
+    Off,
+    /// For kernels of an adapter.
+    Adapter,
+    /// For native code.
+    Native,
+}
+
+/// Groups of the live nodes, in an order in which they can run. `roots` must be nodes with a buffer of their own (no views,
+/// constants, scalars or places).
+pub fn fuse(nodes: &[Node], roots: &[NodeId], fusion: Fusion) -> Vec<Group> {
+    let limits = if fusion == Fusion::Native { NATIVELY } else { ON_ADAPTERS };
+    let mut strict = BTreeSet::new();
+    loop {
+        let mut fuser = Fuser::new(nodes, roots, limits, &strict);
+        fuser.place(fusion != Fusion::Off);
+        let too_large = fuser.too_large();
+        if too_large.is_empty() {
+            return fuser.ordered();
+        }
+        strict.extend(too_large);
+    }
 }
 
 impl<'a> Fuser<'a> {
-    fn new(nodes: &'a [Node], roots: &[NodeId]) -> Fuser<'a> {
+    fn new(nodes: &'a [Node], roots: &[NodeId], limits: Limits, strict: &'a BTreeSet<NodeId>) -> Fuser<'a> {
         let reads: Vec<_> = (0..nodes.len()).map(|id| reads(nodes, id)).collect();
         let mut wanted = vec![false; nodes.len()];
         for &root in roots {
@@ -172,10 +213,37 @@ impl<'a> Fuser<'a> {
             readers: vec![0; nodes.len()],
             wanted,
             heads: nodes.iter().map(takes_epilogue).collect(),
+            limits,
+            strict,
             groups: Vec::new(),
             dag: Dag::default(),
             group_of: vec![None; nodes.len()],
         }
+    }
+
+    /// The heads of epilogues for which more was let in than fits in the end.
+    fn too_large(&self) -> Vec<NodeId> {
+        let large = |g: &Draft| {
+            g.head.filter(|head| {
+                let bound = g.reads.len() + g.results + self.twice(g, *head, &[]);
+                g.members.len() > 1 && (g.results > self.limits.results || bound >= self.limits.buffers)
+            })
+        };
+        self.groups.iter().filter_map(large).filter(|head| !self.strict.contains(head)).collect()
+    }
+
+    /// Results and buffers that the epilogue of a kernel may have while nodes are placed.
+    fn room(&self, head: NodeId) -> (usize, usize) {
+        let Limits { results, buffers, results_meanwhile, buffers_meanwhile } = self.limits;
+        if self.strict.contains(&head) { (results, buffers) } else { (results_meanwhile, buffers_meanwhile) }
+    }
+
+    /// How many of the buffers that a kernel reads its epilogue reads, too, `more` among it: they are bound twice.
+    fn twice(&self, group: &Draft, head: NodeId, more: &[NodeId]) -> usize {
+        let own = self.bases(head);
+        let by_others =
+            |(base, count): &&(NodeId, usize)| own.contains(base) && (*count > 1 || more.contains(base));
+        group.reads.iter().filter(by_others).count()
     }
 
     fn place(&mut self, fused: bool) {
@@ -265,23 +333,19 @@ impl<'a> Fuser<'a> {
 
     /// Whether an epilogue can go on with a node.
     fn fits_epilogue(&self, id: NodeId, g: usize, head: NodeId) -> bool {
-        // What the kernel and its epilogue both read is bound twice.
-        let (own, more) = (self.bases(head), self.bases(id));
-        let by_others =
-            |(base, count): &&(NodeId, usize)| own.contains(base) && (*count > 1 || more.contains(base));
-        let twice = self.groups[g].reads.iter().filter(by_others).count();
-        let node = &self.nodes[id];
+        let (node, (results, buffers)) = (&self.nodes[id], self.room(head));
         !matches!(node.kind, Kind::Reduce { .. })
             && !node.dtype.is_16bit()
-            && self.results_with(id, g) <= EPILOGUE_RESULTS_MAX
+            && self.results_with(id, g) <= results
             // One more, should none of the results be able to hold the accumulators.
-            && self.buffers_with(id, g) + twice < BUFFERS_MAX
+            && self.buffers_with(id, g) + self.twice(&self.groups[g], head, &self.bases(id)) < buffers
     }
 
     /// Whether a node can be evaluated in a group.
     fn fits(&self, id: NodeId, g: usize) -> bool {
         let (group, node) = (&self.groups[g], &self.nodes[id]);
-        if group.members.len() >= MEMBERS_MAX || self.buffers_with(id, g) > BUFFERS_MAX {
+        let buffers = group.head.map_or(BUFFERS_MAX, |head| self.room(head).1);
+        if group.members.len() >= MEMBERS_MAX || self.buffers_with(id, g) > buffers {
             return false;
         }
         if group.head.is_some_and(|head| !self.fits_epilogue(id, g, head)) {
@@ -399,8 +463,17 @@ impl<'a> Fuser<'a> {
     /// Whether group `other`, read by group `g`, may become part of it.
     fn merges(&self, g: usize, other: usize) -> bool {
         let (a, b) = (&self.groups[g], &self.groups[other]);
-        if a.head.is_some() || b.head.is_some() {
-            return false;
+        let head = match (a.head, b.head) {
+            (Some(_), Some(_)) => return false,
+            (one, two) => one.or(two),
+        };
+        // What a kernel reads must be there before it, and an epilogue reduces nothing. Adapters have no room for what meets here.
+        if let Some(head) = head {
+            let inside = |base: &NodeId| matches!(self.group_of[*base], Some(h) if h == g || h == other);
+            let plain = a.rows.is_none() && b.rows.is_none() && !a.sixteen && !b.sixteen;
+            if !plain || self.limits == ON_ADAPTERS || self.bases(head).iter().any(inside) {
+                return false;
+            }
         }
         // What has one element for each row of the other is row values there.
         let of_rows = |plain: &Draft, rows: &Rows| plain.len == rows.count() && plain.len <= ROWS_JOINED_MAX;
@@ -421,7 +494,11 @@ impl<'a> Fuser<'a> {
         let joint = |r: &&(NodeId, usize)| a.reads.iter().any(|have| have.0 == r.0);
         let inner = self.crossing(g, other).count();
         let reads = a.reads.len() + b.reads.len() - b.reads.iter().filter(joint).count() - inner;
-        if reads + self.results_of_both(g, other) > BUFFERS_MAX {
+        let (results, buffers) = head.map_or((usize::MAX, BUFFERS_MAX + 1), |head| self.room(head));
+        let both = self.results_of_both(g, other);
+        // What a kernel and its epilogue both read counts twice.
+        let own = head.map_or(0, |head| self.bases(head).len());
+        if both > results || reads + own + both >= buffers {
             return false;
         }
         let crossing = a.members.iter().flat_map(|&m| {
@@ -447,7 +524,7 @@ impl<'a> Fuser<'a> {
         }
         let merged = &mut self.groups[other];
         let (members, reads) = (std::mem::take(&mut merged.members), std::mem::take(&mut merged.reads));
-        let (rows, sixteen, len) = (merged.rows.take(), merged.sixteen, merged.len);
+        let (rows, sixteen, len, head) = (merged.rows.take(), merged.sixteen, merged.len, merged.head.take());
         for &member in &members {
             self.group_of[member] = Some(g);
         }
@@ -459,6 +536,7 @@ impl<'a> Fuser<'a> {
             (group.rows, group.len) = (rows, len);
         }
         group.sixteen |= sixteen;
+        group.head = group.head.or(head);
         group.results = results;
         self.dag.merge(other, g);
     }
@@ -466,7 +544,9 @@ impl<'a> Fuser<'a> {
     /// The groups in an order in which they can run: always the earliest that is ready.
     fn ordered(mut self) -> Vec<Group> {
         for draft in &mut self.groups {
-            draft.members.sort_unstable();
+            // A kernel comes before its epilogue.
+            let head = draft.head;
+            draft.members.sort_unstable_by_key(|&member| (Some(member) != head, member));
         }
         let live = (0..self.groups.len()).filter(|&g| !self.groups[g].members.is_empty());
         let order = self.dag.ordered(live.clone(), |g| self.groups[g].members[0]);
@@ -528,11 +608,11 @@ mod tests {
         let mut b = Builder::new();
         let x = matrix(&mut b, 0, 5, 7);
         let y = softmax(&mut b, x, [5, 7]);
-        let groups = fuse(b.nodes(), &[y], true);
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter);
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].members.len(), 5);
         assert!(groups[0].rows.is_some());
-        assert_eq!(fuse(b.nodes(), &[y], false).len(), 5);
+        assert_eq!(fuse(b.nodes(), &[y], Fusion::Off).len(), 5);
     }
 
     #[test]
@@ -542,7 +622,7 @@ mod tests {
         let e = b.call(&EXP, &[x]);
         let rows = b.reduce(ReduceKind::Sum, e, &[false, true]);
         let cols = b.reduce(ReduceKind::Sum, e, &[true, false]);
-        let groups = fuse(b.nodes(), &[rows, cols], true);
+        let groups = fuse(b.nodes(), &[rows, cols], Fusion::Adapter);
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].members, [e, rows]);
     }
@@ -554,7 +634,7 @@ mod tests {
         let e = b.call(&EXP, &[x]);
         let t = b.view(e, |l| Some(l.permute(&[1, 0]))).expect("a view");
         let y = b.call(&ADD, &[e, t]);
-        assert_eq!(fuse(b.nodes(), &[y], true).len(), 2);
+        assert_eq!(fuse(b.nodes(), &[y], Fusion::Adapter).len(), 2);
     }
 
     #[test]
@@ -563,7 +643,7 @@ mod tests {
         let (x, z) = (matrix(&mut b, 0, 3, 4), matrix(&mut b, 1, 3, 4));
         let (ex, ez) = (b.call(&EXP, &[x]), b.call(&EXP, &[z]));
         let y = b.call(&ADD, &[ex, ez]);
-        let groups = fuse(b.nodes(), &[y], true);
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter);
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].members, [ex, ez, y]);
     }
@@ -578,7 +658,7 @@ mod tests {
             let kept = b.call(&EXP, &[kept]);
             let sum = b.reduce(ReduceKind::Sum, x, &[false, true]);
             let new = b.call(&ADD, &[kept, sum]);
-            let found = fuse(b.nodes(), &[new], true);
+            let found = fuse(b.nodes(), &[new], Fusion::Adapter);
             assert_eq!(found.len(), groups, "{found:?}");
             assert!(found.iter().any(|g| g.len == rows * 4 && g.rows.is_some()));
         }
@@ -592,7 +672,7 @@ mod tests {
         let t = b.view(e, |l| Some(l.permute(&[1, 0]))).expect("a view");
         let detour = b.call(&EXP, &[t]);
         let y = b.call(&ADD, &[e, detour]);
-        let groups = fuse(b.nodes(), &[y], true);
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter);
         let order: Vec<usize> = groups.iter().map(|g| g.members[0]).collect();
         assert_eq!(groups.iter().map(|g| g.members.len()).sum::<usize>(), 3);
         assert!(order.windows(2).all(|w| w[0] < w[1]));
@@ -607,7 +687,7 @@ mod tests {
             let x = matrix(&mut b, index, 2, 3);
             sum = b.call(&ADD, &[sum, x]);
         }
-        let groups = fuse(b.nodes(), &[sum], true);
+        let groups = fuse(b.nodes(), &[sum], Fusion::Adapter);
         assert_eq!(groups.len(), 4, "each sums seven inputs or six and a partial sum");
     }
 
@@ -624,16 +704,50 @@ mod tests {
         let biased = b.call(&ADD, &[product, bias]);
         let residual = wide(&mut b, inputs[0]);
         let sum = b.call(&ADD, &[residual, biased]);
-        let groups = fuse(b.nodes(), &[sum], true);
+        let groups = fuse(b.nodes(), &[sum], Fusion::Adapter);
         assert_eq!(groups.len(), 1, "{groups:?}");
         assert_eq!(groups[0].members, [product, biased, sum]);
         // A third result is a launch of its own, a reduction always is.
         let other = wide(&mut b, inputs[3]);
         let (exp, more) = (b.call(&EXP, &[biased]), b.call(&SUB, &[biased, other]));
         let total = b.reduce(ReduceKind::Sum, sum, &[true, true]);
-        let groups = fuse(b.nodes(), &[biased, sum, exp, more, total], true);
+        let groups = fuse(b.nodes(), &[biased, sum, exp, more, total], Fusion::Adapter);
         let first = groups.iter().find(|g| g.members.contains(&product)).expect("a group");
         assert_eq!(first.members, [product, biased, sum], "{groups:?}");
         assert!(groups.iter().all(|g| g.rows.is_none() || g.members.contains(&total)));
+    }
+
+    /// A product of square matrices, `depth` values of which the last needs all, and `results` of them that are asked for.
+    fn product_with(depth: usize, results: usize, fusion: Fusion) -> Vec<Group> {
+        let mut b = Builder::new();
+        let shape = Shape::from([4, 4]);
+        let layout = Layout::contiguous(shape.clone());
+        let inputs: Vec<NodeId> = (0..3).map(|k| b.input(k, 16, DType::F32)).collect();
+        // Made before the product, of another operand.
+        let state = b.view(inputs[2], |l| l.reshape(&shape)).expect("a view");
+        let before = b.call(&EXP, &[state]);
+        let kernel = vorpal_kernels::MatMul::new(&layout, &layout, DType::F32).expect("a product");
+        let product = b.kernel(std::sync::Arc::new(kernel), &inputs[..2], shape, DType::F32);
+        let mut values = vec![b.call(&ADD, &[before, product])];
+        for _ in 1..depth {
+            values.push(b.call(&EXP, &[values[values.len() - 1]]));
+        }
+        let last = values.iter().copied().reduce(|sum, v| b.call(&ADD, &[sum, v])).expect("a value");
+        let asked: Vec<NodeId> = values.into_iter().take(results - 1).chain([last]).collect();
+        fuse(b.nodes(), &asked, fusion)
+    }
+
+    #[test]
+    fn native_epilogues_hold_an_update() {
+        // Five values wait for the last one, which is more than may be written.
+        for (depth, results, groups) in [(5, 1, 1), (5, 3, 1), (2, 2, 1)] {
+            let found = product_with(depth, results, Fusion::Native);
+            assert_eq!(found.len(), groups, "{depth} {results}: {found:?}");
+            assert!(found[0].members[1..].is_sorted() && found[0].members[0] > found[0].members[1]);
+        }
+        // Four results are one too many: the kernel goes on as far as fits.
+        let found = product_with(5, 4, Fusion::Native);
+        assert!(found.len() > 1, "{found:?}");
+        assert!(product_with(5, 3, Fusion::Adapter).len() > 1);
     }
 }

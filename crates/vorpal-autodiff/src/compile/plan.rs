@@ -6,8 +6,8 @@ use std::sync::Arc;
 use vorpal_kernels::{Abilities, Access, Kernel, Pointwise, Row, SCALARS_MAX};
 use vorpal_tensor::{Error, Layout, Result};
 
-use super::fuse::{Group, Rows, each_source, fuse, reads};
-use super::ir::{Builder, Kind, Node, NodeId};
+use super::fuse::{Fusion, Group, Rows, each_source, fuse, reads};
+use super::ir::{Builder, Class, Kind, Node, NodeId};
 use super::layouts::lay_out;
 use super::lower::lower;
 use super::memory::{self, Home, Use, Values};
@@ -150,7 +150,12 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
-    let groups = schedule(nodes, fuse(nodes, &targets, fused), &targets, donated);
+    let fusion = match (fused, builder.target().class) {
+        (false, _) => Fusion::Off,
+        (true, Class::Native) => Fusion::Native,
+        (true, _) => Fusion::Adapter,
+    };
+    let groups = schedule(nodes, fuse(nodes, &targets, fusion), &targets, donated);
     let wanted = outside_readers(nodes, &groups, &targets);
     let mut drafts = Vec::new();
     for group in &groups {

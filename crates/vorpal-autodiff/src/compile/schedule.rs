@@ -188,7 +188,7 @@ impl<'a> Scheduler<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fuse::fuse;
+    use super::super::fuse::{Fusion, fuse};
     use super::super::ir::Builder;
     use super::*;
     use vorpal_kernels::{ReduceKind, ResultType, ScalarFn};
@@ -206,7 +206,7 @@ mod tests {
 
     /// The first members of the groups of a graph, one node each, in the order in which they run.
     fn order(b: &Builder, targets: &[NodeId], donated: &[bool]) -> Vec<NodeId> {
-        let groups = fuse(b.nodes(), targets, false);
+        let groups = fuse(b.nodes(), targets, Fusion::Off);
         schedule(b.nodes(), groups, targets, donated).iter().map(|g| g.members[0]).collect()
     }
 
