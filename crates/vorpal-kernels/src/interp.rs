@@ -78,11 +78,13 @@ pub fn among_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
             scope.spawn(|_| {
                 let mut idle = 0;
                 while idle < IDLE && !done.load(Ordering::Relaxed) {
-                    idle = match rayon::yield_now() {
-                        Some(rayon::Yield::Executed) => 0,
-                        _ => idle + 1,
-                    };
-                    std::hint::spin_loop();
+                    if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                        idle = 0;
+                    } else {
+                        // Whoever else needs the core has it.
+                        std::thread::yield_now();
+                        idle += 1;
+                    }
                 }
             });
         }
@@ -94,7 +96,7 @@ pub fn among_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 
 /// How often a worker looks for work in vain before it may fall asleep.
 #[cfg(feature = "parallel")]
-const IDLE: u32 = 10_000;
+const IDLE: u32 = 2_000;
 
 /// Runs `f` where work is shared out: here, as there are no threads.
 #[cfg(not(feature = "parallel"))]
