@@ -5,6 +5,8 @@ mod few_rows;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod panels;
 
+use std::cmp::Reverse;
+
 use gemm_common::Parallelism;
 use vorpal_tensor::{Error, Result};
 
@@ -83,14 +85,15 @@ const SHARE: usize = 1 << 18;
 /// Shares for every core, so that one that was late does not hold up all.
 const SHARES_A_CORE: usize = 2;
 
-/// In how many shares a product is done by all cores: rows and columns. Each lays out its part of both operands, so that
-/// there are as many of the one as make this the least.
+/// In how many shares a product is done by all cores: rows and columns. As many as there may be, and as each lays out its part
+/// of both operands, those of either that make this the least.
 fn shares([m, n, k]: [usize; 3]) -> [usize; 2] {
     let work = m.saturating_mul(n).saturating_mul(k);
     let most = (work / SHARE).clamp(1, SHARES_A_CORE * workers());
-    let ways = (1..=most).filter(|&down| most.is_multiple_of(down)).map(|down| [down, most / down]);
-    let fit = ways.filter(|&[down, side]| (down == 1 || m >= down * DOWN) && (side == 1 || n >= side * SIDE));
-    fit.min_by_key(|&[down, side]| down * n + side * m).unwrap_or([1, 1])
+    let down_most = most.min((m / DOWN).max(1));
+    let ways = (1..=down_most).map(|down| [down, (most / down).min((n / SIDE).max(1))]);
+    let least = |&[down, side]: &[usize; 2]| (Reverse(down * side), down * n + side * m);
+    ways.min_by_key(least).unwrap_or([1, 1])
 }
 
 /// Start and size of a part of `n`, of which each is a multiple of `unit`, but for the last one.
@@ -297,6 +300,61 @@ mod tests {
             // What lies between the rows stays.
             let untouched = (0..m).map(|i| i * (n + 2)).chain((1..m).map(|i| i * (n + 2) - 1));
             assert!(untouched.map(|at| out[at]).all(|v| v == 0.5), "{m}×{k}×{n}");
+        }
+    }
+
+    #[test]
+    fn shares_are_as_many_as_fit() {
+        for sizes in
+            [[256, 512, 784], [64, 256, 512], [40, 64, 5000], [1000, 8, 1000], [8, 1000, 1000], [1, 1, 1]]
+        {
+            let [down, side] = shares(sizes);
+            assert!(down * side <= SHARES_A_CORE * workers(), "{sizes:?}");
+            assert!(
+                (down == 1 || sizes[0] >= down * DOWN) && (side == 1 || sizes[1] >= side * SIDE),
+                "{sizes:?}"
+            );
+        }
+        for (n, parts, unit) in [(257, 4, 64), (129, 2, 64), (100, 3, 1), (64, 1, 64)] {
+            let ends: Vec<usize> = (0..parts).map(|k| part(n, parts, unit, k).iter().sum()).collect();
+            let starts: Vec<usize> = (0..parts).map(|k| part(n, parts, unit, k)[0]).collect();
+            assert_eq!((starts[0], ends[parts - 1]), (0, n));
+            assert_eq!(starts[1..], ends[..parts - 1], "{n} in {parts}");
+            assert!((0..parts).all(|k| part(n, parts, unit, k)[1] >= unit.min(n)), "{n} in {parts}");
+        }
+    }
+
+    /// Products in shares, of either order, beside a sum in f64; what lies between the rows stays.
+    #[test]
+    fn products_in_shares() {
+        for (m, n, k, across, turned, add) in [
+            (200, 131, 70, false, false, false),
+            (67, 300, 65, true, false, true),
+            (130, 257, 40, false, true, true),
+            (300, 33, 90, true, true, false),
+            (512, 64, 33, true, false, false),
+        ] {
+            let number = |v: usize| ((v * 7919) % 1013) as f32 / 500.0 - 1.0;
+            let a: Vec<f32> = (0..m * k + 3).map(number).collect();
+            let b: Vec<f32> = (0..n * k + 3).map(|v| number(v + 11)).collect();
+            let lie = |rows: usize, columns: usize, turned: bool| {
+                let plain = Matrix { offset: 3, ..Matrix::rows_of(if turned { rows } else { columns }) };
+                if turned { plain.transposed() } else { plain }
+            };
+            let (of_a, of_b) = (lie(m, k, across), lie(k, n, turned));
+            let of_out = Matrix { offset: 2, row_stride: n as isize + 3, column_stride: 1 };
+            let mut out = vec![0.25f32; m * (n + 3)];
+            f32::gemm([m, n, k], (&mut out, of_out), (&a, of_a), (&b, of_b), add, true).expect("it fits");
+            for i in 0..m {
+                for j in 0..n {
+                    let term = |l| f64::from(a[of_a.place(i, l)]) * f64::from(b[of_b.place(l, j)]);
+                    let sum: f64 = (0..k).map(term).sum::<f64>() + if add { 0.25 } else { 0.0 };
+                    let found = f64::from(out[of_out.place(i, j)]);
+                    assert!((found - sum).abs() < 1e-4, "{m}×{k}×{n} at {i}, {j}: {found} for {sum}");
+                }
+            }
+            let between = (0..m * (n + 3)).filter(|at| !(2..n + 2).contains(&(at % (n + 3))));
+            assert!(between.map(|at| out[at]).all(|v| v == 0.25), "{m}×{k}×{n}");
         }
     }
 
