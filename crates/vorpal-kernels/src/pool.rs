@@ -6,7 +6,8 @@ use vorpal_shaders::{Linker, POOL_MAX, POOL_MAX_BACKWARD, POOL_SUM, POOL_SUM_BAC
 use vorpal_tensor::{DType, Element, Result};
 
 use crate::conv::{by, of_window};
-use crate::interp::for_each;
+use crate::interp::{TASK, for_each};
+use crate::lane::vectorized;
 use crate::{Arg, Cost, CpuRun, Kernel, LaneElement, spread};
 
 /// Elements a window may have: software adapters end longer loops early.
@@ -197,9 +198,25 @@ impl Pool {
         let x = &run.read::<T>(0)?[self.offsets[0]..];
         match self.pass {
             PoolPass::MaxPlace => {
-                let tasks = run.write::<u32>(1)?.chunks_mut(output).zip(x.chunks(input)).collect();
+                // Some planes at a time, which share what is made in advance.
+                let planes = (TASK / input.max(1)).max(1);
+                let tasks =
+                    run.write::<u32>(1)?.chunks_mut(planes * output).zip(x.chunks(planes * input)).collect();
                 for_each(tasks, |(out, x): (&mut [u32], &[T])| {
-                    max_places(&shape, &windows, x, out);
+                    let planes = out.chunks_mut(output).zip(x.chunks(input));
+                    if shape.adaptive {
+                        planes.for_each(|(out, x)| max_places_adaptive(&shape, &windows, x, out));
+                        return Ok(());
+                    }
+                    let mut places = MaxPlaces::new(&shape, &windows);
+                    vectorized(
+                        #[inline(always)]
+                        || {
+                            for (out, x) in planes {
+                                places.find(x, out);
+                            }
+                        },
+                    );
                     Ok(())
                 })
             }
@@ -245,32 +262,178 @@ impl Pool {
     }
 }
 
-/// Places of the maxima of a plane: the first of equal ones, the first NaN if there is one.
-fn max_places<T: LaneElement>(shape: &PoolShape, windows: &[Vec<Pixels>; 3], x: &[T], out: &mut [u32]) {
-    let [depths, lines, columns] = windows;
-    let firsts = depths.iter().flat_map(|z| {
-        lines.iter().flat_map(move |y| {
-            let line = (z.first * shape.input[1] + y.first) * shape.input[2];
-            // Windows without pixels have no place.
-            let is_there = move |x: &Pixels| z.count.min(y.count).min(x.count) > 0;
-            columns.iter().map(move |x| if is_there(x) { (line + x.first) as u32 } else { u32::MAX })
-        })
-    });
-    out.iter_mut().zip(firsts).for_each(|(o, first)| *o = first);
-    let is_nan = |v: T| v.partial_cmp(&v).is_none();
-    let mut best = vec![T::LOWEST; out.len()];
-    let mut line = vec![T::default(); columns.len()];
-    shape.each(windows, |run| {
-        let (best, out, line) = (&mut best[run.windows()], &mut out[run.windows()], &mut line[..run.len]);
-        line.iter_mut().zip(x[run.pixels()].iter().step_by(run.step)).for_each(|(l, &x)| *l = x);
-        // Without branches, which would be guesses. A NaN is better than any number and no better than a NaN.
-        for (k, ((best, out), &value)) in best.iter_mut().zip(out).zip(&*line).enumerate() {
-            let old = *best;
-            let better = (value > old) | (is_nan(value) & !is_nan(old));
-            *out = if better { (run.input + k * run.step) as u32 } else { *out };
-            *best = if better { value } else { old };
+/// Windows whose maxima are looked for at a time: as many as the widest vectors hold.
+const WIDE: usize = 16;
+
+/// Whether a value is a greater maximum than the one so far: of equal ones the first stays, and a NaN is better than any
+/// number. Without branches, which would be guesses.
+#[inline(always)]
+fn is_better<T: LaneElement>(value: T, best: T) -> bool {
+    (value > best) | (value.nan() & !best.nan())
+}
+
+/// Finds the places of the maxima of planes whose windows move by steps. A plane is laid out so that the pixels under one
+/// element of neighbouring windows are neighbours: those whose place along a line has the same remainder by the step lie
+/// together, with a lowest value wherever a window reaches over the line.
+struct MaxPlaces<'s, T> {
+    shape: &'s PoolShape,
+    /// Windows along the first two axes.
+    windows: [&'s [Pixels]; 2],
+    /// First pixels of the windows along a line; `u32::MAX` where a window has none.
+    columns: Vec<u32>,
+    /// For every element of a line of the window: where the pixels under it lie, and how far its pixel is from the start of
+    /// the window.
+    elements: Vec<(usize, u32)>,
+    /// Cells of a line with one remainder, and of all lines with it.
+    line: usize,
+    remainder: usize,
+    cells: Vec<T>,
+}
+
+impl<'s, T: LaneElement> MaxPlaces<'s, T> {
+    fn new(shape: &'s PoolShape, windows: &'s [Vec<Pixels>; 3]) -> MaxPlaces<'s, T> {
+        let [depths, lines, columns] = windows;
+        let (stride, padding, width) = (shape.stride[2], shape.padding[2], shape.input[2]);
+        let reach = |k: usize| k * shape.dilation[2];
+        let under_last = columns.len() + reach(shape.window[2] - 1) / stride;
+        let line = (width + padding).div_ceil(stride).max(under_last);
+        // Behind the last line there is room for the windows that are looked at only to have as many as a vector holds.
+        let remainder = shape.input[0] * shape.input[1] * line + WIDE;
+        let first = |x: &Pixels| if x.count > 0 { x.first as u32 } else { u32::MAX };
+        let element = |k: usize| {
+            let at = reach(k) % stride * remainder + reach(k) / stride;
+            (at, (reach(k) as u32).wrapping_sub(padding as u32))
+        };
+        let mut columns: Vec<u32> = columns.iter().map(first).collect();
+        columns.resize(columns.len().next_multiple_of(WIDE), u32::MAX);
+        MaxPlaces {
+            shape,
+            windows: [depths, lines],
+            columns,
+            elements: (0..shape.window[2]).map(element).collect(),
+            line,
+            remainder,
+            cells: vec![T::LOWEST; stride * remainder],
         }
-    });
+    }
+
+    /// Lays out a plane. What lies outside of lines stays as it is.
+    #[inline(always)]
+    fn lay_out(&mut self, x: &[T]) {
+        let (stride, padding, width) = (self.shape.stride[2], self.shape.padding[2], self.shape.input[2]);
+        if padding == 0 && width == stride * self.line {
+            // Lines follow one another without gaps, like one.
+            return lay_out(x, stride, 0, self.remainder, &mut self.cells);
+        }
+        for (k, x) in x.chunks_exact(width).enumerate() {
+            lay_out(x, stride, padding, self.remainder, &mut self.cells[k * self.line..]);
+        }
+    }
+
+    /// The places of the maxima of a plane.
+    #[inline(always)]
+    fn find(&mut self, x: &[T], out: &mut [u32]) {
+        self.lay_out(x);
+        let [depths, lines] = self.windows;
+        let width = self.shape.output[2];
+        for (oz, z) in depths.iter().enumerate() {
+            for (oy, y) in lines.iter().enumerate() {
+                let out = &mut out[(oz * lines.len() + oy) * width..];
+                for from in (0..width).step_by(WIDE) {
+                    let places = self.of_windows(z, y, from);
+                    // What is too much at the end of a line is written over by the next one.
+                    match out[from..].first_chunk_mut::<WIDE>() {
+                        Some(out) => *out = places,
+                        None => {
+                            let count = (width - from).min(WIDE);
+                            out[from..from + count].copy_from_slice(&places[..count]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The places of the maxima of the windows of a line from one of them on.
+    #[inline(always)]
+    fn of_windows(&self, z: &Pixels, y: &Pixels, from: usize) -> [u32; WIDE] {
+        let [_, height, width] = self.shape.input;
+        let stride = self.shape.stride[2] as u32;
+        let mut places = [u32::MAX; WIDE];
+        if z.count.min(y.count) == 0 {
+            return places;
+        }
+        let first = ((z.first * height + y.first) * width) as u32;
+        for (place, &column) in places.iter_mut().zip(&self.columns[from..]) {
+            *place = if column == u32::MAX { column } else { first + column };
+        }
+        let mut best = [T::LOWEST; WIDE];
+        for line in (0..z.count).flat_map(|kz| (0..y.count).map(move |ky| (kz, ky))).map(
+            #[inline(always)]
+            |(kz, ky)| (z.first + kz * z.step) * height + y.first + ky * y.step,
+        ) {
+            let start = (line * width + from * self.shape.stride[2]) as u32;
+            for &(at, shift) in &self.elements {
+                let Some(values) = self.cells[at + line * self.line + from..].first_chunk::<WIDE>() else {
+                    continue;
+                };
+                let start = start.wrapping_add(shift);
+                for k in 0..WIDE {
+                    let better = is_better(values[k], best[k]);
+                    places[k] = if better { start.wrapping_add(k as u32 * stride) } else { places[k] };
+                    best[k] = if better { values[k] } else { best[k] };
+                }
+            }
+        }
+        places
+    }
+}
+
+/// Lays out a line: the pixel at `i + padding` by its remainder by the step, of which each has as many cells.
+#[inline(always)]
+fn lay_out<T: Copy>(x: &[T], stride: usize, padding: usize, remainder: usize, cells: &mut [T]) {
+    match stride {
+        1 => cells[padding..padding + x.len()].copy_from_slice(x),
+        2 => {
+            let (even, odd) = cells.split_at_mut(remainder);
+            let (single, x) = x.split_at((padding % 2).min(x.len()));
+            let at = padding / 2;
+            odd[at..at + single.len()].copy_from_slice(single);
+            let at = at + single.len();
+            let (pairs, last) = x.as_chunks::<2>();
+            let both = even[at..].iter_mut().zip(&mut odd[at..]);
+            for ((even, odd), pair) in both.zip(pairs) {
+                (*even, *odd) = (pair[0], pair[1]);
+            }
+            even[at + pairs.len()..][..last.len()].copy_from_slice(last);
+        }
+        _ => {
+            for (i, &x) in x.iter().enumerate() {
+                let place = i + padding;
+                cells[place % stride * remainder + place / stride] = x;
+            }
+        }
+    }
+}
+
+/// Places of the maxima of a plane with windows that share out its pixels.
+fn max_places_adaptive<T: LaneElement>(
+    shape: &PoolShape,
+    windows: &[Vec<Pixels>; 3],
+    x: &[T],
+    out: &mut [u32],
+) {
+    let [depths, lines, columns] = windows;
+    let all =
+        depths.iter().flat_map(|z| lines.iter().flat_map(move |y| columns.iter().map(move |x| [z, y, x])));
+    for (out, [z, y, columns]) in out.iter_mut().zip(all) {
+        let lines =
+            z.iter().flat_map(|iz| y.iter().map(move |iy| (iz * shape.input[1] + iy) * shape.input[2]));
+        let mut pixels = lines.flat_map(|line| columns.iter().map(move |ix| line + ix));
+        let first = pixels.next();
+        let better = |best, i| if is_better(x[i], x[best]) { i } else { best };
+        *out = first.map_or(u32::MAX, |first| pixels.fold(first, better) as u32);
+    }
 }
 
 impl Kernel for Pool {

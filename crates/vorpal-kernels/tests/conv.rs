@@ -293,6 +293,47 @@ fn random_poolings() {
     }
 }
 
+/// Lines of more windows than a vector holds, with and without gaps between the pixels under one element, and planes of
+/// which there are several.
+#[test]
+fn poolings_of_long_lines() {
+    let mut random = Random(46);
+    for (input, [window, stride, padding, dilation]) in [
+        ([1, 6, 70], [2, 2, 0, 1]),
+        ([1, 5, 67], [2, 2, 0, 1]),
+        ([1, 7, 64], [3, 2, 1, 1]),
+        ([1, 6, 41], [4, 2, 2, 1]),
+        ([3, 4, 40], [2, 1, 0, 2]),
+        ([1, 5, 50], [3, 1, 1, 1]),
+        ([1, 4, 99], [3, 3, 0, 1]),
+        ([1, 9, 101], [3, 5, 1, 2]),
+        ([1, 4, 32], [2, 2, 0, 1]),
+    ] {
+        let of_axis = |axis: usize, v: usize, plain: usize| if input[axis] == 1 { plain } else { v };
+        let all = |v, plain| [0, 1, 2].map(|axis| of_axis(axis, v, plain));
+        let (window, stride) = (all(window, 1), all(stride, 1));
+        let (padding, dilation) = (all(padding, 0), all(dilation, 1));
+        let output = [0, 1, 2].map(|axis| {
+            (input[axis] + 2 * padding[axis] - (window[axis] - 1) * dilation[axis] - 1) / stride[axis] + 1
+        });
+        let plain = ConvShape {
+            batch: 40,
+            groups: 1,
+            channels: 1,
+            filters: 1,
+            input,
+            window,
+            output,
+            stride,
+            padding,
+            dilation,
+        };
+        let shape =
+            PoolShape { planes: 40, input, window, output, stride, padding, dilation, adaptive: false };
+        check_pooling(&mut random, &shape, |f| products(&plain, |i, _, o| f(o, i)));
+    }
+}
+
 #[test]
 fn windows_that_share_out_all_pixels() {
     let mut random = Random(45);
