@@ -131,8 +131,9 @@ impl Job {
                 }
                 Entry::Vacant(new) => {
                     *buffer = *new.insert(self.buffers.len());
-                    // Held by the node and by the copy of its value here, and no one else.
-                    let donated = !pinned[k] && value.buffer.holders() == 2;
+                    // The value is held by the node and here, its buffer by the value, and no one else holds either.
+                    let alone = Arc::strong_count(value) == 2 && value.buffer.holders() == 1;
+                    let donated = !pinned[k] && alone;
                     self.buffers.push(LeafBuffer { buffer: value.buffer.clone(), len: span, donated });
                 }
             }
@@ -256,4 +257,46 @@ fn enter(node: &Arc<Node>, position: &mut IdMap<usize>, way: &mut Vec<Visit>) {
 /// Whether kernels are fused; `VORPAL_FUSE=off` turns it off, to find out whether fusion is to blame.
 fn fusion() -> bool {
     std::env::var_os("VORPAL_FUSE").is_none_or(|v| v != "off")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+    use crate::exec::eval;
+
+    /// Which buffers of what `root` stands on may be overwritten.
+    fn donated(root: &Tensor) -> Vec<bool> {
+        let root = root.0.clone().expect("it is a tensor");
+        Job::collect(&[root]).buffers.iter().map(|buffer| buffer.donated).collect()
+    }
+
+    #[test]
+    fn what_no_one_can_ask_for_again_may_be_overwritten() {
+        let device = Device::cpu();
+        let ones = || Tensor::from_slice(&[1f32; 8], [8], &device);
+        // A step that replaces what it starts from.
+        let mut x = ones();
+        x = &x + 1.0;
+        assert_eq!(donated(&x), [true]);
+        eval(&x).expect("it runs");
+        x = &x * 2.0;
+        assert_eq!(donated(&x), [true]);
+        // Someone still has the operand, or what it was made from.
+        let y = &x + 1.0;
+        drop(x);
+        let z = &y + 1.0;
+        assert_eq!(donated(&z), [false]);
+        let (a, b) = (ones(), ones());
+        let sum = &a + &b;
+        drop(a);
+        assert_eq!(donated(&sum), [true, false]);
+        // Windows on one buffer.
+        eval(&b).expect("it runs");
+        let window = b.narrow(0, 2, 4);
+        eval(&window).expect("it runs");
+        let sum = &window + 1.0;
+        drop(window);
+        assert_eq!(donated(&sum), [false]);
+    }
 }
