@@ -6,6 +6,7 @@ mod common;
 
 use common::{Random, assert_close, devices};
 use vorpal_autodiff::compile::ir::Target;
+use vorpal_autodiff::compile::plan::Place;
 use vorpal_autodiff::ops::Conv2dOptions;
 use vorpal_autodiff::{DType, Device, Tensor, eval, plan, value_and_grad};
 
@@ -111,4 +112,51 @@ fn a_shared_matrix_is_laid_out_once() {
     let wide = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     assert_eq!(of(5), if wide { (6, 5) } else { (5, 0) });
     assert_eq!(of(3), (3, 0));
+}
+
+/// Steps of an optimizer: what is replaced and held by no one else is written over.
+#[test]
+fn an_update_takes_the_place_of_what_it_replaces() {
+    let mut random = Random::new(97);
+    let of = |shape: [usize; 2], values: Vec<f64>, dtype: DType, device: &Device| {
+        Tensor::from_slice(&values, shape, &Device::cpu()).cast(dtype).to_device(device)
+    };
+    let (x, y) = (random.values(20 * 33, -1.0, 1.0), random.values(20 * 17, -1.0, 1.0));
+    let start = random.values(33 * 17, -1.0, 1.0);
+    let trained = |dtype: DType, device: &Device, places: &mut Vec<Place>| {
+        let (x, y) = (of([20, 33], x.clone(), dtype, device), of([20, 17], y.clone(), dtype, device));
+        let mut state = [1.0, 0.0, 0.0].map(|c| {
+            let values = start.iter().map(|v| c * v).collect();
+            of([33, 17], values, dtype, device)
+        });
+        eval(&(&x, &y, &state[..])).expect("values");
+        for _ in 0..3 {
+            let [w, m, v] = state;
+            let g = x.t().matmul(&y) + &w * 0.01;
+            let (m, v) = (m * 0.9 + &g * 0.1, v * 0.99 + g.square() * 0.01);
+            let w = w - &m * 0.1 / (v.sqrt() + 0.1);
+            drop(g);
+            state = [w, m, v];
+            *places = plan(&state[..], Target::of(device.info()))
+                .expect("a plan")
+                .outputs
+                .iter()
+                .map(|o| o.place)
+                .collect();
+            eval(&state[..]).expect("values");
+        }
+        floats(&state)
+    };
+    let mut places = Vec::new();
+    let expected = trained(DType::F64, &Device::cpu(), &mut places);
+    for device in devices() {
+        let found = trained(DType::F32, &device, &mut places);
+        for (found, expected) in found.iter().zip(&expected) {
+            let found: Vec<f32> = found.iter().map(|&x| x as f32).collect();
+            assert_close(&found, expected, 2e-5, &format!("{device:?}"));
+        }
+        // The products are in the place of one of the results first.
+        let given = places.iter().filter(|place| matches!(place, Place::Input(_))).count();
+        assert!(given >= 2, "{device:?}: {places:?}");
+    }
 }

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
+use crate::pointwise::merged;
 use crate::{Arg, Lane, LaneMut};
 
 /// Position of an instruction in its [`Program`]; instructions only refer to earlier ones.
@@ -270,5 +271,17 @@ impl Epilogue {
             args: vec![Arg::write(dtype, len)],
             scalars: Vec::new(),
         }
+    }
+
+    /// This epilogue of a kernel with arguments `args` and `len` results, with argument `input` dropped and read through
+    /// `output` instead, as [`Kernel::in_place`](crate::Kernel::in_place) tells.
+    pub(crate) fn in_place(&self, args: &[Arg], len: usize, input: usize, output: usize) -> Option<Epilogue> {
+        let own = args.len() - self.args.len();
+        // The first result holds the accumulators, natively.
+        if input < own || output == own {
+            return None;
+        }
+        let (program, args) = merged(&self.program, args, len, input, output)?;
+        Some(Epilogue { program, args: args[own..].to_vec(), scalars: self.scalars.clone() })
     }
 }

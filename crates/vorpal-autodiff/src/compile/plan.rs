@@ -296,7 +296,10 @@ fn uses_of(draft: &Draft) -> Use {
     };
     let (reads, writes) = (of(|a| a == Access::Read), of(|a| a != Access::Read));
     let mut in_place = Vec::new();
-    for (input, arg) in args.iter().enumerate().filter(|(_, a)| a.access == Access::Read) {
+    // Of a value that more than one argument reads, only one is known to be read in place.
+    let once = |id: NodeId| draft.nodes.iter().filter(|&&other| other == id).count() == 1;
+    let inputs = args.iter().enumerate().filter(|(k, a)| a.access == Access::Read && once(draft.nodes[*k]));
+    for (input, arg) in inputs {
         for (output, result) in args.iter().enumerate().filter(|(_, a)| a.access != Access::Read) {
             if arg.len == result.len && draft.kernel.in_place(input, output).is_some() {
                 in_place.push((draft.nodes[input], draft.nodes[output]));

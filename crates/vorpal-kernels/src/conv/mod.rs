@@ -282,4 +282,9 @@ impl Kernel for Conv {
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
         Some(Arc::new(Conv { epilogue, tape: EpilogueTape::new(), ..self.clone() }))
     }
+
+    fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
+        // The products are there before a result is stored, natively all, in a shader those of the invocation.
+        self.with_epilogue(self.epilogue.in_place(&self.args(), self.len(), input, output)?)
+    }
 }

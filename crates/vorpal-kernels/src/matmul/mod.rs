@@ -145,6 +145,11 @@ impl MatMul {
     fn batches(&self) -> usize {
         self.batch[0] * self.batch[1]
     }
+
+    /// Elements of the results of all batches.
+    fn results(&self) -> usize {
+        self.batches() * self.sizes[0] * self.sizes[1]
+    }
 }
 
 impl Kernel for MatMul {
@@ -221,7 +226,7 @@ impl Kernel for MatMul {
     }
 
     fn run_cpu(&self, run: CpuRun<'_>) -> Result<()> {
-        let epilogue = (&self.epilogue, &self.tape, self.batches() * self.sizes[0] * self.sizes[1]);
+        let epilogue = (&self.epilogue, &self.tape, self.results());
         let single = |a: &[f32], b: &[f32], out: &mut [f32]| match self.in_panels {
             #[cfg(target_arch = "x86_64")]
             true => panels::product(self.sizes, out, (a, self.a.matrix), b),
@@ -231,9 +236,8 @@ impl Kernel for MatMul {
     }
 
     fn cost(&self) -> Cost {
-        let [m, n, k] = self.sizes;
-        let work = 2 * self.batches() as u64 * m as u64 * n as u64 * k as u64;
-        let results = (self.batches() * m * n) as u64;
+        let results = self.results() as u64;
+        let work = 2 * results * self.sizes[2] as u64;
         let bytes: usize = self.args().iter().map(|a| a.dtype.bytes(a.len)).sum();
         Cost { flops: work + self.epilogue.program.flops() * results, bytes: bytes as u64 }
     }
@@ -263,5 +267,10 @@ impl Kernel for MatMul {
 
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
         Some(Arc::new(MatMul { epilogue, tape: EpilogueTape::new(), ..self.clone() }))
+    }
+
+    fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
+        // The products are there before a result is stored, natively all, in a shader those of the invocation.
+        self.with_epilogue(self.epilogue.in_place(&self.args(), self.results(), input, output)?)
     }
 }
