@@ -278,18 +278,34 @@ pub(crate) fn take<'a>(run: &mut CpuRun<'a>, args: &[Arg], first: usize) -> Resu
     Ok(out)
 }
 
-/// Calls `run(offset in the block, length, place, stride)` for every stretch of the `n` elements from
-/// linear index `start` on that one stride describes; `place` is `None` outside of the bounds.
-pub(crate) fn stretches(
-    layout: &Layout,
-    start: usize,
-    n: usize,
-    mut run: impl FnMut(usize, usize, Option<isize>, isize),
-) {
+/// Stretches of a block one behind the other, alike but for their places, each of which one stride describes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretches {
+    /// Where in the block the first one starts.
+    pub at: usize,
+    /// Elements of one.
+    pub len: usize,
+    /// Place of the first element; `None` outside of the bounds.
+    pub place: Option<isize>,
+    /// Distance of the places of neighbours.
+    pub stride: isize,
+    /// How many there are, and the distance of their places.
+    pub times: usize,
+    pub step: isize,
+}
+
+impl Stretches {
+    fn one(at: usize, len: usize, place: Option<isize>, stride: isize) -> Stretches {
+        Stretches { at, len, place, stride, times: 1, step: 0 }
+    }
+}
+
+/// Calls `run` for the stretches of the `n` elements from linear index `start` on.
+pub(crate) fn stretches(layout: &Layout, start: usize, n: usize, mut run: impl FnMut(Stretches)) {
     let rank = layout.shape.len();
     if rank == 0 {
         for k in 0..n {
-            run(k, 1, Some(layout.offset), 0);
+            run(Stretches::one(k, 1, Some(layout.offset), 0));
         }
         return;
     }
@@ -305,26 +321,39 @@ pub(crate) fn stretches(
     let mut done = 0;
     while done < n {
         let from = coordinates[inner];
-        let len = (size - from).min(n - done);
+        let mut len = (size - from).min(n - done);
         let base: isize =
             (0..inner).map(|a| coordinates[a] as isize * layout.strides[a]).sum::<isize>() + layout.offset;
         let inside =
             |a: usize| layout.bounds.get(a).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinates[a]));
-        if (0..inner).all(inside) {
+        // Whole lines in a row, as far as one axis goes.
+        let lines = match inner.checked_sub(1) {
+            Some(outer) if from == 0 && layout.bounds.is_empty() => {
+                ((n - done) / size.max(1)).min(layout.shape[outer] - coordinates[outer])
+            }
+            _ => 0,
+        };
+        if lines > 1 {
+            let step = layout.strides[inner - 1];
+            run(Stretches { at: done, len: size, place: Some(base), stride, times: lines, step });
+            len = lines * size;
+            coordinates[inner - 1] += lines - 1;
+        } else if (0..inner).all(inside) {
             let (lo, hi) = layout.bounds.get(inner).copied().unwrap_or((0, size));
             let (a, b) =
                 (lo.clamp(from, from + len), hi.clamp(from, from + len).max(lo.clamp(from, from + len)));
             if a > from {
-                run(done, a - from, None, 0);
+                run(Stretches::one(done, a - from, None, 0));
             }
             if b > a {
-                run(done + a - from, b - a, Some(base + a as isize * stride), stride);
+                let place = Some(base + a as isize * stride);
+                run(Stretches::one(done + a - from, b - a, place, stride));
             }
             if from + len > b {
-                run(done + b - from, from + len - b, None, 0);
+                run(Stretches::one(done + b - from, from + len - b, None, 0));
             }
         } else {
-            run(done, len, None, 0);
+            run(Stretches::one(done, len, None, 0));
         }
         done += len;
         // Advance to the next line.
@@ -348,22 +377,23 @@ pub(crate) fn gather<S: Copy, T: Copy>(
     fill: T,
     (widen, copy): (impl Fn(S) -> T, impl Fn(&[S], &mut [T])),
 ) {
-    stretches(layout, start, out.len(), |at, len, place, stride| {
-        let out = &mut out[at..at + len];
-        match (place, stride) {
-            (None, _) => out.fill(fill),
-            (Some(p), 0) => out.fill(widen(source[p as usize])),
-            (Some(p), 1) => {
-                let p = p as usize;
-                copy(&source[p..p + len], out);
-            }
-            (Some(p), stride) => {
-                let mut p = p;
-                for o in out {
-                    *o = widen(source[p as usize]);
-                    p += stride;
+    stretches(layout, start, out.len(), |Stretches { at, len, place, stride, times, step }| {
+        let out = &mut out[at..at + times * len];
+        let Some(mut place) = place else { return out.fill(fill) };
+        for out in out.chunks_exact_mut(len) {
+            let p = place as usize;
+            match stride {
+                0 => out.fill(widen(source[p])),
+                1 => copy(&source[p..p + len], out),
+                stride => {
+                    let mut p = place;
+                    for o in out {
+                        *o = widen(source[p as usize]);
+                        p += stride;
+                    }
                 }
             }
+            place += step;
         }
     });
 }
@@ -385,11 +415,15 @@ pub(crate) fn load(source: Source<'_>, layout: &Layout, start: usize, fill: f64,
 pub(crate) fn place(layout: &Layout, start: usize, out: LaneMut<'_>) {
     if let LaneMut::U32(out) = out {
         let n = out.len();
-        stretches(layout, start, n, |at, len, place, stride| {
-            let mut p = place.unwrap_or(0);
-            for o in &mut out[at..at + len] {
-                *o = p as u32;
-                p += stride;
+        stretches(layout, start, n, |Stretches { at, len, place, stride, times, step }| {
+            let mut first = place.unwrap_or(0);
+            for out in out[at..at + times * len].chunks_exact_mut(len) {
+                let mut p = first;
+                for o in out {
+                    *o = p as u32;
+                    p += stride;
+                }
+                first += step;
             }
         });
     }

@@ -1,10 +1,8 @@
 //! Native reductions of blocks: sums, maxima and minima, along rows or element by element.
 
-use std::ops::Range;
-
 use vorpal_tensor::{DType, Layout};
 
-use crate::arguments::stretches;
+use crate::arguments::{Stretches, stretches};
 use crate::lane::{alike, vectorized};
 use crate::{Lane, LaneElement, LaneMut, Lanes, ReduceKind};
 
@@ -198,12 +196,14 @@ impl Accumulator {
     /// Takes a block of values whose rows the map tells.
     pub fn take(&mut self, values: Lane<'_>, map: &Layout, start: usize, n: usize) {
         let kind = self.kind;
-        stretches(map, start, n, |at, len, place, stride| {
-            let row = place.unwrap_or(0) as usize;
-            let (range, rows) = (at..at + len, if stride == 0 { row..row + 1 } else { row..row + len });
+        stretches(map, start, n, |Stretches { at, len, place, stride, times, step }| {
+            let (range, row) = (at..at + times * len, place.unwrap_or(0) as usize);
+            let rows = Rows { row, step: step as usize, each: if stride == 0 { 1 } else { len } };
             match (values, &mut self.lanes) {
-                (Lane::F32(v), Lanes::F64(acc)) => add_f32(&v[range], &mut acc[rows]),
-                pair => alike!(pair, Lane, Lanes, (v, acc) => join(kind, v, range, &mut acc[rows]); _ => {}),
+                (Lane::F32(v), Lanes::F64(acc)) => add_f32(&v[range], len, acc, rows),
+                pair => {
+                    alike!(pair, Lane, Lanes, (v, acc) => join(kind, &v[range], len, acc, rows); _ => {})
+                }
             }
         });
     }
@@ -211,7 +211,8 @@ impl Accumulator {
     /// Takes what another part of the elements gave for the same rows.
     pub fn merge(&mut self, other: &Accumulator) {
         let kind = self.kind;
-        alike!((&other.lanes, &mut self.lanes), Lanes, Lanes, (v, acc) => join(kind, v, 0..v.len(), acc); _ => {});
+        let rows = Rows { row: 0, step: 0, each: other.lanes.len() };
+        alike!((&other.lanes, &mut self.lanes), Lanes, Lanes, (v, acc) => join(kind, v, v.len(), acc, rows); _ => {});
     }
 
     /// The results.
@@ -233,30 +234,68 @@ fn each<T: Copy, V: Copy>(acc: &mut [T], values: &[V], f: impl Fn(T, V) -> T) {
     }
 }
 
-/// Joins values with the one accumulator there is, or each with its own.
-fn join<T: LaneElement>(kind: ReduceKind, values: &[T], range: Range<usize>, acc: &mut [T]) {
-    let values = &values[range];
+/// The accumulators of stretches of values one behind the other.
+#[derive(Clone, Copy)]
+struct Rows {
+    /// The first one of the first stretch.
+    row: usize,
+    /// How far on the next stretch has its own.
+    step: usize,
+    /// One for all values of a stretch, or for each its own.
+    each: usize,
+}
+
+impl Rows {
+    /// Stretches of `len` values with their accumulators.
+    #[inline(always)]
+    fn of<'v, V, T>(self, values: &'v [V], len: usize, acc: &mut [T], mut f: impl FnMut(&'v [V], &mut [T])) {
+        let mut row = self.row;
+        for values in values.chunks_exact(len.max(1)) {
+            f(values, &mut acc[row..row + self.each]);
+            row += self.step;
+        }
+    }
+}
+
+/// Joins stretches of values with the one accumulator there is, or each value with its own.
+fn join<T: LaneElement>(kind: ReduceKind, values: &[T], len: usize, acc: &mut [T], rows: Rows) {
     vectorized(
         #[inline(always)]
-        || match (acc, kind) {
-            ([one], _) => {
-                let own = fold(kind, values, start_of(kind));
-                *one = fold(kind, &[*one, own], start_of(kind));
-            }
-            (acc, ReduceKind::Sum) => each(acc, values, T::plus),
-            (acc, ReduceKind::Max) => each(acc, values, higher),
-            (acc, ReduceKind::Min) => each(acc, values, lower),
+        || {
+            rows.of(
+                values,
+                len,
+                acc,
+                #[inline(always)]
+                |values, acc| match (acc, kind) {
+                    ([one], _) => {
+                        let own = fold(kind, values, start_of(kind));
+                        *one = fold(kind, &[*one, own], start_of(kind));
+                    }
+                    (acc, ReduceKind::Sum) => each(acc, values, T::plus),
+                    (acc, ReduceKind::Max) => each(acc, values, higher),
+                    (acc, ReduceKind::Min) => each(acc, values, lower),
+                },
+            );
         },
     );
 }
 
-/// Adds values to the one accumulator there is, or each to its own.
-fn add_f32(values: &[f32], acc: &mut [f64]) {
+/// Adds stretches of values to the one accumulator there is, or each value to its own.
+fn add_f32(values: &[f32], len: usize, acc: &mut [f64], rows: Rows) {
     vectorized(
         #[inline(always)]
-        || match acc {
-            [one] => *one += plain_sum_f32(values),
-            acc => each(acc, values, |a, v| a + f64::from(v)),
+        || {
+            rows.of(
+                values,
+                len,
+                acc,
+                #[inline(always)]
+                |values, acc| match acc {
+                    [one] => *one += plain_sum_f32(values),
+                    acc => each(acc, values, |a, v| a + f64::from(v)),
+                },
+            );
         },
     );
 }
