@@ -230,15 +230,12 @@ impl Conv {
             Pass::Forward => (ConvPass::Forward, self.results()),
             Pass::BackwardData => (ConvPass::BackwardData, self.images()),
             Pass::BackwardWeight => {
-                let busy = match cx.target().class {
-                    Class::Native => None,
-                    Class::Software => Some(1 << 10),
-                    Class::Card => Some(1 << 15),
+                let splits = match cx.target().class {
+                    // Native code shares out by itself.
+                    Class::Native => 1,
+                    Class::Software => Kernel::splits(&self.shape, 1 << 10),
+                    Class::Card => Kernel::splits(&self.shape, 1 << 15),
                 };
-                // Natively a share is a run of images, and worth it where they are long against the filters.
-                let native = (self.shape.output_len() / self.results()[1].max(1) / 512).clamp(1, 8);
-                let native = native.min(self.shape.batch.max(1));
-                let splits = busy.map_or(native, |n| Kernel::splits(&self.shape, n));
                 let shape = self.filters();
                 let shares: Shape = [splits].into_iter().chain(shape.iter().copied()).collect();
                 let shares_rank = shares.rank();

@@ -14,8 +14,11 @@ pub(super) trait Number: Copy + Default + AddAssign + Mul<Output = Self> + Send 
 impl Number for f32 {}
 impl Number for f64 {}
 
-/// Elements of the columns made at a time: they should stay in the second cache, laid out once more by the product.
-const COLUMNS: usize = 1 << 15;
+/// Bytes of the columns made at a time by one core: half of the second cache, as the product lays them out once more. The
+/// more there are, the less often it lays out the filters.
+fn columns_bytes() -> usize {
+    (gemm_common::cache::CACHE_INFO[1].cache_bytes / 2).max(1 << 17)
+}
 
 /// Pixels of a product that are worth it.
 const PIXELS_MIN: usize = 64;
@@ -82,7 +85,8 @@ impl ConvShape {
             return Vec::new();
         }
         let one = self.channels * self.window_len() * self.output[2];
-        let most = if many { COLUMNS } else { 4 * COLUMNS };
+        let most = columns_bytes() / size_of::<f32>();
+        let most = if many { most } else { 4 * most };
         let step = if images > 1 { self.rows() } else { most / one.max(1) };
         let step = step.clamp(1, self.rows().max(1));
         let width = self.output[2];
@@ -169,9 +173,18 @@ struct Shift {
     side: Range<usize>,
 }
 
+impl Shift {
+    /// The same run where every pixel has as many cells.
+    fn of_cells(self, cells: usize) -> Shift {
+        let all = |range: Range<usize>| range.start * cells..range.end * cells;
+        Shift { rows: all(self.rows), to: all(self.to), from: self.from * cells, side: all(self.side) }
+    }
+}
+
 /// Pixels of a group whose columns are made together.
 struct Block {
-    /// Images; of more than one all rows.
+    /// Images; of more than one all rows. They are worked on as one image with a cell of each in every pixel, so that
+    /// what is copied from small ones is longer.
     images: usize,
     rows: Range<usize>,
     width: usize,
@@ -200,37 +213,64 @@ fn clear_sides<T: Number>(cells: &mut [T], width: usize, side: &Range<usize>) {
     }
 }
 
-/// What lies under one element of the windows of some rows of one image.
-fn column<T: Number>(
-    shape: &ConvShape,
-    image: &[T],
-    (column, shift): (usize, Option<&Shift>),
-    rows: &Range<usize>,
-    out: &mut [T],
-) {
-    let (width, stride) = (shape.output[2], shape.stride[2]);
-    if let Some(shift) = shift {
-        let plane = &image[column / shape.window_len() * shape.input_plane()..][..shape.input_plane()];
+/// What lies under one element of the windows of a block.
+fn column<T: Number>(shape: &ConvShape, image: &[T], column: usize, block: &Block, out: &mut [T]) {
+    let (cells, stride) = (block.images, shape.stride[2]);
+    let width = shape.output[2] * cells;
+    if let Some(shift) = shape.shift(column, &block.rows) {
+        let (shift, len) = (shift.of_cells(cells), shape.input_plane() * cells);
+        let plane = &image[column / shape.window_len() * len..][..len];
         out[..shift.rows.start].fill(T::default());
         out[shift.rows.end..].fill(T::default());
         out[shift.to.clone()].copy_from_slice(&plane[shift.from..][..shift.to.len()]);
         clear_sides(&mut out[shift.rows.clone()], width, &shift.side);
         return;
     }
-    shape.stretches(column, rows, |Stretch { row, line, places, first, .. }| {
+    shape.stretches(column, &block.rows, |Stretch { row, line, places, first, .. }| {
         let out = &mut out[row * width..][..width];
         let Some(line) = line else { return out.fill(T::default()) };
+        let places = places.start * cells..places.end * cells;
         out[..places.start].fill(T::default());
         out[places.end..].fill(T::default());
-        let from = &image[line..line + shape.input[2]];
+        let from = &image[line * cells..(line + shape.input[2]) * cells];
         if places.is_empty() {
         } else if stride == 1 {
-            copy(&mut out[places.clone()], &from[first..first + places.len()]);
-        } else {
+            copy(&mut out[places.clone()], &from[first * cells..][..places.len()]);
+        } else if cells == 1 {
             let taken = from[first..].iter().step_by(stride);
             out[places].iter_mut().zip(taken).for_each(|(o, &x)| *o = x);
+        } else {
+            let taken = from[first * cells..].chunks_exact(cells).step_by(stride);
+            out[places].chunks_exact_mut(cells).zip(taken).for_each(|(o, x)| copy(o, x));
         }
     });
+}
+
+/// Lines of pixels of each of some images, `[images, lines, pixels]`, as lines with a cell of each image in every pixel,
+/// `[lines, pixels, images]`.
+fn interleaved<T: Number>(planes: &[T], images: usize, pixels: usize) -> Vec<T> {
+    let mut out = vec![T::default(); planes.len()];
+    let of_image = planes.len() / images.max(1);
+    let cells = (pixels * images).max(1);
+    for (line, out) in out.chunks_exact_mut(cells).enumerate() {
+        for image in 0..images {
+            let from = &planes[image * of_image + line * pixels..][..pixels];
+            out[image..].iter_mut().step_by(images).zip(from).for_each(|(o, &x)| *o = x);
+        }
+    }
+    out
+}
+
+/// The inverse of [`interleaved`].
+fn apart<T: Number>(cells: &[T], images: usize, pixels: usize, out: &mut [T]) {
+    let of_image = out.len() / images.max(1);
+    let of_line = (pixels * images).max(1);
+    for (line, cells) in cells.chunks_exact(of_line).enumerate() {
+        for image in 0..images {
+            let to = &mut out[image * of_image + line * pixels..][..pixels];
+            to.iter_mut().zip(cells[image..].iter().step_by(images)).for_each(|(o, &x)| *o = x);
+        }
+    }
 }
 
 /// Copies a few elements; a call would take longer.
@@ -245,7 +285,7 @@ fn copy<T: Number>(to: &mut [T], from: &[T]) {
     }
 }
 
-/// The windows of a block of one group, `[channels · window, images · rows · ow]`.
+/// The windows of a block of one group, `[channels · window, rows · ow · images]`.
 fn columns<T: Number>(
     shape: &ConvShape,
     images: &[T],
@@ -253,20 +293,19 @@ fn columns<T: Number>(
     out: &mut Vec<T>,
     many: bool,
 ) -> Result<()> {
-    let (all, of_image) = (block.all_pixels(), shape.channels * shape.input_plane());
+    let all = block.all_pixels();
     out.resize(shape.channels * shape.window_len() * all, T::default());
     if out.is_empty() {
         return Ok(());
     }
+    let image: Cow<'_, [T]> = match block.images {
+        1 => Cow::Borrowed(images),
+        count => Cow::Owned(interleaved(images, count, shape.input_plane())),
+    };
     let share = shape.window_len() * shape.channels.div_ceil(TASKS);
     each(many, out.chunks_mut(share * all).enumerate().collect(), |(k, out)| {
         for (c, line) in out.chunks_mut(all).enumerate() {
-            let c = k * share + c;
-            let shift = shape.shift(c, &block.rows);
-            for (i, line) in line.chunks_mut(block.pixels()).enumerate() {
-                let image = &images[i * of_image..][..of_image];
-                column(shape, image, (c, shift.as_ref()), &block.rows, line);
-            }
+            column(shape, &image, k * share + c, block, line);
         }
         Ok(())
     })
@@ -285,30 +324,31 @@ fn add_stretch<T: Number>(to: &mut [T], step: usize, from: &[T], f: impl Fn(T) -
 }
 
 /// The adjoint of [`column`]: adds a column back to the pixels of the plane they came from.
-fn add_column<T: Number>(
-    shape: &ConvShape,
-    cells: &mut [T],
-    (column, shift): (usize, Option<&Shift>),
-    rows: &Range<usize>,
-    plane: &mut [T],
-) {
-    let (width, start) = (shape.output[2], column / shape.window_len() * shape.input_plane());
-    if let Some(shift) = shift {
-        clear_sides(&mut cells[shift.rows.clone()], width, &shift.side);
-        add_stretch(&mut plane[shift.from..], 1, &cells[shift.to.clone()], |g| g);
+fn add_column<T: Number>(shape: &ConvShape, out: &mut [T], column: usize, block: &Block, plane: &mut [T]) {
+    let (cells, start) = (block.images, column / shape.window_len() * shape.input_plane());
+    let width = shape.output[2] * cells;
+    if let Some(shift) = shape.shift(column, &block.rows) {
+        let shift = shift.of_cells(cells);
+        clear_sides(&mut out[shift.rows.clone()], width, &shift.side);
+        add_stretch(&mut plane[shift.from..], 1, &out[shift.to.clone()], |g| g);
         return;
     }
-    shape.stretches(column, rows, |Stretch { row, line, places, first, .. }| {
+    shape.stretches(column, &block.rows, |Stretch { row, line, places, first, .. }| {
         let Some(line) = line.map(|line| line - start) else { return };
         if places.is_empty() {
             return;
         }
-        let from = &cells[row * width..][places];
-        add_stretch(&mut plane[line + first..line + shape.input[2]], shape.stride[2], from, |g| g);
+        let from = &out[row * width..][places.start * cells..places.end * cells];
+        let to = &mut plane[(line + first) * cells..(line + shape.input[2]) * cells];
+        if cells == 1 || shape.stride[2] == 1 {
+            return add_stretch(to, shape.stride[2], from, |g| g);
+        }
+        let taken = to.chunks_exact_mut(cells).step_by(shape.stride[2]);
+        taken.zip(from.chunks_exact(cells)).for_each(|(to, from)| add_stretch(to, 1, from, |g| g));
     });
 }
 
-/// The adjoint of [`columns`].
+/// The adjoint of [`columns`]. Adds to what one image holds; several are set.
 fn add_columns<T: Number>(
     shape: &ConvShape,
     columns: &mut [T],
@@ -316,22 +356,24 @@ fn add_columns<T: Number>(
     images: &mut [T],
     many: bool,
 ) -> Result<()> {
-    let (all, window) = (block.all_pixels(), shape.window_len());
-    let mut planes: Vec<Vec<&mut [T]>> = (0..shape.channels).map(|_| Vec::new()).collect();
-    for image in images.chunks_mut(shape.channels * shape.input_plane()) {
-        image.chunks_mut(shape.input_plane()).zip(&mut planes).for_each(|(plane, list)| list.push(plane));
-    }
-    let tasks: Vec<_> = columns.chunks_mut(window * all).zip(planes).enumerate().collect();
-    each(many, tasks, |(channel, (columns, mut planes))| {
-        for (k, line) in columns.chunks_mut(all).enumerate() {
-            let c = channel * window + k;
-            let shift = shape.shift(c, &block.rows);
-            for (plane, cells) in planes.iter_mut().zip(line.chunks_mut(block.pixels())) {
-                add_column(shape, cells, (c, shift.as_ref()), &block.rows, plane);
+    let mut sum = vec![T::default(); if block.images > 1 { images.len() } else { 0 }];
+    let image = if block.images > 1 { &mut sum[..] } else { &mut images[..] };
+    let (all, window, share) = (block.all_pixels(), shape.window_len(), shape.channels.div_ceil(TASKS));
+    let planes = image.chunks_mut((share * shape.input_plane() * block.images).max(1));
+    let tasks = columns.chunks_mut(share * window * all).zip(planes).enumerate().collect();
+    each(many, tasks, |(k, (columns, planes)): (usize, (&mut [T], &mut [T]))| {
+        let planes = planes.chunks_mut((shape.input_plane() * block.images).max(1));
+        for (channel, (columns, plane)) in columns.chunks_mut(window * all).zip(planes).enumerate() {
+            for (element, line) in columns.chunks_mut(all).enumerate() {
+                add_column(shape, line, (k * share + channel) * window + element, block, plane);
             }
         }
         Ok(())
-    })
+    })?;
+    if block.images > 1 {
+        apart(&sum, block.images, shape.input_plane(), images);
+    }
+    Ok(())
 }
 
 /// Calls `f(block, columns, their matrix)` for blocks of one group of `count` images.
@@ -454,22 +496,11 @@ fn filters_of<'a, T>(shape: &ConvShape, w: &'a [T], task: usize) -> &'a [T] {
     &w[task % shape.groups * len..][..len]
 }
 
-/// Rows of planes, one for each filter, of a block of several images side by side.
-fn gathered<T: Number>(planes: &[T], block: &Block, filters: usize) -> Vec<T> {
-    let pixels = block.pixels();
-    let mut out = vec![T::default(); planes.len()];
-    for (i, image) in planes.chunks((filters * pixels).max(1)).enumerate() {
-        for (f, plane) in image.chunks(pixels).enumerate() {
-            out[f * block.all_pixels() + i * pixels..][..pixels].copy_from_slice(plane);
-        }
-    }
-    out
-}
-
 /// Cotangents of the results of a block of some images, a row for each filter.
 fn grads_of<'a, T: Number>(shape: &ConvShape, grads: &'a [T], block: &Block) -> (Cow<'a, [T]>, Matrix) {
     if block.images > 1 {
-        (Cow::Owned(gathered(grads, block, shape.filters)), Matrix::rows_of(block.all_pixels()))
+        let cells = interleaved(grads, block.images, block.pixels());
+        (Cow::Owned(cells), Matrix::rows_of(block.all_pixels()))
     } else {
         let offset = block.first() as isize;
         (Cow::Borrowed(grads), Matrix { offset, ..Matrix::rows_of(shape.output_plane()) })
@@ -499,16 +530,10 @@ pub(super) fn forward<T: Gemm + Number>(shape: &ConvShape, x: &[T], w: &[T], out
                 let to = Matrix { offset, ..Matrix::rows_of(shape.output_plane()) };
                 return T::gemm(sizes, (out, to), filters, columns, false, !many);
             }
-            let mut side_by_side = vec![T::default(); out.len()];
+            let mut cells = vec![T::default(); out.len()];
             let to = Matrix::rows_of(block.all_pixels());
-            T::gemm(sizes, (&mut side_by_side, to), filters, columns, false, !many)?;
-            let pixels = block.pixels();
-            for (i, image) in out.chunks_mut(of_result).enumerate() {
-                for (f, plane) in image.chunks_mut(pixels).enumerate() {
-                    let at = f * block.all_pixels() + i * pixels;
-                    plane.copy_from_slice(&side_by_side[at..][..pixels]);
-                }
-            }
+            T::gemm(sizes, (&mut cells, to), filters, columns, false, !many)?;
+            apart(&cells, block.images, block.pixels(), out);
             Ok(())
         })
     })
@@ -554,6 +579,13 @@ pub(super) fn backward_data<T: Gemm + Number>(
     })
 }
 
+/// Pixels of a share of a derivative of filters, counted in all of its images.
+const SHARE_PIXELS: usize = 512;
+/// Most shares of the images of a derivative of filters.
+const SHARES_MAX: usize = 8;
+
+/// The derivative by the filters in shares, one behind the other, each of some images; one is in turn made of several
+/// where images are large against the filters, so that all cores have work.
 pub(super) fn backward_weight<T: Gemm + Number>(
     shape: &ConvShape,
     x: &[T],
@@ -564,16 +596,41 @@ pub(super) fn backward_weight<T: Gemm + Number>(
     if out.is_empty() {
         return Ok(());
     }
-    out.fill(T::default());
-    let share = shape.batch.div_ceil(splits);
-    let tasks = out.chunks_mut(shape.filters_len()).enumerate().collect();
-    shared(tasks, |(split, out): (usize, &mut [T]), many| {
-        let images = (split * share).min(shape.batch)..((split + 1) * share).min(shape.batch);
+    if splits > 1 {
+        return shares_of(shape, x, dy, splits, out.chunks_mut(shape.filters_len()));
+    }
+    let shares = (shape.batch * shape.output_plane() / SHARE_PIXELS).clamp(1, SHARES_MAX);
+    let shares = shares.min(shape.batch.max(1));
+    let mut others = vec![T::default(); (shares - 1) * out.len()];
+    shares_of(shape, x, dy, shares, [&mut *out].into_iter().chain(others.chunks_mut(shape.filters_len())))?;
+    if shares == 1 {
+        return Ok(());
+    }
+    let (len, piece) = (out.len(), out.len().div_ceil(TASKS));
+    for_each(out.chunks_mut(piece).enumerate().collect(), |(k, out)| {
+        for other in others.chunks(len) {
+            add_stretch(out, 1, &other[k * piece..], |g| g);
+        }
+        Ok(())
+    })
+}
+
+/// Makes every share of a derivative of filters.
+fn shares_of<'o, T: Gemm + Number>(
+    shape: &ConvShape,
+    x: &[T],
+    dy: &[T],
+    shares: usize,
+    out: impl Iterator<Item = &'o mut [T]>,
+) -> Result<()> {
+    let share = shape.batch.div_ceil(shares);
+    shared(out.enumerate().collect(), |(k, out): (usize, &mut [T]), many| {
+        let images = (k * share).min(shape.batch)..((k + 1) * share).min(shape.batch);
         backward_weight_of(shape, x, dy, images, out, many)
     })
 }
 
-/// Adds to the derivative of all filters what some images give.
+/// Sets the derivative of all filters to what some images give.
 fn backward_weight_of<T: Gemm + Number>(
     shape: &ConvShape,
     x: &[T],
@@ -584,10 +641,13 @@ fn backward_weight_of<T: Gemm + Number>(
 ) -> Result<()> {
     let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
     let (k, together) = (shape.channels * shape.window_len(), shape.together());
+    let pixels = images.len() * shape.output_plane();
+    if pixels == 0 || shape.is_direct() {
+        out.fill(T::default());
+    }
     // The product lays out the operand of which it makes rows. Where the columns are the larger one they should not be
     // it, but then the derivative has to be turned in the end.
-    let pixels = images.len() * shape.output_plane();
-    let turned = shape.filters * (pixels + 4 * k) < k * pixels;
+    let turned = !shape.is_direct() && shape.filters * (pixels + 4 * k) < k * pixels;
     let mut sum = vec![T::default(); if turned { out.len() } else { 0 }];
     for task in (images.start * shape.groups..images.end * shape.groups).step_by(together) {
         let count = together.min(images.end * shape.groups - task);
@@ -598,20 +658,23 @@ fn backward_weight_of<T: Gemm + Number>(
             direct_backward_weight(shape, inputs, grads, &mut out[of_group][..shape.filters * k]);
             continue;
         }
+        // The first product of a group sets, all others add.
+        let mut add = task >= (images.start + 1) * shape.groups;
         blocks(shape, (inputs, count), many, |block, columns, matrix| {
             let (grads, from) = grads_of(shape, grads, block);
             let (filters, pixels) = (shape.filters, block.all_pixels());
+            let add = std::mem::replace(&mut add, true);
             if turned {
                 let (sum, to) = (&mut sum[of_group.clone()], Matrix::rows_of(filters));
                 let grads = (&grads[..], from.transposed());
-                return T::gemm([k, filters, pixels], (sum, to), (columns, matrix), grads, true, !many);
+                return T::gemm([k, filters, pixels], (sum, to), (columns, matrix), grads, add, !many);
             }
             let (out, to) = (&mut out[of_group.clone()], Matrix::rows_of(k));
             let columns = (columns, matrix.transposed());
-            T::gemm([filters, k, pixels], (out, to), (&grads, from), columns, true, !many)
+            T::gemm([filters, k, pixels], (out, to), (&grads, from), columns, add, !many)
         })?;
     }
-    if turned && !shape.is_direct() {
+    if turned {
         for (out, sum) in out.chunks_mut(shape.filters * k).zip(sum.chunks(shape.filters * k)) {
             for (f, filter) in out.chunks_mut(k).enumerate() {
                 filter.iter_mut().zip(sum[f..].iter().step_by(shape.filters)).for_each(|(o, &s)| *o = s);
