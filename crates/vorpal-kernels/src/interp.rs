@@ -15,6 +15,7 @@ use crate::arguments::{cut, gather, load, place};
 use crate::chain::normalize;
 use crate::fold::{deviation_rows, dot_rows, fold_rows};
 use crate::lane::{alike, vectorized};
+use crate::stream::call_for;
 use crate::tape::{Action, Class, Home, Operand, Scope, Step, Tape};
 use crate::{Arg, CpuRun, Lane, LaneElement, LaneMut, Lanes, Program};
 
@@ -398,7 +399,27 @@ impl<'t, 'a> Bound<'t, 'a> {
 
     /// Evaluates a block and writes its results.
     pub fn block(&self, block: Block, registers: &mut Registers, pieces: &mut [Piece<'a>]) -> Result<()> {
-        self.steps(&self.tape.steps, block, registers, pieces)
+        let steps = &self.tape.steps;
+        if self.tape.reloaded.is_empty() {
+            return self.steps(steps, block, registers, pieces);
+        }
+        for (k, step) in steps.iter().enumerate() {
+            self.call_for_next(block, [k, steps.len()], pieces);
+            self.steps(std::slice::from_ref(step), block, registers, pieces)?;
+        }
+        Ok(())
+    }
+
+    /// Calls for part `k` of `of` of what the next block copies from its results before it writes them. Those are many pieces
+    /// of memory, each so short that a processor does not notice by itself what comes next.
+    fn call_for_next(&self, block: Block, [k, of]: [usize; 2], pieces: &[Piece<'a>]) {
+        let next = block.start + block.n;
+        for piece in pieces.iter().filter(|piece| self.tape.reloaded.contains(&piece.arg)) {
+            let (from, to) = (next + block.n * k / of, next + block.n * (k + 1) / of);
+            if let Some(Lane::F32(x)) = piece.lane(from, to - from) {
+                call_for(x);
+            }
+        }
     }
 
     /// Goal number `k` of a block that was evaluated.

@@ -21,7 +21,7 @@ const LINE: usize = 16;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[allow(unsafe_code)]
 pub(crate) fn stream(out: &mut [f32], values: &[f32], ahead: &[f32]) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_loadu_ps, _mm_prefetch, _mm_sfence, _mm_stream_ps};
+    use std::arch::x86_64::{_mm_loadu_ps, _mm_sfence, _mm_stream_ps};
     assert_eq!(out.len(), values.len());
     let head = out.as_ptr().align_offset(16).min(out.len());
     let (out_head, out) = out.split_at_mut(head);
@@ -30,11 +30,10 @@ pub(crate) fn stream(out: &mut [f32], values: &[f32], ahead: &[f32]) {
     let (out, out_rest) = out.as_chunks_mut::<LINE>();
     let (values, values_rest) = values.as_chunks::<LINE>();
     out_rest.copy_from_slice(values_rest);
-    let mut ahead = ahead.iter().step_by(LINE);
+    let mut ahead = ahead.chunks(LINE);
     for (out, value) in out.iter_mut().zip(values) {
         if let Some(next) = ahead.next() {
-            // SAFETY: a processor is told an address; nothing is read that a program could see.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(next).cast()) };
+            call_for(next);
         }
         for (out, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(value.as_chunks::<4>().0) {
             // SAFETY: both are four floats, `out` is borrowed to be written, and it starts at a multiple of 16 bytes, as what
@@ -45,6 +44,21 @@ pub(crate) fn stream(out: &mut [f32], values: &[f32], ahead: &[f32]) {
     // SAFETY: every x86-64 has it, and it touches no memory.
     unsafe { _mm_sfence() };
 }
+
+/// Calls for what will be read soon.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[allow(unsafe_code)]
+pub(crate) fn call_for(next: &[f32]) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for next in next.iter().step_by(LINE) {
+        // SAFETY: a processor is told an address; nothing is read that a program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(next).cast()) };
+    }
+}
+
+/// Calls for nothing: this processor finds out by itself.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(crate) fn call_for(_next: &[f32]) {}
 
 /// Copies `values`: this processor has no other way.
 ///

@@ -133,6 +133,8 @@ pub(crate) struct Tape {
     pub columns: Option<usize>,
     /// Work for an element, in passes over a block in the cache.
     pub weight: usize,
+    /// Results written in place, the old content of which every block reads from memory.
+    pub reloaded: SmallVec<[usize; 3]>,
 }
 
 /// A value on the way to a tape: what makes it, out of which other values.
@@ -577,6 +579,12 @@ impl Maker<'_> {
                 }
             }
         }
+        let reloaded = self.drafts.iter().filter_map(|draft| match draft.action {
+            // What accumulators are in was just written.
+            Action::Reload(arg) if draft.class == Class::Full && self.scope.acc != Some(arg) => Some(arg),
+            _ => None,
+        });
+        let reloaded = reloaded.collect();
         let width = places.iter().map(|p| p.dtype.compute().size()).max().unwrap_or(4).max(4);
         Tape {
             once,
@@ -587,6 +595,7 @@ impl Maker<'_> {
             width,
             columns: self.scope.rows.map(|(_, columns)| columns),
             weight,
+            reloaded,
         }
     }
 }
