@@ -152,6 +152,7 @@ impl<'a> Sink<'a> {
 
 impl<'a> Source<'a> {
     /// `n` elements from `from` on; `None` where they are stored shorter than they are computed.
+    #[inline(always)]
     pub fn lane(self, from: usize, n: usize) -> Option<Lane<'a>> {
         let range = from..from + n;
         match self {

@@ -175,6 +175,7 @@ impl Registers {
 }
 
 /// `n` elements of a register.
+#[inline(always)]
 fn lane_of(words: &[u64], dtype: DType, n: usize) -> Lane<'_> {
     match dtype.compute() {
         DType::F64 => Lane::F64(&bytemuck::cast_slice(words)[..n]),
@@ -203,10 +204,10 @@ fn lane_mut_of(words: &mut [u64], dtype: DType, n: usize) -> LaneMut<'_> {
 /// What can be read while a value is made: everything but its own place.
 struct View<'v, 'a> {
     bound: &'v Bound<'v, 'a>,
-    block: Block,
+    block: &'v Block,
     /// Results, but for the one that is written.
     pieces: [&'v [Piece<'a>]; 2],
-    geometry: Geometry,
+    geometry: &'v Geometry,
     /// Words before and behind those that are written, and where the latter end.
     before: &'v [u64],
     after: &'v [u64],
@@ -214,28 +215,30 @@ struct View<'v, 'a> {
 }
 
 impl<'v> View<'v, '_> {
+    /// An operand. It is no [`Result`], whose error is so large that it would go through memory: what is read there just
+    /// after it was written waits for all that was written before.
     #[inline(always)]
-    fn lane(&self, x: &Operand) -> Result<Lane<'v>> {
-        let missing = || Error::internal("interp", "an operand is not there");
+    fn find(&self, x: &Operand) -> Option<Lane<'v>> {
         let (start, n) = self.block.range(x.class);
         match x.home {
             Home::Register(register) => {
                 let range = self.geometry.range(x.class, register);
                 let words = if range.start < self.end {
-                    self.before.get(range)
+                    self.before.get(range)?
                 } else {
-                    self.after.get(range.start - self.end..range.end - self.end)
+                    self.after.get(range.start - self.end..range.end - self.end)?
                 };
-                Ok(lane_of(words.ok_or_else(missing)?, x.dtype, n))
+                Some(lane_of(words, x.dtype, n))
             }
-            Home::Source { arg, offset } => {
-                self.bound.sources[arg].and_then(|s| s.lane(offset + start, n)).ok_or_else(missing)
-            }
-            Home::Sink(arg) => piece(self.pieces, arg)?.lane(start, n).ok_or_else(missing),
-            Home::Given(v) => {
-                self.bound.given[v].as_ref().and_then(|known| known.lane().part(start, n)).ok_or_else(missing)
-            }
+            Home::Source { arg, offset } => self.bound.sources[arg]?.lane(offset + start, n),
+            Home::Sink(arg) => self.pieces.into_iter().flatten().find(|p| p.arg == arg)?.lane(start, n),
+            Home::Given(v) => self.bound.given[v].as_ref()?.lane().part(start, n),
         }
+    }
+
+    #[inline(always)]
+    fn lane(&self, x: &Operand) -> Result<Lane<'v>> {
+        self.find(x).ok_or_else(no_operand)
     }
 
     /// Makes a value.
@@ -281,7 +284,10 @@ impl<'v> View<'v, '_> {
     ) -> Result<()> {
         let mut whole = [Lane::U8(&[]); 5];
         for (lane, x) in whole.iter_mut().zip(operands) {
-            *lane = self.lane(x)?;
+            match self.find(x) {
+                Some(found) => *lane = found,
+                None => return Err(no_operand()),
+            }
         }
         if class != Class::Full || operands.iter().all(|x| x.class != Class::Row) {
             f(&whole[..operands.len()], out);
@@ -314,7 +320,7 @@ impl<'v> View<'v, '_> {
 
     /// What the next block will read of an argument.
     fn ahead(&self, what: Option<(usize, usize)>) -> Lane<'v> {
-        let Block { start, n, .. } = self.block;
+        let Block { start, n, .. } = *self.block;
         let next = what.and_then(|(arg, offset)| self.bound.sources[arg]?.lane(offset + start + n, n));
         next.unwrap_or(Lane::F32(&[]))
     }
@@ -341,6 +347,11 @@ impl<'v> View<'v, '_> {
     }
 }
 
+#[cold]
+fn no_operand() -> Error {
+    Error::internal("interp", "an operand is not there")
+}
+
 /// The piece of a result.
 fn piece<'p, 'a>(pieces: [&'p [Piece<'a>]; 2], arg: usize) -> Result<&'p Piece<'a>> {
     let missing = || Error::internal("interp", format!("result {arg} is not there"));
@@ -352,11 +363,11 @@ impl<'t, 'a> Bound<'t, 'a> {
     fn steps(
         &self,
         steps: &[Step],
-        block: Block,
+        block: &Block,
         registers: &mut Registers,
         pieces: &mut [Piece<'a>],
     ) -> Result<()> {
-        let geometry = registers.geometry;
+        let geometry = &registers.geometry;
         for step in steps {
             let (start, n) = block.range(step.out.class);
             match step.out.home {
@@ -393,12 +404,12 @@ impl<'t, 'a> Bound<'t, 'a> {
     /// What is done once for a thread, for blocks of up to the size of one.
     pub fn begin(&self, n: usize, rows: usize) -> Result<Registers> {
         let mut registers = Registers::new(self.tape, n, rows);
-        self.steps(&self.tape.once, Block { start: 0, n, row: 0, rows }, &mut registers, &mut [])?;
+        self.steps(&self.tape.once, &Block { start: 0, n, row: 0, rows }, &mut registers, &mut [])?;
         Ok(registers)
     }
 
     /// Evaluates a block and writes its results.
-    pub fn block(&self, block: Block, registers: &mut Registers, pieces: &mut [Piece<'a>]) -> Result<()> {
+    pub fn block(&self, block: &Block, registers: &mut Registers, pieces: &mut [Piece<'a>]) -> Result<()> {
         let steps = &self.tape.steps;
         if self.tape.reloaded.is_empty() {
             return self.steps(steps, block, registers, pieces);
@@ -412,7 +423,7 @@ impl<'t, 'a> Bound<'t, 'a> {
 
     /// Calls for part `k` of `of` of what the next block copies from its results before it writes them. Those are many pieces
     /// of memory, each so short that a processor does not notice by itself what comes next.
-    fn call_for_next(&self, block: Block, [k, of]: [usize; 2], pieces: &[Piece<'a>]) {
+    fn call_for_next(&self, block: &Block, [k, of]: [usize; 2], pieces: &[Piece<'a>]) {
         let next = block.start + block.n;
         for piece in pieces.iter().filter(|piece| self.tape.reloaded.contains(&piece.arg)) {
             let (from, to) = (next + block.n * k / of, next + block.n * (k + 1) / of);
@@ -423,9 +434,9 @@ impl<'t, 'a> Bound<'t, 'a> {
     }
 
     /// Goal number `k` of a block that was evaluated.
-    pub fn goal<'r>(&'r self, k: usize, block: Block, registers: &'r Registers) -> Result<Lane<'r>> {
+    pub fn goal<'r>(&'r self, k: usize, block: &'r Block, registers: &'r Registers) -> Result<Lane<'r>> {
         let (before, after) = (&registers.words[..], &[][..]);
-        let (geometry, pieces) = (registers.geometry, [&[][..]; 2]);
+        let (geometry, pieces) = (&registers.geometry, [&[][..]; 2]);
         View { bound: self, block, pieces, geometry, before, after, end: usize::MAX }
             .lane(&self.tape.goals[k])
     }
@@ -441,7 +452,7 @@ impl<'t, 'a> Bound<'t, 'a> {
         for at in (start..start + n).step_by(step) {
             let here = step.min(start + n - at);
             let block = Block { start: at * per, n: here * per, row: at, rows: here };
-            self.block(block, &mut registers, pieces)?;
+            self.block(&block, &mut registers, pieces)?;
         }
         Ok(())
     }

@@ -126,9 +126,9 @@ impl<'a> InOrder<'_, 'a> {
         let mut registers = bound.begin(0, BLOCK.min(self.rows))?;
         for row in (0..self.rows).step_by(BLOCK) {
             let block = Block { start: 0, n: 0, row, rows: BLOCK.min(self.rows - row) };
-            bound.block(block, &mut registers, &mut [])?;
+            bound.block(&block, &mut registers, &mut [])?;
             for (k, out) in out.iter_mut().enumerate() {
-                out.append(bound.goal(k, block, &registers)?);
+                out.append(bound.goal(k, &block, &registers)?);
             }
         }
         pass.values.iter().zip(out).for_each(|(&v, lanes)| known[v] = Some(lanes));
@@ -154,9 +154,9 @@ impl<'a> InOrder<'_, 'a> {
         let mut registers = bound.begin(most.min(elements.len()), 1)?;
         for start in elements.clone().step_by(most) {
             let block = Block { start, n: most.min(elements.end - start), row: 0, rows: 0 };
-            bound.block(block, &mut registers, &mut [])?;
+            bound.block(&block, &mut registers, &mut [])?;
             for (k, acc) in accumulators.iter_mut().enumerate() {
-                acc.take(bound.goal(k, block, &registers)?, self.map, start, block.n);
+                acc.take(bound.goal(k, &block, &registers)?, self.map, start, block.n);
             }
         }
         Ok(accumulators)
