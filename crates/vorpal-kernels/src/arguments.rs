@@ -376,11 +376,14 @@ pub(crate) fn gather<S: Copy, T: Copy>(
     source: &[S],
     out: &mut [T],
     fill: T,
-    (widen, copy): (impl Fn(S) -> T, impl Fn(&[S], &mut [T])),
+    (widen, copy): (impl Fn(S) -> T + Copy, impl Fn(&[S], &mut [T])),
 ) {
     stretches(layout, start, out.len(), |Stretches { at, len, place, stride, times, step }| {
         let out = &mut out[at..at + times * len];
         let Some(mut place) = place else { return out.fill(fill) };
+        if times > 1 && step == 1 && stride > 1 {
+            return transpose(&source[place as usize..], stride as usize, len, out, widen);
+        }
         for out in out.chunks_exact_mut(len) {
             let p = place as usize;
             match stride {
@@ -397,6 +400,21 @@ pub(crate) fn gather<S: Copy, T: Copy>(
             place += step;
         }
     });
+}
+
+/// Fills lines of `len` elements that lie `stride` apart, and of which the neighbour is the same element of the next line.
+fn transpose<S: Copy, T>(source: &[S], stride: usize, len: usize, out: &mut [T], widen: impl Fn(S) -> T) {
+    // Of what a line of the caches holds all is used before the next one is read.
+    const LINES: usize = 16;
+    for (k, out) in out.chunks_mut(LINES * len).enumerate() {
+        let lines = out.len() / len;
+        for element in 0..len {
+            let source = &source[k * LINES + element * stride..][..lines];
+            for (line, &x) in source.iter().enumerate() {
+                out[line * len + element] = widen(x);
+            }
+        }
+    }
 }
 
 fn widen_bf16(from: &[bf16], out: &mut [f32]) {
@@ -427,5 +445,58 @@ pub(crate) fn place(layout: &Layout, start: usize, out: LaneMut<'_>) {
                 first += step;
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parts of windows on memory of all kinds, element by element.
+    #[test]
+    fn every_element_is_read_from_its_place() {
+        let source: Vec<f32> = (0..4000).map(|k| k as f32).collect();
+        let layout = |shape: &[usize], strides: &[isize], offset, bounds: &[(usize, usize)]| Layout {
+            shape: shape.into(),
+            strides: strides.into(),
+            offset,
+            bounds: bounds.into(),
+        };
+        for layout in [
+            layout(&[40, 70], &[70, 1], 3, &[]),
+            layout(&[40, 70], &[1, 40], 5, &[]),
+            layout(&[7, 33, 5], &[165, 1, 33], 0, &[]),
+            layout(&[3, 20, 6], &[2, 1, 3], 0, &[]),
+            layout(&[5, 8, 4], &[0, 1, 0], 9, &[]),
+            layout(&[4, 9, 3], &[3, 0, 1], 0, &[]),
+            layout(&[6, 5, 4], &[-20, 4, -1], 110, &[]),
+            layout(&[9, 8], &[8, 1], 0, &[(2, 7), (1, 8)]),
+            layout(&[30], &[7], 1, &[]),
+            layout(&[], &[], 12, &[]),
+        ] {
+            let all = layout.shape.numel();
+            let place = |mut index: usize| {
+                let mut at = layout.offset;
+                for axis in (0..layout.shape.len()).rev() {
+                    let coordinate = index % layout.shape[axis];
+                    index /= layout.shape[axis];
+                    if !layout.bounds.get(axis).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinate)) {
+                        return None;
+                    }
+                    at += coordinate as isize * layout.strides[axis];
+                }
+                Some(at as usize)
+            };
+            for (start, n) in [(0, all), (1.min(all - 1), all / 2), (all / 3, all - all / 3), (all - 1, 1)] {
+                let (mut found, mut places) = (vec![-1f32; n], vec![0u32; n]);
+                load(Source::F32(&source), &layout, start, -2.0, LaneMut::F32(&mut found));
+                super::place(&layout, start, LaneMut::U32(&mut places));
+                for k in 0..n {
+                    let expected = place(start + k).map_or(-2.0, |at| source[at]);
+                    assert_eq!(found[k], expected, "{layout:?} from {start}, element {k}");
+                    assert_eq!(places[k], place(start + k).unwrap_or(0) as u32, "{layout:?} from {start}");
+                }
+            }
+        }
     }
 }
