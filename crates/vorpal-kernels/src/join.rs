@@ -6,8 +6,8 @@ use vorpal_tensor::{DType, Error, Result};
 use crate::interp::for_each;
 use crate::{Arg, Cost, CpuArg, CpuRun, Kernel};
 
-/// Bytes of a task at least: some ten microseconds.
-const TASK: usize = 1 << 17;
+/// Bytes of a task at least: some five microseconds.
+const TASK: usize = 1 << 16;
 
 /// One of the tensors that are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
