@@ -75,8 +75,11 @@ fn operands(node: &Node) -> &[NodeId] {
     }
 }
 
+/// What a node reads.
+type Reads = SmallVec<[Read; 3]>;
+
 /// The reads of a node, views resolved.
-pub fn reads(nodes: &[Node], id: NodeId) -> SmallVec<[Read; 3]> {
+pub fn reads(nodes: &[Node], id: NodeId) -> Reads {
     let read = |&x: &NodeId| match &nodes[x].kind {
         Kind::View { base, layout, fill, barrier } => {
             Read { base: *base, layout: layout.clone(), fill: *fill, barrier: *barrier }
@@ -126,6 +129,9 @@ const ON_ADAPTERS: Limits =
 /// the cache.
 const NATIVELY: Limits = Limits { results: 3, buffers: 12, results_meanwhile: 6, buffers_meanwhile: 16 };
 
+/// Rounds of placing nodes after which no epilogue is let have more than fits in the end.
+const ROUNDS_MAX: usize = 4;
+
 /// Whether a node is a kernel that can do more with its result before it stores it.
 fn takes_epilogue(node: &Node) -> bool {
     let Kind::Kernel { kernel, inputs, .. } = &node.kind else { return false };
@@ -159,12 +165,12 @@ struct Draft {
 /// The state of placing nodes.
 struct Fuser<'a> {
     nodes: &'a [Node],
-    reads: Vec<SmallVec<[Read; 3]>>,
+    reads: &'a [Reads],
     /// How many nodes outside of its group read each node.
     readers: Vec<usize>,
     /// Nodes that are asked for from outside, and those that take an epilogue.
     wanted: Vec<bool>,
-    heads: Vec<bool>,
+    heads: &'a [bool],
     /// What fits an epilogue, and the heads of those that turned out too large when more was let in for the time being.
     limits: Limits,
     strict: &'a BTreeSet<NodeId>,
@@ -188,21 +194,31 @@ pub enum Fusion {
 /// constants, scalars or places).
 pub fn fuse(nodes: &[Node], roots: &[NodeId], fusion: Fusion) -> Vec<Group> {
     let limits = if fusion == Fusion::Native { NATIVELY } else { ON_ADAPTERS };
-    let mut strict = BTreeSet::new();
+    let reads: Vec<_> = (0..nodes.len()).map(|id| reads(nodes, id)).collect();
+    let heads: Vec<bool> = nodes.iter().map(takes_epilogue).collect();
+    let (mut strict, mut rounds) = (BTreeSet::new(), 0);
     loop {
-        let mut fuser = Fuser::new(nodes, roots, limits, &strict);
+        rounds += 1;
+        let mut fuser = Fuser::new(nodes, roots, (&reads, &heads), limits, &strict);
         fuser.place(fusion != Fusion::Off);
         let too_large = fuser.too_large();
         if too_large.is_empty() {
             return fuser.ordered();
         }
-        strict.extend(too_large);
+        // What is taken back from some may be too much for others. Two rounds do as a rule.
+        let all = (0..nodes.len()).filter(|&id| rounds >= ROUNDS_MAX && heads[id]);
+        strict.extend(too_large.into_iter().chain(all));
     }
 }
 
 impl<'a> Fuser<'a> {
-    fn new(nodes: &'a [Node], roots: &[NodeId], limits: Limits, strict: &'a BTreeSet<NodeId>) -> Fuser<'a> {
-        let reads: Vec<_> = (0..nodes.len()).map(|id| reads(nodes, id)).collect();
+    fn new(
+        nodes: &'a [Node],
+        roots: &[NodeId],
+        (reads, heads): (&'a [Reads], &'a [bool]),
+        limits: Limits,
+        strict: &'a BTreeSet<NodeId>,
+    ) -> Fuser<'a> {
         let mut wanted = vec![false; nodes.len()];
         for &root in roots {
             wanted[root] = true;
@@ -212,7 +228,7 @@ impl<'a> Fuser<'a> {
             reads,
             readers: vec![0; nodes.len()],
             wanted,
-            heads: nodes.iter().map(takes_epilogue).collect(),
+            heads,
             limits,
             strict,
             groups: Vec::new(),
