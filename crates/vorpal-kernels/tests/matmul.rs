@@ -134,6 +134,25 @@ fn empty_and_long_sums() {
     assert!(MatMul::new(&Layout::contiguous([2, 3]), &Layout::contiguous([2, 3]), DType::F32).is_none());
 }
 
+/// Results of one row or column that are made in pieces, with matrices of either order.
+#[test]
+fn long_rows_and_columns() {
+    let mut random = Random(17);
+    for (m, k, n) in [(1, 37, 5001), (1, 8, 2048), (4099, 21, 1), (1, 3, 70)] {
+        for turned in [false, true] {
+            let lie = |rows: usize, columns: usize| match turned {
+                true => Layout::contiguous([columns, rows]).permute(&[1, 0]),
+                false => Layout::contiguous([rows, columns]),
+            };
+            let (a, b) = (lie(m, k), lie(k, n));
+            let (x, y) = (random.units(m * k), random.units(k * n));
+            let expected = reference(&a, &x, &b, &y);
+            let kernel = MatMul::new(&a, &b, DType::F32).expect("it fits");
+            check(&kernel, &[&x, &y], &expected);
+        }
+    }
+}
+
 static ADD: ScalarFn = ScalarFn {
     name: "add",
     arity: 2,

@@ -185,7 +185,7 @@ impl Conv {
         self.epilogue.args.iter().find(|a| a.access != crate::Access::Read).map_or(0, |a| a.len)
     }
 
-    fn native<T: Gemm + native::Number>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
+    fn native<T: Gemm>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
         let (a, b) = (&a[self.offsets[0]..], &b[self.offsets[1]..]);
         let whole = self.terms == [0, Conv::terms(&self.shape, self.pass)];
         match self.pass {

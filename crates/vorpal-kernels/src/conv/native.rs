@@ -1,18 +1,13 @@
 //! Native convolutions: windows laid out as columns of a matrix, a few rows of pixels at a time, then a product.
 
 use std::borrow::Cow;
-use std::ops::{AddAssign, Mul, Range};
+use std::ops::Range;
 
 use vorpal_tensor::Result;
 
 use super::ConvShape;
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
-
-/// An element type.
-pub(super) trait Number: Copy + Default + AddAssign + Mul<Output = Self> + Send + Sync {}
-impl Number for f32 {}
-impl Number for f64 {}
 
 /// Bytes of the columns made at a time by one core: half of the second cache, as the product lays them out once more. The
 /// more there are, the less often it lays out the filters.
@@ -24,7 +19,7 @@ fn columns_bytes() -> usize {
 const PIXELS_MIN: usize = 64;
 
 /// Filters with everything but some terms set to zero. `term` numbers them by filter of the group and column.
-pub(super) fn cut_filters<T: Number>(
+pub(super) fn cut_filters<T: Gemm>(
     shape: &ConvShape,
     filters: &[T],
     term: impl Fn(usize, usize) -> usize,
@@ -207,14 +202,14 @@ impl Block {
 }
 
 /// Sets all cells at the sides to zero.
-fn clear_sides<T: Number>(cells: &mut [T], width: usize, side: &Range<usize>) {
+fn clear_sides<T: Gemm>(cells: &mut [T], width: usize, side: &Range<usize>) {
     if !side.is_empty() {
         cells.chunks_mut(width).for_each(|row| row[side.clone()].fill(T::default()));
     }
 }
 
 /// What lies under one element of the windows of a block.
-fn column<T: Number>(shape: &ConvShape, image: &[T], column: usize, block: &Block, out: &mut [T]) {
+fn column<T: Gemm>(shape: &ConvShape, image: &[T], column: usize, block: &Block, out: &mut [T]) {
     let (cells, stride) = (block.images, shape.stride[2]);
     let width = shape.output[2] * cells;
     if let Some(shift) = shape.shift(column, &block.rows) {
@@ -248,7 +243,7 @@ fn column<T: Number>(shape: &ConvShape, image: &[T], column: usize, block: &Bloc
 
 /// Lines of pixels of each of some images, `[images, lines, pixels]`, as lines with a cell of each image in every pixel,
 /// `[lines, pixels, images]`.
-fn interleaved<T: Number>(planes: &[T], images: usize, pixels: usize) -> Vec<T> {
+fn interleaved<T: Gemm>(planes: &[T], images: usize, pixels: usize) -> Vec<T> {
     let mut out = vec![T::default(); planes.len()];
     let of_image = planes.len() / images.max(1);
     let cells = (pixels * images).max(1);
@@ -262,7 +257,7 @@ fn interleaved<T: Number>(planes: &[T], images: usize, pixels: usize) -> Vec<T> 
 }
 
 /// The inverse of [`interleaved`].
-fn apart<T: Number>(cells: &[T], images: usize, pixels: usize, out: &mut [T]) {
+fn apart<T: Gemm>(cells: &[T], images: usize, pixels: usize, out: &mut [T]) {
     let of_image = out.len() / images.max(1);
     let of_line = (pixels * images).max(1);
     for (line, cells) in cells.chunks_exact(of_line).enumerate() {
@@ -274,7 +269,7 @@ fn apart<T: Number>(cells: &[T], images: usize, pixels: usize, out: &mut [T]) {
 }
 
 /// Copies a few elements; a call would take longer.
-fn copy<T: Number>(to: &mut [T], from: &[T]) {
+fn copy<T: Gemm>(to: &mut [T], from: &[T]) {
     let (to, to_rest) = to.as_chunks_mut::<4>();
     let (from, from_rest) = from.as_chunks::<4>();
     for (to, from) in to.iter_mut().zip(from) {
@@ -286,7 +281,7 @@ fn copy<T: Number>(to: &mut [T], from: &[T]) {
 }
 
 /// The windows of a block of one group, `[channels · window, rows · ow · images]`.
-fn columns<T: Number>(
+fn columns<T: Gemm>(
     shape: &ConvShape,
     images: &[T],
     block: &Block,
@@ -315,7 +310,7 @@ fn columns<T: Number>(
 const TASKS: usize = 8;
 
 /// Adds `f` of some values to every `step`-th of others; neighbours by vector instructions.
-fn add_stretch<T: Number>(to: &mut [T], step: usize, from: &[T], f: impl Fn(T) -> T) {
+fn add_stretch<T: Gemm>(to: &mut [T], step: usize, from: &[T], f: impl Fn(T) -> T) {
     if step == 1 {
         to.iter_mut().zip(from).for_each(|(to, &x)| *to += f(x));
     } else {
@@ -324,7 +319,7 @@ fn add_stretch<T: Number>(to: &mut [T], step: usize, from: &[T], f: impl Fn(T) -
 }
 
 /// The adjoint of [`column`]: adds a column back to the pixels of the plane they came from.
-fn add_column<T: Number>(shape: &ConvShape, out: &mut [T], column: usize, block: &Block, plane: &mut [T]) {
+fn add_column<T: Gemm>(shape: &ConvShape, out: &mut [T], column: usize, block: &Block, plane: &mut [T]) {
     let (cells, start) = (block.images, column / shape.window_len() * shape.input_plane());
     let width = shape.output[2] * cells;
     if let Some(shift) = shape.shift(column, &block.rows) {
@@ -349,7 +344,7 @@ fn add_column<T: Number>(shape: &ConvShape, out: &mut [T], column: usize, block:
 }
 
 /// The adjoint of [`columns`]. Adds to what one image holds; several are set.
-fn add_columns<T: Number>(
+fn add_columns<T: Gemm>(
     shape: &ConvShape,
     columns: &mut [T],
     block: &Block,
@@ -377,7 +372,7 @@ fn add_columns<T: Number>(
 }
 
 /// Calls `f(block, columns, their matrix)` for blocks of one group of `count` images.
-fn blocks<T: Number>(
+fn blocks<T: Gemm>(
     shape: &ConvShape,
     (images, count): (&[T], usize),
     many: bool,
@@ -416,7 +411,7 @@ fn each_stretch(shape: &ConvShape, mut f: impl FnMut(usize, &Stretch, usize)) {
     }
 }
 
-fn direct_forward<T: Number>(shape: &ConvShape, image: &[T], filters: &[T], out: &mut [T]) {
+fn direct_forward<T: Gemm>(shape: &ConvShape, image: &[T], filters: &[T], out: &mut [T]) {
     out.fill(T::default());
     let (k, plane, stride) = (filters.len() / shape.filters, shape.output_plane(), shape.stride[2]);
     each_stretch(shape, |filter, stretch, at| {
@@ -433,7 +428,7 @@ fn direct_forward<T: Number>(shape: &ConvShape, image: &[T], filters: &[T], out:
 }
 
 /// Adds to `image`.
-fn direct_backward_data<T: Number>(shape: &ConvShape, grads: &[T], filters: &[T], image: &mut [T]) {
+fn direct_backward_data<T: Gemm>(shape: &ConvShape, grads: &[T], filters: &[T], image: &mut [T]) {
     let (k, plane, stride) = (filters.len() / shape.filters, shape.output_plane(), shape.stride[2]);
     each_stretch(shape, |filter, stretch, at| {
         let Some(line) = stretch.line else { return };
@@ -444,7 +439,7 @@ fn direct_backward_data<T: Number>(shape: &ConvShape, grads: &[T], filters: &[T]
 }
 
 /// Adds to `out`.
-fn direct_backward_weight<T: Number>(shape: &ConvShape, image: &[T], grads: &[T], out: &mut [T]) {
+fn direct_backward_weight<T: Gemm>(shape: &ConvShape, image: &[T], grads: &[T], out: &mut [T]) {
     let (k, plane, stride) = (out.len() / shape.filters, shape.output_plane(), shape.stride[2]);
     each_stretch(shape, |filter, stretch, at| {
         let Some(line) = stretch.line else { return };
@@ -456,7 +451,7 @@ fn direct_backward_weight<T: Number>(shape: &ConvShape, image: &[T], grads: &[T]
 }
 
 /// Σ a b in eight sums, as the processor likes it.
-fn dot<T: Number>(a: &[T], b: &[T]) -> T {
+fn dot<T: Gemm>(a: &[T], b: &[T]) -> T {
     let mut sums = [T::default(); 8];
     let (a_blocks, b_blocks) = (a.chunks_exact(8), b.chunks_exact(8));
     let mut rest = dot_by(a_blocks.remainder(), 1, b_blocks.remainder());
@@ -468,7 +463,7 @@ fn dot<T: Number>(a: &[T], b: &[T]) -> T {
 }
 
 /// Σ a b over every `step`-th of `a`.
-fn dot_by<T: Number>(a: &[T], step: usize, b: &[T]) -> T {
+fn dot_by<T: Gemm>(a: &[T], step: usize, b: &[T]) -> T {
     let mut sum = T::default();
     a.iter().step_by(step).zip(b).for_each(|(&a, &b)| sum += a * b);
     sum
@@ -497,7 +492,7 @@ fn filters_of<'a, T>(shape: &ConvShape, w: &'a [T], task: usize) -> &'a [T] {
 }
 
 /// Cotangents of the results of a block of some images, a row for each filter.
-fn grads_of<'a, T: Number>(shape: &ConvShape, grads: &'a [T], block: &Block) -> (Cow<'a, [T]>, Matrix) {
+fn grads_of<'a, T: Gemm>(shape: &ConvShape, grads: &'a [T], block: &Block) -> (Cow<'a, [T]>, Matrix) {
     if block.images > 1 {
         let cells = interleaved(grads, block.images, block.pixels());
         (Cow::Owned(cells), Matrix::rows_of(block.all_pixels()))
@@ -507,7 +502,7 @@ fn grads_of<'a, T: Number>(shape: &ConvShape, grads: &'a [T], block: &Block) -> 
     }
 }
 
-pub(super) fn forward<T: Gemm + Number>(shape: &ConvShape, x: &[T], w: &[T], out: &mut [T]) -> Result<()> {
+pub(super) fn forward<T: Gemm>(shape: &ConvShape, x: &[T], w: &[T], out: &mut [T]) -> Result<()> {
     let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
     if out.is_empty() {
         return Ok(());
@@ -539,12 +534,7 @@ pub(super) fn forward<T: Gemm + Number>(shape: &ConvShape, x: &[T], w: &[T], out
     })
 }
 
-pub(super) fn backward_data<T: Gemm + Number>(
-    shape: &ConvShape,
-    dy: &[T],
-    w: &[T],
-    out: &mut [T],
-) -> Result<()> {
+pub(super) fn backward_data<T: Gemm>(shape: &ConvShape, dy: &[T], w: &[T], out: &mut [T]) -> Result<()> {
     let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
     if out.is_empty() {
         return Ok(());
@@ -586,7 +576,7 @@ const SHARES_MAX: usize = 8;
 
 /// The derivative by the filters in shares, one behind the other, each of some images; one is in turn made of several
 /// where images are large against the filters, so that all cores have work.
-pub(super) fn backward_weight<T: Gemm + Number>(
+pub(super) fn backward_weight<T: Gemm>(
     shape: &ConvShape,
     x: &[T],
     dy: &[T],
@@ -616,7 +606,7 @@ pub(super) fn backward_weight<T: Gemm + Number>(
 }
 
 /// Makes every share of a derivative of filters.
-fn shares_of<'o, T: Gemm + Number>(
+fn shares_of<'o, T: Gemm>(
     shape: &ConvShape,
     x: &[T],
     dy: &[T],
@@ -631,7 +621,7 @@ fn shares_of<'o, T: Gemm + Number>(
 }
 
 /// Sets the derivative of all filters to what some images give.
-fn backward_weight_of<T: Gemm + Number>(
+fn backward_weight_of<T: Gemm>(
     shape: &ConvShape,
     x: &[T],
     dy: &[T],

@@ -6,6 +6,7 @@ mod few_rows;
 pub(crate) mod panels;
 
 use std::cmp::Reverse;
+use std::ops::{AddAssign, Mul};
 
 use gemm_common::Parallelism;
 use vorpal_tensor::{Error, Result};
@@ -62,8 +63,10 @@ impl Matrix {
     }
 }
 
-/// An element type with a product.
-pub(crate) trait Gemm: Copy + Send + Sync + 'static {
+/// An element type with a product of matrices.
+pub(crate) trait Gemm:
+    Copy + Default + AddAssign + Mul<Output = Self> + Send + Sync + 'static
+{
     /// `out (m × n) = a (m × k) · b (k × n)`, added to what is there if `add`. No two elements of `out` may share a
     /// place. On all cores if `parallel` and it is worth it.
     fn gemm(

@@ -1,10 +1,11 @@
 //! Native matrix products.
 
-use vorpal_tensor::Result;
+use vorpal_tensor::{Error, Result};
 
 use super::{MatMul, Operand};
 use crate::gemm::{Gemm, Matrix};
 use crate::interp;
+use crate::lane::vectorized;
 
 /// Pieces of a long result of one row or column.
 const PIECES: usize = 8;
@@ -58,14 +59,77 @@ impl MatMul {
         let least = if in_runs { RUN_MIN } else { PIECE_MIN };
         let piece = out.len().div_ceil(PIECES).max(least).next_multiple_of(PIECE_MIN);
         let tasks = out.chunks_mut(piece).enumerate().collect();
+        // A row with a matrix, or a column with its transpose.
+        let (row, of_row, matrix, of_matrix) =
+            if m == 1 { (a, of_a, b, of_b) } else { (b, of_b.transposed(), a, of_a.transposed()) };
         interp::for_each(tasks, |(task, out): (usize, &mut [T])| {
             let (len, start) = (out.len(), (task * piece) as isize);
-            if m == 1 {
-                let of_b = Matrix { offset: of_b.offset + start * of_b.column_stride, ..of_b };
-                return T::gemm([1, len, k], (out, Matrix::rows_of(len)), (a, of_a), (b, of_b), false, false);
+            let of_matrix =
+                Matrix { offset: of_matrix.offset + start * of_matrix.column_stride, ..of_matrix };
+            if in_runs {
+                return rows_times([k, len], out, (row, of_row), (matrix, of_matrix));
             }
-            let of_a = Matrix { offset: of_a.offset + start * of_a.row_stride, ..of_a };
-            T::gemm([len, 1, k], (out, Matrix::rows_of(1)), (a, of_a), (b, of_b), false, false)
+            if m == 1 {
+                let to = Matrix::rows_of(len);
+                return T::gemm([1, len, k], (out, to), (row, of_row), (matrix, of_matrix), false, false);
+            }
+            let (left, right) = ((matrix, of_matrix.transposed()), (row, of_row.transposed()));
+            T::gemm([len, 1, k], (out, Matrix::rows_of(1)), left, right, false, false)
         })
+    }
+}
+
+/// Rows of a matrix that are read side by side: so many streams of memory a processor reads ahead of.
+const ROWS: usize = 8;
+/// Columns whose sums stay in registers meanwhile.
+const COLUMNS: usize = 64;
+
+/// The sum of `k` rows of a matrix, each as often as an element of a row says. Rows lie without gaps.
+fn rows_times<T: Gemm>(
+    [k, columns]: [usize; 2],
+    out: &mut [T],
+    (row, of_row): (&[T], Matrix),
+    (matrix, of_matrix): (&[T], Matrix),
+) -> Result<()> {
+    let outside =
+        || Error::internal("matmul", format!("a row times {k}×{columns} reaches outside of its buffers"));
+    let times = |i: usize| row.get(of_row.place(0, i)).copied().ok_or_else(outside);
+    let line = |i: usize| {
+        matrix.get(of_matrix.place(i, 0)..).and_then(|rest| rest.get(..columns)).ok_or_else(outside)
+    };
+    out.fill(T::default());
+    for first in (0..k).step_by(ROWS) {
+        let count = ROWS.min(k - first);
+        let (mut factors, mut lines) = ([T::default(); ROWS], [&[][..]; ROWS]);
+        for i in 0..count {
+            (factors[i], lines[i]) = (times(first + i)?, line(first + i)?);
+        }
+        let terms = (&factors[..count], &lines[..count]);
+        vectorized(
+            #[inline(always)]
+            || add_rows(terms, out),
+        );
+    }
+    Ok(())
+}
+
+/// Adds lines, each as often as its factor says.
+#[inline(always)]
+fn add_rows<T: Gemm>((factors, lines): (&[T], &[&[T]]), out: &mut [T]) {
+    let (chunks, rest) = out.as_chunks_mut::<COLUMNS>();
+    let done = chunks.len() * COLUMNS;
+    for (c, out) in chunks.iter_mut().enumerate() {
+        let mut sums = *out;
+        for (&factor, line) in factors.iter().zip(lines) {
+            for (sum, &x) in sums.iter_mut().zip(&line[c * COLUMNS..(c + 1) * COLUMNS]) {
+                *sum += factor * x;
+            }
+        }
+        *out = sums;
+    }
+    for (&factor, line) in factors.iter().zip(lines) {
+        for (sum, &x) in rest.iter_mut().zip(&line[done..]) {
+            *sum += factor * x;
+        }
     }
 }
