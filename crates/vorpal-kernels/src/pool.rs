@@ -408,9 +408,11 @@ fn lay_out<T: Copy>(x: &[T], stride: usize, padding: usize, remainder: usize, ce
             even[at + pairs.len()..][..last.len()].copy_from_slice(last);
         }
         _ => {
-            for (i, &x) in x.iter().enumerate() {
-                let place = i + padding;
-                cells[place % stride * remainder + place / stride] = x;
+            for (rest, cells) in cells.chunks_mut(remainder).take(stride).enumerate() {
+                // The first pixel with this remainder.
+                let first = (rest + stride - padding % stride) % stride;
+                let pixels = x.iter().skip(first).step_by(stride);
+                cells[(first + padding) / stride..].iter_mut().zip(pixels).for_each(|(o, &x)| *o = x);
             }
         }
     }
