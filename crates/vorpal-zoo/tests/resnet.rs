@@ -161,16 +161,20 @@ fn a_resnet50_answers_as_pytorchs() {
     });
     assert_eq!(&names, list("names"));
     let x = images([4, 3, 64, 64], &device);
-    let farthest = |logits: &Tensor| {
+    // The farthest and the root of the mean square.
+    let off = |logits: &Tensor| {
         let logits = logits.cast(DType::F64).to_vec::<f64>().expect("logits");
         assert_eq!(logits.len(), expected.len());
-        logits.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max)
+        let off = logits.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
+        let squares: f64 = off.clone().map(|x| x * x).sum();
+        (off.fold(0.0, f64::max), (squares / expected.len() as f64).sqrt())
     };
-    // Logits are up to 3.8, behind fifty normalisations by as few as 16 numbers: f32 of PyTorch 2.15 is off by 2.3e-4
-    // itself, by 1.5e-4 without oneDNN. What is left in f64 are the digits of the file.
-    let single = farthest(&model.forward(&x));
+    // Logits are up to 3.8, behind fifty normalisations by as few as 16 numbers: f32 of PyTorch 2.15 is off by 1.5e-4 to
+    // 3.9e-4 itself (mean 7.4e-5 to 1.5e-4) in 24 ways to order its sums: with oneDNN or without, channels first or last, one
+    // thread or two, vectors of 128 to 512 bits. What is left in f64 are the digits of the file.
+    let (single, mean) = off(&model.forward(&x));
     model.walk_mut("", &mut |_, _, tensor| *tensor = tensor.cast(DType::F64));
-    let double = farthest(&model.forward(&x.cast(DType::F64)));
-    assert!(single <= 3e-4, "f32: {single}");
+    let (double, _) = off(&model.forward(&x.cast(DType::F64)));
+    assert!(single <= 4e-4 && mean <= 1.6e-4, "f32: {single}, mean {mean}");
     assert!(double <= 2e-8, "f64: {double}");
 }
