@@ -23,8 +23,8 @@ def wait():
         torch.cuda.synchronize()
 
 
-def randn(*shape):
-    return torch.randn(*shape, device=DEVICE)
+def randn(*shape, dtype=torch.float32):
+    return torch.randn(*shape, device=DEVICE, dtype=dtype)
 
 
 def op(f, *operands):
@@ -38,8 +38,8 @@ def op(f, *operands):
     return step
 
 
-def matmul(a, b):
-    return op(torch.matmul, randn(*a), randn(*b))
+def matmul(a, b, dtype=torch.float32):
+    return op(torch.matmul, randn(*a, dtype=dtype), randn(*b, dtype=dtype))
 
 
 def chain(x):
@@ -168,6 +168,19 @@ def gpt_step():
     return training(Gpt(256, 128, 128, 4, 4), tokens, tokens, loss)
 
 
+def gpt2_step():
+    """The smallest GPT-2 under autocast to bf16, with a vocabulary of whole tiles."""
+    model = Gpt(50_304, 1024, 768, 12, 12)
+    model.head.weight = model.wte.weight
+    tokens = targets(50_304, 8, 1024)
+
+    def loss(model, x, y):
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            return F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+
+    return training(model, tokens, tokens, loss)
+
+
 def resnet_block():
     return op(Block(64, 64, 1).to(DEVICE), randn(8, 64, 32, 32))
 
@@ -179,7 +192,12 @@ WORKLOADS = {
     "matmul_batched_16x256": lambda: matmul((16, 256, 256), (16, 256, 256)),
     "gemv_4096": lambda: matmul((1, 4096), (4096, 4096)),
     "matmul_4096x64x4096": lambda: matmul((4096, 64), (64, 4096)),
+    "matmul_4096": lambda: matmul((4096, 4096), (4096, 4096)),
+    "matmul_8192": lambda: matmul((8192, 8192), (8192, 8192)),
+    "matmul_4096_f16": lambda: matmul((4096, 4096), (4096, 4096), torch.float16),
+    "matmul_8192_f16": lambda: matmul((8192, 8192), (8192, 8192), torch.float16),
     "chain_4m": lambda: op(chain, randn(1 << 22)),
+    "chain_64m": lambda: op(chain, randn(1 << 26)),
     "softmax": lambda: op(lambda x: x.softmax(-1), randn(4096, 1024)),
     "layer_norm": lambda: op(
         lambda x, w, b: F.layer_norm(x, (1024,), w, b), randn(4096, 1024), randn(1024), randn(1024)
@@ -193,6 +211,7 @@ WORKLOADS = {
     "mlp_step": mlp_step,
     "cnn_step": cnn_step,
     "gpt_step": gpt_step,
+    "gpt2_step": gpt2_step,
     "resnet18_step": lambda: training(resnet18(), randn(8, 3, 64, 64), targets(1000, 8), classify),
     "lstm_step": lambda: training(Recurrent(), randn(64, 32, 256), targets(10, 32), classify),
 }

@@ -80,7 +80,12 @@ pub fn workloads() -> Vec<Workload> {
     [ops::OPS, steps::STEPS].concat()
 }
 
+/// Workloads for graphics cards, which take minutes elsewhere: to be asked for by name.
+pub fn large_workloads() -> Vec<Workload> {
+    [ops::LARGE, steps::LARGE].concat()
+}
+
 /// The workload of a name.
 pub fn workload(name: &str) -> Option<Workload> {
-    workloads().into_iter().find(|w| w.name == name)
+    workloads().into_iter().chain(large_workloads()).find(|w| w.name == name)
 }

@@ -2,15 +2,16 @@
 
 use vorpal::nn::AttentionOptions;
 use vorpal::prelude::*;
-use vorpal::tensor::DType::F32;
+use vorpal::tensor::DType::{F16, F32};
 use vorpal::zoo::ResNetBlock;
 
 use crate::{Graph, Workload, results};
 
 /// Rows and columns of what is normalised and summed.
 const ROWS: [usize; 2] = [4096, 1024];
-/// Elements of the chain.
+/// Elements of the chains: one that fits a cache, one of 256 MiB.
 const CHAIN: usize = 1 << 22;
+const LONG_CHAIN: usize = 1 << 26;
 
 pub const OPS: &[Workload] = &[
     Workload {
@@ -18,42 +19,42 @@ pub const OPS: &[Workload] = &[
         what: "[512, 512] x [512, 512]",
         flops: product(1, 512, 512, 512),
         bytes: 0.0,
-        make: |device| matmul([&[512, 512], &[512, 512]], device),
+        make: |device| matmul([&[512, 512], &[512, 512]], F32, device),
     },
     Workload {
         name: "matmul_1024",
         what: "[1024, 1024] x [1024, 1024]",
         flops: product(1, 1024, 1024, 1024),
         bytes: 0.0,
-        make: |device| matmul([&[1024, 1024], &[1024, 1024]], device),
+        make: |device| matmul([&[1024, 1024], &[1024, 1024]], F32, device),
     },
     Workload {
         name: "matmul_2048",
         what: "[2048, 2048] x [2048, 2048]",
         flops: product(1, 2048, 2048, 2048),
         bytes: 0.0,
-        make: |device| matmul([&[2048, 2048], &[2048, 2048]], device),
+        make: |device| matmul([&[2048, 2048], &[2048, 2048]], F32, device),
     },
     Workload {
         name: "matmul_batched_16x256",
         what: "[16, 256, 256] x [16, 256, 256]",
         flops: product(16, 256, 256, 256),
         bytes: 0.0,
-        make: |device| matmul([&[16, 256, 256], &[16, 256, 256]], device),
+        make: |device| matmul([&[16, 256, 256], &[16, 256, 256]], F32, device),
     },
     Workload {
         name: "gemv_4096",
         what: "[1, 4096] x [4096, 4096]",
         flops: product(1, 1, 4096, 4096),
         bytes: 4.0 * 4096.0 * 4098.0,
-        make: |device| matmul([&[1, 4096], &[4096, 4096]], device),
+        make: |device| matmul([&[1, 4096], &[4096, 4096]], F32, device),
     },
     Workload {
         name: "matmul_4096x64x4096",
         what: "[4096, 64] x [64, 4096]",
         flops: product(1, 4096, 64, 4096),
         bytes: 0.0,
-        make: |device| matmul([&[4096, 64], &[64, 4096]], device),
+        make: |device| matmul([&[4096, 64], &[64, 4096]], F32, device),
     },
     Workload {
         name: "chain_4m",
@@ -128,6 +129,38 @@ pub const OPS: &[Workload] = &[
     },
 ];
 
+/// What only graphics cards do in reasonable time.
+pub const LARGE: &[Workload] = &[
+    square(4096, "matmul_4096", "[4096, 4096] x [4096, 4096]", |device| squares(4096, F32, device)),
+    square(8192, "matmul_8192", "[8192, 8192] x [8192, 8192]", |device| squares(8192, F32, device)),
+    square(4096, "matmul_4096_f16", "[4096, 4096] x [4096, 4096] of halves", |device| {
+        squares(4096, F16, device)
+    }),
+    square(8192, "matmul_8192_f16", "[8192, 8192] x [8192, 8192] of halves", |device| {
+        squares(8192, F16, device)
+    }),
+    Workload {
+        name: "chain_64m",
+        what: "the chain of chain_4m on 67,108,864 numbers",
+        flops: 0.0,
+        bytes: 8.0 * LONG_CHAIN as f64,
+        make: |device| op([Tensor::randn([LONG_CHAIN], F32, device)], |[x]| chain(x)),
+    },
+];
+
+const fn square(
+    n: usize,
+    name: &'static str,
+    what: &'static str,
+    make: fn(&Device) -> Result<Graph>,
+) -> Workload {
+    Workload { name, what, flops: product(1, n, n, n), bytes: 0.0, make }
+}
+
+fn squares(n: usize, dtype: DType, device: &Device) -> Result<Graph> {
+    matmul([&[n, n], &[n, n]], dtype, device)
+}
+
 /// Multiplications and additions of `batch` products `[m, k] x [k, n]`.
 pub const fn product(batch: usize, m: usize, k: usize, n: usize) -> f64 {
     2.0 * batch as f64 * m as f64 * k as f64 * n as f64
@@ -154,8 +187,8 @@ fn op<const N: usize>(operands: [Tensor; N], f: impl Fn(&[Tensor; N]) -> Tensor 
     Ok(Box::new(move || Ok(vec![f(&operands)])))
 }
 
-fn matmul(shapes: [&[usize]; 2], device: &Device) -> Result<Graph> {
-    op(shapes.map(|shape| Tensor::randn(shape, F32, device)), |[a, b]| a.matmul(b))
+fn matmul(shapes: [&[usize]; 2], dtype: DType, device: &Device) -> Result<Graph> {
+    op(shapes.map(|shape| Tensor::randn(shape, dtype, device)), |[a, b]| a.matmul(b))
 }
 
 fn chain(x: &Tensor) -> Tensor {

@@ -1,7 +1,9 @@
 //! Steps of trainings as workloads: forward, backward, AdamW, and the loss read back.
 
+use vorpal::Precision;
 use vorpal::prelude::*;
 use vorpal::tensor::DType::F32;
+use vorpal::zoo::transformer::Gpt2;
 use vorpal::zoo::{Gpt, GptOptions, ResNet, ResNetOptions};
 
 use crate::ops::{convolution, product};
@@ -11,6 +13,9 @@ const MLP_BATCH: usize = 256;
 const CNN_BATCH: usize = 64;
 const GPT: GptOptions = GptOptions { vocabulary: 256, context: 128, width: 128, heads: 4, layers: 4 };
 const GPT_BATCH: usize = 8;
+/// The smallest GPT-2, with a vocabulary of whole tiles.
+const GPT2: GptOptions = GptOptions { vocabulary: 50_304, context: 1024, width: 768, heads: 12, layers: 12 };
+const GPT2_BATCH: usize = 8;
 const RESNET_BATCH: usize = 8;
 const RESNET_CLASSES: usize = 1000;
 /// Inputs and states of each layer, steps, sequences.
@@ -35,7 +40,7 @@ pub const STEPS: &[Workload] = &[
     Workload {
         name: "gpt_step",
         what: "4 blocks of 4 heads, 128 wide, 256 tokens, context 128, batch 8",
-        flops: 3.0 * gpt_flops(),
+        flops: 3.0 * gpt_flops(GPT, GPT_BATCH),
         bytes: 0.0,
         make: gpt,
     },
@@ -55,6 +60,15 @@ pub const STEPS: &[Workload] = &[
     },
 ];
 
+/// What only graphics cards do in reasonable time.
+pub const LARGE: &[Workload] = &[Workload {
+    name: "gpt2_step",
+    what: "GPT-2 of 124 million parameters, context 1024, batch 8, computed in halves",
+    flops: 3.0 * gpt_flops(GPT2, GPT2_BATCH),
+    bytes: 0.0,
+    make: gpt2,
+}];
+
 // What follows counts the forward pass. The derivatives by operands and by weights are as much each; of the first layer
 // only the latter is needed.
 
@@ -67,11 +81,12 @@ const fn cnn_flops() -> f64 {
     convolutions + product(CNN_BATCH, 64 * 7 * 7, CLASSES, 1)
 }
 
-const fn gpt_flops() -> f64 {
-    let (tokens, width, blocks) = (GPT_BATCH * GPT.context, GPT.width, GPT.layers as f64);
+const fn gpt_flops(options: GptOptions, batch: usize) -> f64 {
+    let GptOptions { vocabulary, context, width, layers, .. } = options;
+    let (tokens, blocks) = (batch * context, layers as f64);
     // Queries, keys, values and projection: 4; the network: 8. Attention sees the past only.
-    let block = product(tokens, width, 12 * width, 1) + product(tokens, GPT.context, width, 1);
-    blocks * block + product(tokens, width, GPT.vocabulary, 1)
+    let block = product(tokens, width, 12 * width, 1) + product(tokens, context, width, 1);
+    blocks * block + product(tokens, width, vocabulary, 1)
 }
 
 const fn resnet_flops() -> f64 {
@@ -158,6 +173,15 @@ fn gpt(device: &Device) -> Result<Graph> {
     let model = Gpt::new(GPT, device);
     let tokens = targets(&[GPT_BATCH, GPT.context], GPT.vocabulary, device);
     training(model, tokens.clone(), tokens, Gpt::loss)
+}
+
+fn gpt2(device: &Device) -> Result<Graph> {
+    let (model, policy) = (Gpt2::new(GPT2, device), Precision::mixed(DType::F16));
+    let tokens = targets(&[GPT2_BATCH, GPT2.context], GPT2.vocabulary, device);
+    training(model, tokens.clone(), tokens, move |m, tokens, targets| {
+        // A constant scale in place of a `GradScaler`'s, whose few launches are none of what is compared.
+        policy.cast(m).forward(tokens).cross_entropy(targets) * 1024.0
+    })
 }
 
 fn resnet18(device: &Device) -> Result<Graph> {

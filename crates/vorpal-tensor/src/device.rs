@@ -109,13 +109,14 @@ impl Device {
     }
 
     /// A graphics interface emulated on the processor, such as llvmpipe: what continuous integration
-    /// has in place of a graphics card.
+    /// has in place of a graphics card. `VORPAL_SOFTWARE` names another adapter to stand in its place:
+    /// `VORPAL_SOFTWARE=gpu cargo test` runs every test on the graphics card.
     ///
     /// # Errors
     /// [`Error::UnknownDevice`] when there is none.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn software() -> Result<Device> {
-        Device::named("software")
+        Device::named(std::env::var("VORPAL_SOFTWARE").as_deref().unwrap_or("software"))
     }
 
     /// Graphics card number `n`, counted from 0: discrete ones first, then integrated, then others.
