@@ -1,8 +1,4 @@
-// Operands, result, sizes and strides of a matrix product with up to two batch axes.
-
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out0: array<f32>;
+// Sizes and strides of a matrix product with up to two batch axes.
 
 override M: u32 = 1u;
 override N: u32 = 1u;

@@ -94,16 +94,20 @@ shaders! {
     CHECKED = "checked.wgsl";
 
     /// Matrix product with registers alone.
-    MATMUL_DIRECT = "shared/matmul.wgsl" "matmul_direct.wgsl";
+    MATMUL_DIRECT = "shared/operands.wgsl" "shared/matmul.wgsl" "matmul_direct.wgsl";
 
     /// Matrix product in tiles of subgroups.
-    MATMUL_BROADCAST = "shared/subgroup_tile.wgsl" "shared/matmul.wgsl" "matmul_broadcast.wgsl";
+    MATMUL_BROADCAST = "shared/subgroup_tile.wgsl" "shared/operands.wgsl" "shared/matmul.wgsl" "matmul_broadcast.wgsl";
 
     /// `wide_four`: floats read in words of 64 bits. Shared function, no entry point.
     WIDE = "shared/wide.wgsl";
 
     /// Matrix product through workgroup memory.
-    MATMUL_TILED = "shared/matmul.wgsl" "matmul_tiled.wgsl";
+    MATMUL_TILED = "shared/operands.wgsl" "shared/matmul.wgsl" "matmul_tiled.wgsl" "shared/finish.wgsl";
+
+    /// Matrix product of halves by subgroups that multiply matrices.
+    MATMUL_COOPERATIVE = "shared/matrices_f16.wgsl" "shared/matmul.wgsl" "matmul_cooperative.wgsl"
+        "shared/finish.wgsl";
 
     /// Attention.
     ATTENTION_FORWARD = "shared/attention.wgsl" "shared/attention_keys.wgsl" "attention_forward.wgsl";

@@ -18,6 +18,7 @@ pub(crate) struct Emitter<'a> {
     program: &'a Program,
     args: &'a [Arg],
     types: Vec<DType>,
+    quads: Quads,
     /// Which values differ between the four elements of an invocation.
     own: Vec<bool>,
     /// Which arguments are bound as arrays of four elements.
@@ -69,6 +70,7 @@ impl<'a> Emitter<'a> {
             program,
             args,
             types: program.types(args),
+            quads,
             own: quads.own(program),
             fours: quads.fours(program, args, row_stores),
             wide,
@@ -173,6 +175,12 @@ impl<'a> Emitter<'a> {
         Ok(out)
     }
 
+    /// All values of an epilogue of the element at `index`, or of four from there on.
+    fn values_at(&mut self, epilogue: &Epilogue, index: &str) -> Result<String> {
+        let values = 0..epilogue.program.insts.len();
+        values.map(|v| self.value(v, |_| index.to_string())).collect()
+    }
+
     /// `let`s of a value, one for each element it has.
     fn define(&self, v: ValueId, texts: impl IntoIterator<Item = String>, out: &mut String) {
         for (k, text) in texts.into_iter().enumerate() {
@@ -194,6 +202,7 @@ impl<'a> Emitter<'a> {
                 let operand = self.name_of(*x, k);
                 self.cast(&operand, self.types[*x], *dtype)
             }
+            Inst::Acc { .. } if self.quads == Quads::Full => format!("acc[{k}]"),
             Inst::Acc { .. } => "acc".into(),
             _ => return Err(Error::internal("emit", "an instruction that is no computation")),
         })
@@ -631,14 +640,41 @@ pub fn emit_epilogue(epilogue: &Epilogue, args: &[Arg]) -> Result<EpilogueText> 
     }
     let mut emitter = Emitter::new(&epilogue.program, args, Quads::None, false, &[]);
     emitter.names[first] = "out0".into();
-    let mut body = String::new();
-    for v in 0..epilogue.program.insts.len() {
-        body += &emitter.value(v, |_| "i".into())?;
-    }
+    let mut body = emitter.values_at(epilogue, "i")?;
     for store in &epilogue.program.stores {
         body += &emitter.store(&format!("v{}", store.value), store.arg, "i");
     }
     let mut declarations = emitter.bindings(first + 1, epilogue.scalars.len())?;
     declarations += &emitter.declared();
     Ok(EpilogueText { finish: format!("fn finish(acc: f32, i: u32) {{\n{body}}}"), declarations })
+}
+
+/// Shader text of an epilogue of four neighbours.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EpilogueOfFours {
+    /// `fn finish_four(acc: vec4<f32>, i: u32, there: u32) { … }`, to replace the one of the shader.
+    pub finish_four: String,
+    /// Elements of the buffer `out0`.
+    pub item: String,
+    /// Bindings and functions to append.
+    pub declarations: String,
+}
+
+/// As [`emit_epilogue`], for results of which four neighbours each are there together and begin at a number that 4 divides.
+/// They may be stored in 16 bits.
+pub(crate) fn emit_epilogue_of_fours(epilogue: &Epilogue, args: &[Arg]) -> Result<EpilogueOfFours> {
+    let first = args.len() - epilogue.args.len();
+    if epilogue.args.first().is_none_or(|a| a.access == Access::Read) {
+        return Err(Error::internal("emit", "an epilogue must store first"));
+    }
+    let mut emitter = Emitter::new(&epilogue.program, args, Quads::Full, false, &[]);
+    emitter.names[first] = "out0".into();
+    let mut body = emitter.values_at(epilogue, "i")?;
+    for &store in &epilogue.program.stores {
+        body += &emitter.store_four(store, "i");
+    }
+    let mut declarations = emitter.bindings(first + 1, epilogue.scalars.len())?;
+    declarations += &emitter.declared();
+    let finish_four = format!("fn finish_four(acc: vec4<f32>, i: u32, there: u32) {{\n{body}}}");
+    Ok(EpilogueOfFours { finish_four, item: emitter.item(first), declarations })
 }

@@ -68,15 +68,19 @@ pub struct Abilities {
     pub words64: bool,
     /// Whether invocations that wait for one another at a barrier take long.
     pub slow_barriers: bool,
+    /// Whether subgroups multiply matrices of 16 by 16 halves, with sums in f32.
+    pub matrices: bool,
 }
 
 impl Abilities {
     /// What a device can do.
     pub fn of(info: &DeviceInfo) -> Abilities {
         let subgroup = info.subgroups.and_then(|[least, most]| (least == most).then_some(least));
-        let has_words = info.features.iter().any(|name| name == "shader_int64");
+        let has = |feature: &str| info.features.iter().any(|name| name == feature);
         let software = info.kind == DeviceKind::Software;
-        Abilities { subgroup, words64: has_words && software, slow_barriers: software }
+        // The kernels count on subgroups of 32.
+        let matrices = has(DeviceInfo::MATRICES) && subgroup == Some(32);
+        Abilities { subgroup, words64: has("shader_int64") && software, slow_barriers: software, matrices }
     }
 }
 
@@ -155,6 +159,12 @@ pub trait Kernel: Debug + Send + Sync + 'static {
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {
         let _ = epilogue;
         None
+    }
+
+    /// Whether an epilogue may store its results in 16 bits. Natively the first of them holds the accumulators, so this is for
+    /// kernels of adapters alone.
+    fn stores_16bit(&self) -> bool {
+        false
     }
 
     /// Other ways to make the same result from the same arguments, this one left out: what a tuner measures.

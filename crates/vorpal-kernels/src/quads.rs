@@ -82,7 +82,8 @@ impl Quads {
                 Inst::Load { layout, domain, .. } | Inst::Place { layout, domain } => {
                     self.of(*domain) && Walk::of(layout) != Walk::Same
                 }
-                Inst::Const { .. } | Inst::Scalar { .. } | Inst::Acc { .. } => false,
+                Inst::Const { .. } | Inst::Scalar { .. } => false,
+                Inst::Acc { .. } => self == Quads::Full,
                 Inst::Reduce { .. } => self == Quads::Rows,
                 Inst::Cast { x, .. } => own[*x],
                 Inst::Call { args, .. } => args.iter().any(|&a| own[a]),

@@ -190,3 +190,126 @@ fn a_bias_is_added_before_the_result_is_stored() {
         check(&*fused, &[&x, &y, &bias], &expected);
     }
 }
+
+/// Numbers as halves, and as they are then.
+fn halved(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
+    let halves: Vec<half::f16> = values.iter().map(|&x| half::f16::from_f32(x)).collect();
+    (
+        halves.iter().flat_map(|h| h.to_bits().to_le_bytes()).collect(),
+        halves.iter().map(|h| h.to_f32()).collect(),
+    )
+}
+
+/// The epilogue `(acc + bias, acc)`, the first in halves, the second as it is.
+fn with_bias_in_halves(m: usize, n: usize) -> Epilogue {
+    let row = Layout::contiguous([1, n]).broadcast_to(&Shape::from([m, n]));
+    let program = Program {
+        insts: vec![
+            Inst::Acc { dtype: DType::F32 },
+            Inst::Load { arg: 4, layout: row, fill: 0.0, domain: Domain::Full },
+            Inst::Call { f: &ADD, args: [0, 1].into_iter().collect() },
+            Inst::Cast { x: 2, dtype: DType::F16 },
+        ],
+        stores: vec![Store { value: 3, arg: 2 }, Store { value: 0, arg: 3 }],
+    };
+    let results = [Arg::write(DType::F16, m * n), Arg::write(DType::F32, m * n)];
+    let args = results.into_iter().chain([Arg::read(DType::F32, n)]).collect();
+    Epilogue { program, args, scalars: vec![] }
+}
+
+fn check_halves(
+    kernel: &dyn Kernel,
+    operands: [&[u8]; 2],
+    bias: &[f32],
+    expected: &[(f64, f64)],
+    runs: bool,
+) {
+    check_shader(&kernel.shader().expect("a shader"));
+    let Some(device) = adapter().filter(|_| runs) else { return };
+    let [a, b] = operands.map(<[u8]>::to_vec);
+    let len = expected.len();
+    let mut buffers = vec![a, b, vec![0xff; 2 * len], vec![0xff; 4 * len], bytes_of(bias)];
+    run_on(&device, kernel, &mut buffers, &[], None).expect("it runs on the adapter");
+    let narrow: Vec<u16> = bytemuck::pod_collect_to_vec(&buffers[2]);
+    for (k, (found, &(sum, size))) in floats(&buffers[3]).iter().zip(expected).enumerate() {
+        let biased = sum + f64::from(bias[k % bias.len()]);
+        let half = half::f16::from_bits(narrow[k]).to_f64();
+        let name = kernel.describe();
+        assert!(
+            (f64::from(*found) - sum).abs() <= 4e-6 * size + 1e-6,
+            "{name}: element {k} is {found}, not {sum}"
+        );
+        let close = (half - biased).abs() <= biased.abs() / 2048.0 + 4e-6 * size + 1e-6;
+        assert!(close, "{name}: element {k} is {half}, not {biased}");
+    }
+}
+
+#[test]
+fn four_results_are_finished_and_narrowed_together() {
+    let mut random = Random(19);
+    for (m, k, n) in [(9, 20, 12), (70, 33, 68), (1, 5, 4), (130, 16, 132)] {
+        let (a, b) = (Layout::contiguous([m, k]), Layout::contiguous([k, n]));
+        let (x, y, bias) = (random.units(m * k), random.units(k * n), random.units(n));
+        let expected = reference(&a, &x, &b, &y);
+        let kernel = MatMul::new(&a, &b, DType::F32).expect("it fits");
+        for variant in [Variant::Tiled, Variant::Large] {
+            let kernel = kernel.clone().with_variant(variant);
+            assert!(kernel.stores_16bit());
+            let kernel = kernel.with_epilogue(with_bias_in_halves(m, n)).expect("it takes one");
+            check_halves(&*kernel, [&bytes_of(&x), &bytes_of(&y)], &bias, &expected, true);
+        }
+    }
+    let odd =
+        MatMul::new(&Layout::contiguous([3, 4]), &Layout::contiguous([4, 5]), DType::F32).expect("it fits");
+    assert!(!odd.with_variant(Variant::Tiled).stores_16bit(), "its rows are no fours");
+}
+
+#[test]
+fn halves_are_multiplied_as_matrices() {
+    let mut random = Random(23);
+    let able = adapter().is_some_and(|device| Abilities::of(device.info()).matrices);
+    println!("matrices of halves: {able}");
+    for (round, (m, k, n)) in
+        [(8, 8, 8), (16, 64, 24), (136, 40, 8), (128, 96, 256), (1, 32, 300), (264, 200, 132), (130, 8, 128)]
+            .into_iter()
+            .cycle()
+            .take(28)
+            .enumerate()
+    {
+        let batch: &[usize] = [&[][..], &[3], &[2, 2]][round % 3];
+        let turned = [round / 7 % 2 == 1, round / 14 % 2 == 1];
+        let lie = |rows: usize, columns: usize, turned: bool| {
+            let (inner, rank) = (if turned { [columns, rows] } else { [rows, columns] }, batch.len() + 2);
+            let mut order: Vec<usize> = (0..rank).collect();
+            if turned {
+                order.swap(rank - 2, rank - 1);
+            }
+            Layout::contiguous([batch, &inner[..]].concat()).permute(&order)
+        };
+        let (a, b) = (lie(m, k, turned[0]), lie(k, n, turned[1]));
+        let Some(kernel) = MatMul::of_halves(&a, &b) else {
+            let along = |size: usize| size.is_multiple_of(8);
+            let fits =
+                [if turned[0] { along(m) } else { along(k) }, if turned[1] { along(k) } else { along(n) }];
+            assert!(fits.contains(&false), "{a:?} {b:?}");
+            continue;
+        };
+        assert_eq!(kernel.variants(), [Variant::Cooperative]);
+        let (x, y) = (halved(&random.units(a.shape.numel())), halved(&random.units(b.shape.numel())));
+        let expected = reference(&a, &x.1, &b, &y.1);
+        let wide = kernel.shader().expect("a shader");
+        check_shader(&wide);
+        if n % 4 == 0 && batch.is_empty() {
+            let bias = random.units(n);
+            let kernel = kernel.with_epilogue(with_bias_in_halves(m, n)).expect("it takes one");
+            check_halves(&*kernel, [&x.0, &y.0], &bias, &expected, able);
+        } else if let Some(device) = adapter().filter(|_| able) {
+            let mut buffers = vec![x.0, y.0, vec![0xff; 4 * expected.len()]];
+            run_on(&device, &kernel, &mut buffers, &[], None).expect("it runs on the adapter");
+            for (k, (found, &(sum, size))) in floats(&buffers[2]).iter().zip(&expected).enumerate() {
+                let close = (f64::from(*found) - sum).abs() <= 4e-6 * size + 1e-6;
+                assert!(close, "{}: element {k} is {found}, not {sum}", kernel.describe());
+            }
+        }
+    }
+}

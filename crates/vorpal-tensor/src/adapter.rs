@@ -81,16 +81,30 @@ fn wanted_features() -> wgpu::Features {
         | wgpu::Features::SHADER_INT64
 }
 
+/// Whether subgroups multiply matrices of 16 by 16 halves, with sums in f32. Shaders need halves in buffers for that.
+fn multiplies_matrices(adapter: &wgpu::Adapter) -> bool {
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+    let fits = |p: &wgpu::CooperativeMatrixProperties| {
+        let sizes = [p.m_size, p.n_size, p.k_size];
+        let types = (p.ab_type, p.cr_type);
+        sizes == [16; 3]
+            && types == (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32)
+            && !p.saturating_accumulation
+    };
+    adapter.features().contains(needed) && adapter.cooperative_matrix_properties().iter().any(fits)
+}
+
 fn describe(adapter: &wgpu::Adapter, kind: DeviceKind, selector: String) -> DeviceInfo {
     let (info, limits) = (adapter.get_info(), adapter.limits());
     let features = adapter.features() & wanted_features();
+    let matrices = multiplies_matrices(adapter).then(|| DeviceInfo::MATRICES.to_string());
     DeviceInfo {
         name: info.name,
         selector,
         kind,
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
-        features: features.iter_names().map(|(name, _)| name.to_lowercase()).collect(),
+        features: features.iter_names().map(|(name, _)| name.to_lowercase()).chain(matrices).collect(),
         subgroups: features
             .contains(wgpu::Features::SUBGROUP)
             .then_some([info.subgroup_min_size, info.subgroup_max_size]),
@@ -132,16 +146,30 @@ impl Adapter {
     }
 }
 
+/// Leave to use cooperative matrices.
+#[allow(unsafe_code)]
+fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: what is experimental may have faults that wgpu does not catch. Shaders with cooperative matrices are those of
+    // this workspace alone, within bounds by themselves as all of them.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
+}
+
 /// A device of an adapter with all that it can do.
 pub(crate) async fn request(
     adapter: &wgpu::Adapter,
     label: &str,
 ) -> std::result::Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
+    let mut required_features = adapter.features() & wanted_features();
+    let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+    if multiplies_matrices(adapter) {
+        required_features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        experimental_features = experimental();
+    }
     let desc = wgpu::DeviceDescriptor {
         label: Some(label),
-        required_features: adapter.features() & wanted_features(),
+        required_features,
         required_limits: adapter.limits(),
-        experimental_features: wgpu::ExperimentalFeatures::disabled(),
+        experimental_features,
         memory_hints: wgpu::MemoryHints::Performance,
         trace: wgpu::Trace::Off,
     };

@@ -69,6 +69,10 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
+    /// Among the features: subgroups multiply matrices of 16 by 16 halves, with sums in f32
+    /// (`VK_KHR_cooperative_matrix`).
+    pub const MATRICES: &str = "matrices_of_halves";
+
     /// A number for this adapter with this driver, the same in every process: what was compiled or measured for another
     /// is worth nothing here.
     pub fn fingerprint(&self) -> u64 {

@@ -350,8 +350,9 @@ impl<'a> Fuser<'a> {
     /// Whether an epilogue can go on with a node.
     fn fits_epilogue(&self, id: NodeId, g: usize, head: NodeId) -> bool {
         let (node, (results, buffers)) = (&self.nodes[id], self.room(head));
+        let narrow = node.dtype.is_16bit();
         !matches!(node.kind, Kind::Reduce { .. })
-            && !node.dtype.is_16bit()
+            && (!narrow || matches!(&self.nodes[head].kind, Kind::Kernel { kernel, .. } if kernel.stores_16bit()))
             && self.results_with(id, g) <= results
             // One more, should none of the results be able to hold the accumulators.
             && self.buffers_with(id, g) + self.twice(&self.groups[g], head, &self.bases(id)) < buffers

@@ -232,7 +232,7 @@ fn draft(
     if let Kind::Kernel { kernel, inputs, .. } = &nodes[group.members[0]].kind {
         let head = group.members[0];
         let acc = nodes[head].dtype;
-        if stored.iter().all(|&m| nodes[m].dtype != acc) {
+        if !kernel.stores_16bit() && stored.iter().all(|&m| nodes[m].dtype != acc) {
             // Natively the accumulators need a place.
             stored.push(head);
         }

@@ -2,6 +2,8 @@
 
 mod inspect;
 mod job;
+#[cfg(not(target_arch = "wasm32"))]
+mod matrices;
 mod prepared;
 #[cfg(not(target_arch = "wasm32"))]
 mod profile;
@@ -68,10 +70,24 @@ pub fn plan<T: Tensors + ?Sized>(what: &T, target: Target) -> Result<Plan> {
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn plans<T: Tensors + ?Sized>(what: &T) -> Result<Vec<(Device, Plan)>> {
     let plan = |(device, roots): (Device, Vec<Arc<Node>>)| {
-        let plan = Job::collect(&roots).compile(Target::of(device.info()))?;
+        let plan = compiled(&Job::collect(&roots), &device)?;
         Ok((device, plan))
     };
     by_device(what)?.into_iter().map(plan).collect()
+}
+
+/// The plan of a job for a device. That a card multiplies matrices right is seen before the first plan that counts on it.
+fn compiled(job: &Job, device: &Device) -> Result<Plan> {
+    let target = Target::of(device.info());
+    let plan = job.compile(target)?;
+    #[cfg(not(target_arch = "wasm32"))]
+    if plan.launches.iter().any(|launch| launch.kernel.name().ends_with("_cooperative"))
+        && !matrices::are_right(device)
+    {
+        let abilities = vorpal_kernels::Abilities { matrices: false, ..target.abilities };
+        return job.compile(Target { abilities, ..target });
+    }
+    Ok(plan)
 }
 
 /// The nodes of `what` that have no value yet, each once.

@@ -13,7 +13,6 @@ use vorpal_tensor::{
 
 use super::job::Job;
 use crate::Key;
-use crate::compile::ir::Target;
 use crate::compile::plan::{Launch, Plan};
 
 /// Plans kept. The least recently used one goes.
@@ -88,7 +87,7 @@ pub(super) fn prepared(device: &Device, key: Key, job: &Job) -> Result<Arc<Prepa
             return Ok(known.clone());
         }
     }
-    let compile = || job.compile(Target::of(device.info()));
+    let compile = || super::compiled(job, device);
     let prepare = |plan| Prepared::new(device, job, plan);
     #[cfg(not(target_arch = "wasm32"))]
     let made = Arc::new(crate::tune::tuned(device, compile, prepare)?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use vorpal_kernels::{MATMUL_K_MAX, MatMul as Product, ReduceKind, Variant};
-use vorpal_tensor::{At, Error, Layout, Result, Shape};
+use vorpal_tensor::{At, DType, Error, Layout, Result, Shape};
 
 use super::pointwise::{ADD, MUL};
 use super::reduce::reduce;
@@ -15,6 +15,9 @@ use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Elements of the larger operand from which tiles in workgroup memory pay.
 const TILES_MIN: usize = 64 * 64;
+
+/// Large tiles from which there are enough for all multiprocessors of a large card, two each.
+const LARGE_MIN: usize = 256;
 
 /// `[…, m, k] · […, k, n]` with equal batch axes.
 #[derive(Debug)]
@@ -60,19 +63,23 @@ impl Op for MatMul {
 
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
         let dtype = cx.dtype(x[0]);
-        let (a, b) = (cx.cast(x[0], dtype.compute()), cx.cast(x[1], dtype.compute()));
+        // Cards that multiply matrices of halves read them as they are.
+        let as_they_are = dtype == DType::F16 && cx.target().abilities.matrices;
+        let read = if as_they_are { dtype } else { dtype.compute() };
+        let (a, b) = (cx.cast(x[0], read), cx.cast(x[1], read));
         let product = product(cx, a, b)?;
         Ok(cx.cast(product, dtype))
     }
 }
 
-/// The product of two nodes; sums longer than one launch takes are split.
+/// The product of two nodes, of halves as f32; sums longer than one launch takes are split.
 fn product(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
     let (shape_a, shape_b) = (cx.shape(a).clone(), cx.shape(b).clone());
     let rank = shape_a.rank();
     let k = shape_a[rank - 1];
     if k == 1 {
         // Columns times rows, as in the gradients of single examples: without sums this fuses with what comes after.
+        let (a, b) = (wide(cx, a), wide(cx, b));
         let out = shape_a.with_axis(rank - 1, shape_b[rank - 1]);
         let column = cx.view(a, |l| Some(l.broadcast_to(&out)))?;
         let row = cx.view(b, |l| Some(l.broadcast_to(&out)))?;
@@ -111,7 +118,21 @@ fn product(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
     Ok(cx.call(&ADD.f, &[sum, rest]))
 }
 
+/// A node in the dtype that its sums are made in.
+fn wide(cx: &mut Builder, x: NodeId) -> NodeId {
+    cx.cast(x, cx.dtype(x).compute())
+}
+
 fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
+    if cx.dtype(a) == DType::F16 {
+        let shape = cx.shape(a).with_axis(cx.shape(a).rank() - 1, cx.shape(b)[cx.shape(b).rank() - 1]);
+        let ((base_a, of_a), (base_b, of_b)) = (cx.strided(a), cx.strided(b));
+        if let Some(kernel) = Product::of_halves(&of_a, &of_b) {
+            let kernel = Arc::new(kernel.with_abilities(cx.target().abilities));
+            return Ok(cx.kernel(kernel, &[base_a, base_b], shape, DType::F32));
+        }
+    }
+    let (a, b) = (wide(cx, a), wide(cx, b));
     let shape = cx.shape(a).with_axis(cx.shape(a).rank() - 1, cx.shape(b)[cx.shape(b).rank() - 1]);
     let dtype = cx.dtype(a);
     let (mut base_a, mut of_a) = cx.strided(a);
@@ -126,7 +147,7 @@ fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
     let refused = || Error::internal("matmul", format!("no kernel for {of_a:?} · {of_b:?}"));
     let mut kernel = kernel.ok_or_else(refused)?;
     kernel = kernel.with_abilities(cx.target().abilities);
-    let variant = choice(cx.target(), of_a.shape.numel().max(of_b.shape.numel()));
+    let variant = choice(cx.target(), &kernel, of_a.shape.numel().max(of_b.shape.numel()));
     if kernel.variants().contains(&variant) {
         kernel = kernel.with_variant(variant);
     }
@@ -135,10 +156,11 @@ fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
 
 /// The variant to start with on a target. Where workgroup memory is slow, an element should be loaded but once by a
 /// subgroup.
-fn choice(target: Target, operand_len: usize) -> Variant {
+fn choice(target: Target, product: &Product, operand_len: usize) -> Variant {
     match target.class {
         Class::Native => Variant::Direct,
         Class::Software => Variant::Broadcast,
+        Class::Card if product.tiles(128, 128) >= LARGE_MIN => Variant::Large,
         Class::Card if operand_len >= TILES_MIN => Variant::Tiled,
         Class::Card => Variant::Direct,
     }

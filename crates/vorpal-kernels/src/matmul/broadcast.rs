@@ -3,65 +3,36 @@
 use vorpal_shaders::{Linker, MATMUL_BROADCAST, Shader};
 use vorpal_tensor::{Error, Result};
 
-use super::{MatMul, Operand};
-use crate::subgroup_tile::{Fours, Tile, four_at_a_time};
+use super::{MatMul, Side};
+use crate::quads::QUAD;
+use crate::subgroup_tile::{Tile, four_at_a_time};
 use crate::{EpilogueText, spread};
-
-/// An operand as rows or columns of a tile.
-struct Side {
-    /// Its buffer's binding.
-    binding: usize,
-    operand: Operand,
-    /// Rows (columns), and the steps between them and between the terms.
-    count: usize,
-    across: isize,
-    along: isize,
-}
 
 impl MatMul {
     /// Operands as rows and as columns. Few columns of a tall product become its rows, as a tile has more columns than
     /// rows.
-    fn sides(&self) -> [Side; 2] {
-        let [m, n, _] = self.sizes;
-        let (a, b) = (self.a.matrix, self.b.matrix);
-        let left =
-            Side { binding: 0, operand: self.a, count: m, across: a.row_stride, along: a.column_stride };
-        let right =
-            Side { binding: 1, operand: self.b, count: n, across: b.column_stride, along: b.row_stride };
-        if n < m && n < 32 { [right, left] } else { [left, right] }
+    fn swapped_sides(&self) -> [Side; 2] {
+        let [left, right] = self.sides();
+        if right.count < left.count && right.count < 32 { [right, left] } else { [left, right] }
     }
 
     fn tile(&self) -> Tile {
-        let [rows, columns] = self.sides();
+        let [rows, columns] = self.swapped_sides();
         Tile::new(self.abilities, rows.count, columns.count)
-    }
-
-    /// How an operand can be read in fours.
-    fn fours(&self, side: &Side) -> Option<Fours> {
-        let whole = |x: isize| x % 4 == 0;
-        let Operand { batch, matrix, .. } = side.operand;
-        let steps = (0..2).all(|axis| self.batch[axis] == 1 || whole(batch[axis]));
-        if !steps || !whole(matrix.offset) {
-            return None;
-        }
-        let k = self.sizes[2];
-        let along = side.along == 1 && (side.count == 1 || whole(side.across)) && k.is_multiple_of(4);
-        let across = side.across == 1 && (k == 1 || whole(side.along)) && side.count.is_multiple_of(4);
-        if along { Some(Fours::Along) } else { (across && side.count > 0).then_some(Fours::Across) }
     }
 
     pub(super) fn broadcast_shader(&self, text: &EpilogueText) -> Result<Shader> {
         let wrong = |message: String| Error::internal("matmul", message);
-        let [rows, columns] = self.sides();
+        let [rows, columns] = self.swapped_sides();
         let [m, n, _] = self.sizes;
         let mut linker = self.tile().link(Linker::new(MATMUL_BROADCAST), text)?;
         for (name, side) in [("a", &rows), ("b", &columns)] {
             linker = linker.rebind(name, side.binding).map_err(wrong)?;
-            if self.fours(side).is_some() {
+            if self.in_runs(side, QUAD).is_some() {
                 linker = four_at_a_time(linker, name, self.abilities)?;
             }
         }
-        let form = |side| Tile::form(self.fours(side));
+        let form = |side| Tile::form(self.in_runs(side, QUAD));
         // Places are modulo 2³², so negative strides need no signs.
         let word = |x: isize| x as u32 as usize;
         let swapped = rows.binding == 1;

@@ -2,11 +2,12 @@
 
 mod broadcast;
 mod native;
+mod tiled;
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use vorpal_shaders::{Linker, MATMUL_DIRECT, MATMUL_TILED, Shader};
+use vorpal_shaders::{Linker, MATMUL_DIRECT, Shader};
 use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
 #[cfg(target_arch = "x86_64")]
@@ -15,8 +16,8 @@ use crate::contraction::{EpilogueTape, contract};
 use crate::gemm::Matrix;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::panels::{self, PANEL};
-use crate::subgroup_tile::Tile;
-use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
+use crate::subgroup_tile::{Fours, Tile};
+use crate::{Abilities, Access, Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
 
 /// Longest sum one launch takes. Callers split longer ones, so that no invocation goes through more steps than
 /// a software adapter allows.
@@ -27,17 +28,24 @@ pub const MATMUL_K_MAX: usize = 16_384;
 pub enum Variant {
     /// Registers alone; best where workgroup memory is slow, and for small matrices.
     Direct,
-    /// Tiles in workgroup memory.
+    /// Tiles of 64 by 64 in workgroup memory.
     Tiled,
+    /// Tiles of 128 by 128 in workgroup memory, for products of very many of them.
+    Large,
+    /// Tiles of 128 by 128 that subgroups multiply as matrices; for operands of halves alone.
+    Cooperative,
     /// Registers whose rows are shared by the invocations of a subgroup.
     Broadcast,
 }
 
-/// `C[…, m, n] = Σₖ A[…, m, k] · B[…, k, n]` in f32 (natively f64, too), with operands of any strides.
+/// `C[…, m, n] = Σₖ A[…, m, k] · B[…, k, n]` in f32 (natively f64, too), with operands of any strides; on cards that multiply
+/// matrices of halves, of halves, too.
 ///
 /// Inputs are the buffers behind A and B; the result is contiguous, `[batch, m, n]`.
 #[derive(Clone, Debug)]
 pub struct MatMul {
+    /// Of the operands, and of sums and results: the same, but f32 where operands are halves.
+    operands: DType,
     dtype: DType,
     variant: Variant,
     abilities: Abilities,
@@ -50,6 +58,17 @@ pub struct MatMul {
     in_panels: bool,
     epilogue: Epilogue,
     tape: EpilogueTape,
+}
+
+/// An operand as rows or columns of a product.
+struct Side {
+    /// Its buffer's binding.
+    binding: usize,
+    operand: Operand,
+    /// Rows (columns), and the steps between them and between the terms.
+    count: usize,
+    across: isize,
+    along: isize,
 }
 
 /// Strides of an operand.
@@ -105,6 +124,7 @@ impl MatMul {
         };
         let len = axes[0].0 * axes[1].0 * m * n;
         Some(MatMul {
+            operands: dtype,
             dtype,
             variant: Variant::Direct,
             abilities: Abilities::default(),
@@ -118,6 +138,14 @@ impl MatMul {
         })
     }
 
+    /// The product of two windows of halves as f32; `None` when [`new`](MatMul::new) gives none, or when rows of a window are
+    /// not eights in memory one after the other, along the terms or across them.
+    pub fn of_halves(a: &Layout, b: &Layout) -> Option<MatMul> {
+        let product = MatMul::new(a, b, DType::F32)?;
+        let product = MatMul { operands: DType::F16, variant: Variant::Cooperative, ..product };
+        product.sides().iter().all(|side| product.in_runs(side, 8).is_some()).then_some(product)
+    }
+
     /// The same product for a device of such abilities.
     #[must_use]
     pub fn with_abilities(self, abilities: Abilities) -> MatMul {
@@ -126,7 +154,10 @@ impl MatMul {
 
     /// The variants that can do this product, on a device of the given abilities.
     pub fn variants(&self) -> Vec<Variant> {
-        let mut variants = vec![Variant::Direct, Variant::Tiled];
+        if self.operands == DType::F16 {
+            return vec![Variant::Cooperative];
+        }
+        let mut variants = vec![Variant::Direct, Variant::Tiled, Variant::Large];
         variants.extend(Tile::fits(self.abilities).then_some(Variant::Broadcast));
         variants
     }
@@ -146,6 +177,35 @@ impl MatMul {
         self.batch[0] * self.batch[1]
     }
 
+    /// Tiles of so many rows and columns.
+    pub fn tiles(&self, rows: usize, columns: usize) -> usize {
+        let [m, n, _] = self.sizes;
+        self.batches() * m.div_ceil(rows) * n.div_ceil(columns)
+    }
+
+    /// Operands as rows and as columns.
+    fn sides(&self) -> [Side; 2] {
+        let ([m, n, _], a, b) = (self.sizes, self.a.matrix, self.b.matrix);
+        let (operand, across, along) = (self.a, a.row_stride, a.column_stride);
+        let left = Side { binding: 0, operand, count: m, across, along };
+        let (operand, across, along) = (self.b, b.column_stride, b.row_stride);
+        [left, Side { binding: 1, operand, count: n, across, along }]
+    }
+
+    /// How an operand can be read in runs of `width` neighbours, none of which reaches over an end.
+    fn in_runs(&self, side: &Side, width: usize) -> Option<Fours> {
+        let whole = |x: isize| x % width as isize == 0;
+        let Operand { batch, matrix, .. } = side.operand;
+        let steps = (0..2).all(|axis| self.batch[axis] == 1 || whole(batch[axis]));
+        if !steps || !whole(matrix.offset) {
+            return None;
+        }
+        let k = self.sizes[2];
+        let along = side.along == 1 && (side.count == 1 || whole(side.across)) && k.is_multiple_of(width);
+        let across = side.across == 1 && (k == 1 || whole(side.along)) && side.count.is_multiple_of(width);
+        if along { Some(Fours::Along) } else { (across && side.count > 0).then_some(Fours::Across) }
+    }
+
     /// Elements of the results of all batches.
     fn results(&self) -> usize {
         self.batches() * self.sizes[0] * self.sizes[1]
@@ -156,7 +216,8 @@ impl Kernel for MatMul {
     fn name(&self) -> &'static str {
         match self.variant {
             Variant::Direct => "matmul_direct",
-            Variant::Tiled => "matmul_tiled",
+            Variant::Tiled | Variant::Large => "matmul_tiled",
+            Variant::Cooperative => "matmul_cooperative",
             Variant::Broadcast => "matmul_broadcast",
         }
     }
@@ -164,12 +225,16 @@ impl Kernel for MatMul {
     fn describe(&self) -> String {
         let [m, n, k] = self.sizes;
         let fused = self.epilogue.program.insts.len() - 1;
-        let laid_out = if self.in_panels { " by panels" } else { "" };
-        format!("{} {}×[{m}×{k}·{k}×{n}]{laid_out} then {fused} values", self.name(), self.batches())
+        let how = match self.variant {
+            _ if self.in_panels => " by panels",
+            Variant::Large => " in large tiles",
+            _ => "",
+        };
+        format!("{} {}×[{m}×{k}·{k}×{n}]{how} then {fused} values", self.name(), self.batches())
     }
 
     fn args(&self) -> Vec<Arg> {
-        let mut args = vec![Arg::read(self.dtype, self.a.len), Arg::read(self.dtype, self.b.len)];
+        let mut args = vec![Arg::read(self.operands, self.a.len), Arg::read(self.operands, self.b.len)];
         args.extend(self.epilogue.args.iter().cloned());
         args
     }
@@ -182,50 +247,34 @@ impl Kernel for MatMul {
         if self.in_panels {
             return Err(Error::internal("matmul", "panels are for native code"));
         }
+        if let Some(tiles) = self.tiled()? {
+            return Ok(self.with_sizes(tiles).finish());
+        }
         let text = emit_epilogue(&self.epilogue, &self.args())?;
-        let base = match self.variant {
-            Variant::Direct => MATMUL_DIRECT,
-            Variant::Tiled => MATMUL_TILED,
-            Variant::Broadcast => return self.broadcast_shader(&text),
-        };
-        // Without elements nothing is launched, but constants must still make sense.
-        let [m, n, k] = [self.sizes[0].max(1), self.sizes[1].max(1), self.sizes[2]];
-        let linker = Linker::new(base)
+        if self.variant == Variant::Broadcast {
+            return self.broadcast_shader(&text);
+        }
+        let linker = Linker::new(MATMUL_DIRECT)
             .replace("finish", &text.finish)
             .map_err(|message| Error::internal("matmul", message))?
             .append(&text.declarations);
-        // Places are modulo 2³², so negative strides need no signs.
-        let word = |x: isize| x as u32 as usize;
-        Ok(linker
-            .constant("M", m)
-            .constant("N", n)
-            .constant("K", k)
-            .constant("BATCH0", self.batch[0])
-            .constant("BATCH1", self.batch[1].max(1))
-            .constant("A_OFFSET", word(self.a.matrix.offset))
-            .constant("A_BATCH0", word(self.a.batch[0]))
-            .constant("A_BATCH1", word(self.a.batch[1]))
-            .constant("A_M", word(self.a.matrix.row_stride))
-            .constant("A_K", word(self.a.matrix.column_stride))
-            .constant("B_OFFSET", word(self.b.matrix.offset))
-            .constant("B_BATCH0", word(self.b.batch[0]))
-            .constant("B_BATCH1", word(self.b.batch[1]))
-            .constant("B_K", word(self.b.matrix.row_stride))
-            .constant("B_N", word(self.b.matrix.column_stride))
-            .finish())
+        Ok(self.with_sizes(linker).finish())
     }
 
     fn groups(&self) -> [u32; 3] {
-        let [m, n, _] = self.sizes;
-        let rows = match self.variant {
-            Variant::Direct => 32,
-            Variant::Tiled => 64,
+        let tiles = match self.variant {
+            Variant::Direct => self.tiles(32, 64),
+            Variant::Tiled => self.tiles(64, 64),
+            Variant::Large | Variant::Cooperative => self.tiles(128, 128),
             Variant::Broadcast => return self.broadcast_groups(),
         };
-        spread(self.batches() * m.div_ceil(rows) * n.div_ceil(64))
+        spread(tiles)
     }
 
     fn run_cpu(&self, run: CpuRun<'_>) -> Result<()> {
+        if self.operands == DType::F16 {
+            return Err(Error::internal("matmul", "products of halves are for cards"));
+        }
         let epilogue = (&self.epilogue, &self.tape, self.results());
         let single = |a: &[f32], b: &[f32], out: &mut [f32]| match self.in_panels {
             #[cfg(target_arch = "x86_64")]
@@ -242,8 +291,15 @@ impl Kernel for MatMul {
         Cost { flops: work + self.epilogue.program.flops() * results, bytes: bytes as u64 }
     }
 
+    fn stores_16bit(&self) -> bool {
+        self.finishes_fours()
+    }
+
     fn variants(&self) -> Vec<Arc<dyn Kernel>> {
-        let others = self.variants().into_iter().filter(|v| *v != self.variant);
+        // The others store no halves.
+        let narrow = self.epilogue.args.iter().any(|a| a.access != Access::Read && a.dtype.is_16bit());
+        let fits = |v: &Variant| !narrow || matches!(v, Variant::Tiled | Variant::Large);
+        let others = self.variants().into_iter().filter(|v| *v != self.variant && fits(v));
         others.map(|v| Arc::new(self.clone().with_variant(v)) as Arc<dyn Kernel>).collect()
     }
 

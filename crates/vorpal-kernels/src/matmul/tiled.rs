@@ -1,0 +1,83 @@
+//! The shaders of products through workgroup memory.
+
+use vorpal_shaders::{Linker, MATMUL_COOPERATIVE, MATMUL_TILED};
+use vorpal_tensor::{Error, Result};
+
+use super::{MatMul, Variant};
+use crate::emit::emit_epilogue_of_fours;
+use crate::quads::QUAD;
+use crate::subgroup_tile::{Tile, four_at_a_time};
+use crate::{Abilities, Kernel, emit_epilogue};
+
+impl MatMul {
+    /// Whether an invocation finishes four results of a row at a time.
+    pub(super) fn finishes_fours(&self) -> bool {
+        let in_tiles = matches!(self.variant, Variant::Tiled | Variant::Large | Variant::Cooperative);
+        in_tiles && self.sizes[1].is_multiple_of(QUAD)
+    }
+
+    /// The shader without its sizes, if the variant is one of tiles in workgroup memory.
+    pub(super) fn tiled(&self) -> Result<Option<Linker>> {
+        let wrong = |message: String| Error::internal("matmul", message);
+        let linker = match self.variant {
+            Variant::Tiled => Linker::new(MATMUL_TILED).define("TILE", 64),
+            Variant::Large => Linker::new(MATMUL_TILED).define("TILE", 128),
+            Variant::Cooperative => Linker::new(MATMUL_COOPERATIVE).define("FETCHES", 4),
+            Variant::Direct | Variant::Broadcast => return Ok(None),
+        };
+        let mut linker = linker.map_err(wrong)?;
+        // Halves are read in eights or not at all.
+        let (halves, [rows, columns]) = (self.variant == Variant::Cooperative, self.sides());
+        let width = if halves { 8 } else { QUAD };
+        let form = |side| Tile::form(self.in_runs(side, width));
+        linker = linker.constant("A_FORM", form(&rows)).constant("B_FORM", form(&columns));
+        if !halves {
+            for (name, size) in [("STEPS", 4), ("ROWS", 4), ("RESULTS", 16)] {
+                linker = linker.define(name, size).map_err(wrong)?;
+            }
+            let plain = Abilities { words64: false, ..self.abilities };
+            for (name, side) in [("a", &rows), ("b", &columns)] {
+                if self.in_runs(side, width).is_some() {
+                    linker = four_at_a_time(linker, name, plain)?;
+                }
+            }
+        }
+        if !self.finishes_fours() {
+            let text = emit_epilogue(&self.epilogue, &self.args())?;
+            return Ok(Some(
+                linker.replace("finish", &text.finish).map_err(wrong)?.append(&text.declarations),
+            ));
+        }
+        let text = emit_epilogue_of_fours(&self.epilogue, &self.args())?;
+        let linker = linker
+            .replace("finish_four", &text.finish_four)
+            .and_then(|linker| linker.replace("finish", ""))
+            .and_then(|linker| linker.retype("out0", &text.item))
+            .map_err(wrong)?;
+        Ok(Some(linker.append(&text.declarations)))
+    }
+
+    /// A shader with the sizes and strides of the product.
+    pub(super) fn with_sizes(&self, linker: Linker) -> Linker {
+        // Without elements nothing is launched, but constants must still make sense.
+        let [m, n, k] = [self.sizes[0].max(1), self.sizes[1].max(1), self.sizes[2]];
+        // Places are modulo 2³², so negative strides need no signs.
+        let word = |x: isize| x as u32 as usize;
+        linker
+            .constant("M", m)
+            .constant("N", n)
+            .constant("K", k)
+            .constant("BATCH0", self.batch[0])
+            .constant("BATCH1", self.batch[1].max(1))
+            .constant("A_OFFSET", word(self.a.matrix.offset))
+            .constant("A_BATCH0", word(self.a.batch[0]))
+            .constant("A_BATCH1", word(self.a.batch[1]))
+            .constant("A_M", word(self.a.matrix.row_stride))
+            .constant("A_K", word(self.a.matrix.column_stride))
+            .constant("B_OFFSET", word(self.b.matrix.offset))
+            .constant("B_BATCH0", word(self.b.batch[0]))
+            .constant("B_BATCH1", word(self.b.batch[1]))
+            .constant("B_K", word(self.b.matrix.row_stride))
+            .constant("B_N", word(self.b.matrix.column_stride))
+    }
+}

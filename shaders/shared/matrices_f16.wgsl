@@ -1,0 +1,15 @@
+// Operands of halves and the result of a matrix product that subgroups make as matrices.
+
+enable f16;
+enable wgpu_cooperative_matrix;
+
+// Eight neighbours, read at once.
+struct Eight {
+    low: vec4<f16>,
+    high: vec4<f16>,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<Eight>;
+@group(0) @binding(1) var<storage, read> b: array<Eight>;
+@group(0) @binding(2) var<storage, read_write> out0: array<f32>;
+
