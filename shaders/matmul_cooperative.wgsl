@@ -6,8 +6,9 @@
 
 const TILE: u32 = 128u;
 const TERMS: u32 = 32u;
-// Eights of each operand that an invocation fetches at a time.
+// Eights of each operand that an invocation fetches at a time, and the matrices along its terms.
 const FETCHES: u32 = 4u;
+const PARTS: u32 = 2u;
 // Rows of tiles that are gone through column by column, so that operands are found in the cache.
 const BAND: u32 = 8u;
 
@@ -89,7 +90,8 @@ fn main(
                 next_b[i] = fetch_b(b_base, col0, k0 + TERMS, lane + i * 128u);
             }
         }
-        for (var term = 0u; term < TERMS; term += 16u) {
+        for (var part = 0u; part < PARTS; part++) {
+            let term = part * 16u;
             var a0 = coop_mat16x16<f16, A>();
             var a1 = coop_mat16x16<f16, A>();
             var a2 = coop_mat16x16<f16, A>();
@@ -226,7 +228,8 @@ fn start_of(form: u32, k: u32) -> vec2<u32> {
 // last row or column.
 fn fetch_a(base: u32, row0: u32, term0: u32, k: u32) -> Eight {
     let start = start_of(A_FORM, k) + vec2<u32>(row0, term0);
-    if start.x >= M || start.y >= K {
+    let whole = M % TILE == 0u && K % TERMS == 0u;
+    if !whole && (start.x >= M || start.y >= K) {
         return Eight();
     }
     return a[(base + start.x * A_M + start.y * A_K) / 8u];
@@ -234,7 +237,8 @@ fn fetch_a(base: u32, row0: u32, term0: u32, k: u32) -> Eight {
 
 fn fetch_b(base: u32, col0: u32, term0: u32, k: u32) -> Eight {
     let start = start_of(B_FORM, k) + vec2<u32>(col0, term0);
-    if start.x >= N || start.y >= K {
+    let whole = N % TILE == 0u && K % TERMS == 0u;
+    if !whole && (start.x >= N || start.y >= K) {
         return Eight();
     }
     return b[(base + start.x * B_N + start.y * B_K) / 8u];

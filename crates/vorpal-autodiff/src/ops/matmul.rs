@@ -85,7 +85,7 @@ fn product(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
         let row = cx.view(b, |l| Some(l.broadcast_to(&out)))?;
         return Ok(cx.call(&MUL.f, &[column, row]));
     }
-    if k <= MATMUL_K_MAX {
+    if k <= MATMUL_K_MAX || of_halves(cx, a, b).is_some() {
         return launch(cx, a, b);
     }
     let pieces = k.div_ceil(MATMUL_K_MAX / 4);
@@ -123,17 +123,22 @@ fn wide(cx: &mut Builder, x: NodeId) -> NodeId {
     cx.cast(x, cx.dtype(x).compute())
 }
 
+/// The kernel that reads two nodes of halves as they lie, and the nodes behind them.
+fn of_halves(cx: &mut Builder, a: NodeId, b: NodeId) -> Option<(Product, [NodeId; 2])> {
+    if cx.dtype(a) != DType::F16 {
+        return None;
+    }
+    let ((base_a, of_a), (base_b, of_b)) = (cx.strided(a), cx.strided(b));
+    let kernel = Product::of_halves(&of_a, &of_b)?.with_abilities(cx.target().abilities);
+    Some((kernel, [base_a, base_b]))
+}
+
 fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
-    if cx.dtype(a) == DType::F16 {
-        let shape = cx.shape(a).with_axis(cx.shape(a).rank() - 1, cx.shape(b)[cx.shape(b).rank() - 1]);
-        let ((base_a, of_a), (base_b, of_b)) = (cx.strided(a), cx.strided(b));
-        if let Some(kernel) = Product::of_halves(&of_a, &of_b) {
-            let kernel = Arc::new(kernel.with_abilities(cx.target().abilities));
-            return Ok(cx.kernel(kernel, &[base_a, base_b], shape, DType::F32));
-        }
+    let shape = cx.shape(a).with_axis(cx.shape(a).rank() - 1, cx.shape(b)[cx.shape(b).rank() - 1]);
+    if let Some((kernel, operands)) = of_halves(cx, a, b) {
+        return Ok(cx.kernel(Arc::new(kernel), &operands, shape, DType::F32));
     }
     let (a, b) = (wide(cx, a), wide(cx, b));
-    let shape = cx.shape(a).with_axis(cx.shape(a).rank() - 1, cx.shape(b)[cx.shape(b).rank() - 1]);
     let dtype = cx.dtype(a);
     let (mut base_a, mut of_a) = cx.strided(a);
     let (mut base_b, mut of_b) = cx.strided(b);

@@ -23,6 +23,9 @@ use crate::{Abilities, Access, Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogu
 /// a software adapter allows.
 pub const MATMUL_K_MAX: usize = 16_384;
 
+/// Longest sum of halves one launch takes: cards alone do it, which go on longer.
+pub const MATMUL_HALVES_K_MAX: usize = 1 << 17;
+
 /// How the shader goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Variant {
@@ -84,6 +87,10 @@ impl MatMul {
     /// The product of two windows of equal batch axes; `None` when the shapes do not fit, a window is padded, the
     /// batch does not collapse to two axes, or k exceeds [`MATMUL_K_MAX`].
     pub fn new(a: &Layout, b: &Layout, dtype: DType) -> Option<MatMul> {
+        MatMul::within(a, b, dtype, MATMUL_K_MAX)
+    }
+
+    fn within(a: &Layout, b: &Layout, dtype: DType, k_max: usize) -> Option<MatMul> {
         let rank = a.shape.rank();
         if rank < 2 || b.shape.rank() != rank || !a.bounds.is_empty() || !b.bounds.is_empty() {
             return None;
@@ -91,7 +98,7 @@ impl MatMul {
         let [m, k] = [a.shape[rank - 2], a.shape[rank - 1]];
         let n = b.shape[rank - 1];
         let fits = b.shape[rank - 2] == k && a.shape[..rank - 2] == b.shape[..rank - 2];
-        if !fits || k > MATMUL_K_MAX || !matches!(dtype, DType::F32 | DType::F64) {
+        if !fits || k > k_max || !matches!(dtype, DType::F32 | DType::F64) {
             return None;
         }
         // Joins neighbouring batch axes that both operands step through alike.
@@ -138,10 +145,10 @@ impl MatMul {
         })
     }
 
-    /// The product of two windows of halves as f32; `None` when [`new`](MatMul::new) gives none, or when rows of a window are
-    /// not eights in memory one after the other, along the terms or across them.
+    /// The product of two windows of halves as f32; `None` when [`new`](MatMul::new) gives none for other reasons than k, k
+    /// exceeds [`MATMUL_HALVES_K_MAX`], or rows of a window are no eights in memory, along the terms or across them.
     pub fn of_halves(a: &Layout, b: &Layout) -> Option<MatMul> {
-        let product = MatMul::new(a, b, DType::F32)?;
+        let product = MatMul::within(a, b, DType::F32, MATMUL_HALVES_K_MAX)?;
         let product = MatMul { operands: DType::F16, variant: Variant::Cooperative, ..product };
         product.sides().iter().all(|side| product.in_runs(side, 8).is_some()).then_some(product)
     }

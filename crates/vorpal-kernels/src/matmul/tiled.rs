@@ -22,7 +22,9 @@ impl MatMul {
         let linker = match self.variant {
             Variant::Tiled => Linker::new(MATMUL_TILED).define("TILE", 64),
             Variant::Large => Linker::new(MATMUL_TILED).define("TILE", 128),
-            Variant::Cooperative => Linker::new(MATMUL_COOPERATIVE).define("FETCHES", 4),
+            Variant::Cooperative => {
+                Linker::new(MATMUL_COOPERATIVE).define("FETCHES", 4).and_then(|l| l.define("PARTS", 2))
+            }
             Variant::Direct | Variant::Broadcast => return Ok(None),
         };
         let mut linker = linker.map_err(wrong)?;
