@@ -48,6 +48,9 @@ shaders! {
     /// Derivative of a convolution by its images through workgroup memory.
     CONV_BACKWARD_DATA_TILED = "shared/window.wgsl" "shared/conv.wgsl" "shared/memory_tile.wgsl" "conv_backward_data_tiled.wgsl";
 
+    /// Derivative of a convolution by its filters through workgroup memory, in shares.
+    CONV_BACKWARD_WEIGHT_TILED = "shared/window.wgsl" "shared/conv.wgsl" "shared/memory_tile.wgsl" "conv_backward_weight_tiled.wgsl";
+
     /// Convolution in tiles of subgroups.
     CONV_FORWARD_BROADCAST = "shared/window.wgsl" "shared/conv.wgsl" "shared/subgroup_tile.wgsl" "conv_forward_broadcast.wgsl";
 

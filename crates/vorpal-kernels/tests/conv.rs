@@ -80,12 +80,13 @@ fn add(sums: &mut [(f64, f64)], at: usize, a: f32, b: f32) {
 }
 
 /// The product in every variant, for the adapter's abilities or for less, each with the number of its shares.
-fn every_way(random: &mut Random, conv: &Conv) -> Vec<(Conv, usize)> {
+/// `cut` where the pass has none of its own.
+fn every_way(random: &mut Random, conv: &Conv, cut: bool) -> Vec<(Conv, usize)> {
     let own = adapter().map(|device| Abilities::of(device.info())).unwrap_or_default();
     let abilities = Abilities { words64: own.words64 && random.below(2) == 0, ..own };
     let conv = conv.clone().with_abilities(abilities);
     let way = |variant| match variant {
-        Variant::Tiled => {
+        Variant::Tiled if cut => {
             let shares = 1 + random.below(4);
             (conv.clone().in_shares(shares), shares)
         }
@@ -96,7 +97,7 @@ fn every_way(random: &mut Random, conv: &Conv) -> Vec<(Conv, usize)> {
 
 /// The product in every variant against its sums.
 fn check_ways(random: &mut Random, conv: &Conv, inputs: &[Vec<u8>], expected: &[(f64, f64)]) {
-    for (kernel, shares) in every_way(random, conv) {
+    for (kernel, shares) in every_way(random, conv, true) {
         compare(&kernel, inputs, expected, shares);
     }
 }
@@ -121,7 +122,8 @@ fn check_at(random: &mut Random, shape: &ConvShape, [of_x, of_w, of_dy]: [usize;
     check_ways(random, &conv(ConvPass::Forward, [of_x, of_w]), &[bytes_of(&x), bytes_of(&w)], &y);
     check_ways(random, &conv(ConvPass::BackwardData, [of_dy, of_w]), &[bytes_of(&dy), bytes_of(&w)], &dx);
     for splits in [1, Conv::splits(shape, 1 << 10)] {
-        for (kernel, _) in every_way(random, &conv(ConvPass::BackwardWeight { splits }, [of_x, of_dy])) {
+        for (kernel, _) in every_way(random, &conv(ConvPass::BackwardWeight { splits }, [of_x, of_dy]), false)
+        {
             compare(&kernel, &[bytes_of(&x), bytes_of(&dy)], &dw, splits);
         }
     }
@@ -257,6 +259,10 @@ fn long_sums_in_parts() {
     let broad = ConvShape { input: [1, 224, 224], output: [1, 224, 224], batch: 64, ..deep };
     assert_eq!(Conv::shares(&broad, ConvPass::BackwardData), 1);
     assert_eq!(Conv::shares(&shape, ConvPass::Forward), 1);
+    assert_eq!(
+        Conv::shares(&broad, ConvPass::BackwardWeight { splits: 1 }),
+        (64 * 224 * 224) / CONV_TERMS_MAX
+    );
     assert!(Conv::splits(&ConvShape { batch: 1 << 20, ..shape }, 1) >= (25 << 20) / CONV_TERMS_MAX);
 }
 

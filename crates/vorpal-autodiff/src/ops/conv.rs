@@ -240,7 +240,13 @@ impl Conv {
                     // Native code shares out by itself.
                     Class::Native => 1,
                     Class::Software => Kernel::splits(&self.shape, 1 << 10),
-                    Class::Card => Kernel::splits(&self.shape, 1 << 15),
+                    Class::Card => {
+                        let pass = ConvPass::BackwardWeight { splits: 1 };
+                        match choice(target, &self.shape, pass) {
+                            Variant::Tiled => Kernel::shares(&self.shape, pass),
+                            _ => Kernel::splits(&self.shape, 1 << 15),
+                        }
+                    }
                 };
                 return added(cx, kernel(ConvPass::BackwardWeight { splits }), splits, self.filters());
             }
@@ -272,9 +278,8 @@ const TILED_ROWS_MIN: usize = 32;
 /// subgroup.
 fn choice(target: Target, shape: &ConvShape, pass: ConvPass) -> Variant {
     let rows = match pass {
-        ConvPass::Forward => shape.filters,
+        ConvPass::Forward | ConvPass::BackwardWeight { .. } => shape.filters,
         ConvPass::BackwardData => shape.channels,
-        ConvPass::BackwardWeight { .. } => 0,
     };
     match target.class {
         Class::Native => Variant::Direct,

@@ -151,12 +151,10 @@ impl Conv {
 
     /// The variants that can do this product, on a device of the given abilities.
     pub fn variants(&self) -> Vec<Variant> {
-        let tiled = !matches!(self.pass, ConvPass::BackwardWeight { .. });
         if self.shares > 1 {
             return vec![Variant::Tiled];
         }
-        let mut variants = vec![Variant::Direct];
-        variants.extend(tiled.then_some(Variant::Tiled));
+        let mut variants = vec![Variant::Direct, Variant::Tiled];
         variants.extend(Tile::fits(self.abilities).then_some(Variant::Broadcast));
         variants
     }
@@ -175,9 +173,13 @@ impl Conv {
         Conv { shares, variant: Variant::Tiled, epilogue, ..self }
     }
 
-    /// Shares for [`in_shares`](Conv::in_shares) on a card: one where there are tiles enough, or the sums are short.
+    /// Shares for tiles in workgroup memory on a card, of [`in_shares`](Conv::in_shares) or the pass itself: one where
+    /// there are tiles enough, or the sums are short.
     pub fn shares(shape: &ConvShape, pass: ConvPass) -> usize {
-        let terms = Conv::terms(shape, pass);
+        let terms = match pass {
+            ConvPass::BackwardWeight { .. } => shape.batch * shape.output_plane(),
+            _ => Conv::terms(shape, pass),
+        };
         let [rows, columns] = product(shape, pass);
         let tiles = (shape.groups * rows.div_ceil(TILE) * columns.div_ceil(TILE)).max(1);
         let wanted = GROUPS_MIN.div_ceil(tiles).min(terms / SHARE_TERMS_MIN);

@@ -2,7 +2,8 @@
 
 use vorpal_shaders::{
     CONV_BACKWARD_DATA, CONV_BACKWARD_DATA_BROADCAST, CONV_BACKWARD_DATA_TILED, CONV_BACKWARD_WEIGHT,
-    CONV_BACKWARD_WEIGHT_BROADCAST, CONV_FORWARD, CONV_FORWARD_BROADCAST, CONV_FORWARD_TILED, Linker, Shader,
+    CONV_BACKWARD_WEIGHT_BROADCAST, CONV_BACKWARD_WEIGHT_TILED, CONV_FORWARD, CONV_FORWARD_BROADCAST,
+    CONV_FORWARD_TILED, Linker, Shader,
 };
 use vorpal_tensor::{Error, Result};
 
@@ -12,22 +13,25 @@ use crate::subgroup_tile::{Fours, Tile, four_at_a_time};
 use crate::{Kernel, emit_epilogue, spread};
 
 impl Conv {
-    /// Name of the shader, and its text. The derivative by the filters has no tiles in workgroup memory.
+    /// Name of the shader, and its text.
     fn base(&self) -> (&'static str, &'static str) {
-        use Variant::{Broadcast, Tiled};
+        use Variant::{Broadcast, Direct, Tiled};
         match (self.pass, self.variant) {
             (ConvPass::Forward, Tiled) => ("conv_forward_tiled", CONV_FORWARD_TILED),
             (ConvPass::Forward, Broadcast) => ("conv_forward_broadcast", CONV_FORWARD_BROADCAST),
-            (ConvPass::Forward, _) => ("conv_forward", CONV_FORWARD),
+            (ConvPass::Forward, Direct) => ("conv_forward", CONV_FORWARD),
             (ConvPass::BackwardData, Tiled) => ("conv_backward_data_tiled", CONV_BACKWARD_DATA_TILED),
             (ConvPass::BackwardData, Broadcast) => {
                 ("conv_backward_data_broadcast", CONV_BACKWARD_DATA_BROADCAST)
             }
-            (ConvPass::BackwardData, _) => ("conv_backward_data", CONV_BACKWARD_DATA),
+            (ConvPass::BackwardData, Direct) => ("conv_backward_data", CONV_BACKWARD_DATA),
             (ConvPass::BackwardWeight { .. }, Broadcast) => {
                 ("conv_backward_weight_broadcast", CONV_BACKWARD_WEIGHT_BROADCAST)
             }
-            (ConvPass::BackwardWeight { .. }, _) => ("conv_backward_weight", CONV_BACKWARD_WEIGHT),
+            (ConvPass::BackwardWeight { .. }, Tiled) => {
+                ("conv_backward_weight_tiled", CONV_BACKWARD_WEIGHT_TILED)
+            }
+            (ConvPass::BackwardWeight { .. }, Direct) => ("conv_backward_weight", CONV_BACKWARD_WEIGHT),
         }
     }
 
@@ -129,7 +133,8 @@ impl Conv {
         match self.variant {
             Variant::Broadcast => return spread(self.tile().groups(shape.groups * splits)),
             Variant::Tiled => {
-                return spread(shape.groups * self.shares * rows.div_ceil(TILE) * columns.div_ceil(TILE));
+                let tiles = rows.div_ceil(TILE) * columns.div_ceil(TILE);
+                return spread(shape.groups * splits * self.shares * tiles);
             }
             Variant::Direct => {}
         }
