@@ -1,6 +1,23 @@
 // Functions that WGSL has not, or has with errors too large near zero or at large arguments. Relative errors are a few
 // roundings of f32.
 
+// The builtin is right to an absolute error only, and devices take small angles for 0: there the Taylor series.
+fn sine(x: f32) -> f32 {
+    if abs(x) < 1.0 {
+        let s = x * x;
+        return x * (1.0 + s * (-0.16666667 + s * (0.008333334 + s * (-0.0001984127 + s * 2.7557319e-6))));
+    }
+    return sin(x);
+}
+
+fn tangent(x: f32) -> f32 {
+    if abs(x) < 0.5 {
+        let s = x * x;
+        return sine(x) / (1.0 + s * (-0.5 + s * (0.041666668 + s * (-0.0013888889 + s * 0.000024801588))));
+    }
+    return tan(x);
+}
+
 // log(1 + x): the series of artanh near zero, where the sum would round x away.
 fn log1p(x: f32) -> f32 {
     if x > -0.4 && x < 1.0 {

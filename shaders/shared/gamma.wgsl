@@ -6,6 +6,13 @@ fn gamma_log1p(x: f32) -> f32 {
     return 2.0 * s * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111 + q * 0.09090909)))));
 }
 
+// Sine of angles up to a right one: the Taylor series. The builtin's error is absolute.
+fn gamma_sine(x: f32) -> f32 {
+    let s = x * x;
+    return x * (1.0 + s * (-0.16666667 + s * (0.008333334 + s * (-0.0001984127 + s * (2.7557319e-6
+        + s * (-2.5052108e-8 + s * 1.6059044e-10))))));
+}
+
 // log Gamma(2 + z) for |z| up to one half: the Taylor series, whose coefficients are (zeta(k) - 1) / k.
 fn lgamma_near_two(z: f32) -> f32 {
     return z * (0.42278433 + z * (0.32246703 + z * (-0.06735230 + z * (0.02058081 + z * (-0.00738555 + z * (0.00289051
@@ -41,7 +48,7 @@ fn lgamma(x: f32) -> f32 {
     if x > 0.0 {
         return lgamma_positive(x);
     }
-    return log(3.1415927 / sin(3.1415927 * abs(x - round(x)))) - lgamma_positive(1.0 - x);
+    return log(3.1415927 / gamma_sine(3.1415927 * abs(x - round(x)))) - lgamma_positive(1.0 - x);
 }
 
 fn digamma_positive(start: f32) -> f32 {
@@ -60,7 +67,7 @@ fn digamma(x: f32) -> f32 {
         return digamma_positive(x);
     }
     let angle = 3.1415927 * (x - round(x));
-    return digamma_positive(1.0 - x) - 3.1415927 * cos(angle) / sin(angle);
+    return digamma_positive(1.0 - x) - 3.1415927 * gamma_sine(1.5707964 - abs(angle)) / gamma_sine(angle);
 }
 
 // x to the power -n.

@@ -42,6 +42,15 @@ shaders! {
     /// Derivative of a convolution by its filters, in shares.
     CONV_BACKWARD_WEIGHT = "shared/window.wgsl" "shared/conv.wgsl" "conv_backward_weight.wgsl";
 
+    /// Convolution through workgroup memory.
+    CONV_FORWARD_TILED = "shared/window.wgsl" "shared/conv.wgsl" "shared/memory_tile.wgsl" "conv_forward_tiled.wgsl";
+
+    /// Derivative of a convolution by its images through workgroup memory.
+    CONV_BACKWARD_DATA_TILED = "shared/window.wgsl" "shared/conv.wgsl" "shared/memory_tile.wgsl" "conv_backward_data_tiled.wgsl";
+
+    /// Derivative of a convolution by its filters through workgroup memory, in shares.
+    CONV_BACKWARD_WEIGHT_TILED = "shared/window.wgsl" "shared/conv.wgsl" "shared/memory_tile.wgsl" "conv_backward_weight_tiled.wgsl";
+
     /// Convolution in tiles of subgroups.
     CONV_FORWARD_BROADCAST = "shared/window.wgsl" "shared/conv.wgsl" "shared/subgroup_tile.wgsl" "conv_forward_broadcast.wgsl";
 

@@ -5,10 +5,11 @@
 mod common;
 
 use common::{Random, check_derivatives, devices};
+use vorpal_autodiff::compile::ir::Target;
 use vorpal_autodiff::ops::{
     Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvTranspose2dOptions, Pool1dOptions, Pool2dOptions,
 };
-use vorpal_autodiff::{DType, Device, Error, Tensor};
+use vorpal_autodiff::{DType, Device, Error, Tensor, plan};
 
 fn options(stride: usize, padding: usize, dilation: usize, groups: usize) -> Conv2dOptions {
     Conv2dOptions { stride: [stride; 2], padding: [padding; 2].into(), dilation: [dilation; 2], groups }
@@ -42,6 +43,32 @@ fn sums_beyond_one_launch_are_split() {
         let one = Tensor::ones([1, 1, 1, 1], DType::F32, &device).contiguous();
         let dw = vorpal_autodiff::grad(&one, |w| many.conv2d(w, None, Conv2dOptions::default()).sum_all());
         assert_eq!(dw.expect("a graph").to_vec::<f32>(), Ok(vec![90_000.0]));
+    }
+}
+
+/// On cards few tiles and many terms are summed in shares, and what follows goes with their sum.
+#[test]
+fn small_images_are_summed_in_shares_on_cards() {
+    let device = Device::cpu();
+    let x = Tensor::ones([8, 64, 4, 4], DType::F32, &device).contiguous();
+    let w = Tensor::ones([64, 64, 3, 3], DType::F32, &device).contiguous();
+    let y = |x: &Tensor| x.conv2d(&w, None, options(1, 1, 1, 1)).relu();
+    let slope = vorpal_autodiff::grad(&x, |x| y(x).sum_all()).expect("a graph");
+    let told = |value: &Tensor, target| -> Vec<String> {
+        let plan = plan(value, target).expect("a plan");
+        plan.launches.iter().map(|launch| launch.kernel.describe()).collect()
+    };
+    let value = told(&y(&x), Target::CARD);
+    let shared = |name: &str, list: &[String]| {
+        list.iter().any(|text| text.starts_with(name) && text.contains(" in 4 shares then 0 values"))
+    };
+    assert!(shared("conv_forward_tiled", &value), "{value:?}");
+    assert_eq!(value.iter().filter(|text| text.contains("conv_forward")).count(), 1);
+    let slope = told(&slope, Target::CARD);
+    assert!(shared("conv_backward_data_tiled", &slope), "{slope:?}");
+    for target in [Target::NATIVE, Target::SOFTWARE] {
+        let told = told(&y(&x), target);
+        assert!(told.iter().all(|text| !text.contains("tiled") && !text.contains("shares")), "{told:?}");
     }
 }
 

@@ -437,7 +437,9 @@ impl<'a> Emitter<'a> {
             ["a", "b", "c"].iter().zip(&types).map(|(name, ty)| format!("{name}: {ty}")).collect();
         let last = types[types.len() - 1];
         let named = format!("let zero = {last}(0); let one = {last}(1);");
-        let text = format!("fn {name}({}) -> {result} {{ {named} return {}; }}", list.join(", "), f.wgsl);
+        let (steps, value) = f.wgsl.rsplit_once("; ").unwrap_or(("", f.wgsl));
+        let steps = if steps.is_empty() { String::new() } else { format!("{steps}; ") };
+        let text = format!("fn {name}({}) -> {result} {{ {named} {steps}return {value}; }}", list.join(", "));
         self.declarations.insert(text);
         Ok(name)
     }

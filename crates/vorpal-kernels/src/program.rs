@@ -21,7 +21,8 @@ pub struct ScalarFn {
     pub arity: usize,
     /// Type of the result.
     pub result: ResultType,
-    /// WGSL expression in `a`, `b`, `c`, and `zero` and `one` of the last operand's type.
+    /// WGSL expression in `a`, `b`, `c`, and `zero` and `one` of the last operand's type. Statements may come before it,
+    /// each ended by `; `.
     pub wgsl: &'static str,
     /// WGSL functions the expression calls: a complete text that is valid by itself, or empty. Texts
     /// are linked once however many functions share them.

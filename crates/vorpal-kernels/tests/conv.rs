@@ -6,7 +6,7 @@ mod common;
 
 use common::{Random, adapter, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
-    Abilities, CONV_TERMS_MAX, Conv, ConvPass, ConvShape, Kernel, Pool, PoolPass, PoolShape,
+    Abilities, CONV_TERMS_MAX, Conv, ConvPass, ConvShape, Kernel, Pool, PoolPass, PoolShape, Variant,
 };
 use vorpal_tensor::DType;
 
@@ -79,11 +79,27 @@ fn add(sums: &mut [(f64, f64)], at: usize, a: f32, b: f32) {
     sums[at].1 += term.abs();
 }
 
-/// The product in every variant, for the adapter's abilities or for less.
-fn every_way(conv: &Conv, less: bool) -> [Conv; 2] {
+/// The product in every variant, for the adapter's abilities or for less, each with the number of its shares.
+/// `cut` where the pass has none of its own.
+fn every_way(random: &mut Random, conv: &Conv, cut: bool) -> Vec<(Conv, usize)> {
     let own = adapter().map(|device| Abilities::of(device.info())).unwrap_or_default();
-    let abilities = Abilities { words64: own.words64 && !less, ..own };
-    [false, true].map(|broadcast| conv.clone().with_abilities(abilities, broadcast))
+    let abilities = Abilities { words64: own.words64 && random.below(2) == 0, ..own };
+    let conv = conv.clone().with_abilities(abilities);
+    let way = |variant| match variant {
+        Variant::Tiled if cut => {
+            let shares = 1 + random.below(4);
+            (conv.clone().in_shares(shares), shares)
+        }
+        _ => (conv.clone().with_variant(variant), 1),
+    };
+    conv.variants().into_iter().map(way).collect()
+}
+
+/// The product in every variant against its sums.
+fn check_ways(random: &mut Random, conv: &Conv, inputs: &[Vec<u8>], expected: &[(f64, f64)]) {
+    for (kernel, shares) in every_way(random, conv, true) {
+        compare(&kernel, inputs, expected, shares);
+    }
 }
 
 /// All three products of a convolution, with operands at odd offsets or at some that fours can begin at.
@@ -95,7 +111,6 @@ fn check(random: &mut Random, shape: &ConvShape) {
 fn check_at(random: &mut Random, shape: &ConvShape, [of_x, of_w, of_dy]: [usize; 3]) {
     let (x, w) = (random.units(shape.input_len() + of_x), random.units(shape.filters_len() + of_w));
     let dy = random.units(shape.output_len() + of_dy);
-    let less = random.below(2) == 0;
     let mut y = vec![(0.0, 0.0); shape.output_len()];
     let (mut dx, mut dw) = (vec![(0.0, 0.0); shape.input_len()], vec![(0.0, 0.0); shape.filters_len()]);
     products(shape, |i, f, o| {
@@ -104,14 +119,11 @@ fn check_at(random: &mut Random, shape: &ConvShape, [of_x, of_w, of_dy]: [usize;
         add(&mut dw, f, x[of_x + i], dy[of_dy + o]);
     });
     let conv = |pass, offsets| Conv::new(*shape, pass, DType::F32, offsets);
-    for kernel in every_way(&conv(ConvPass::Forward, [of_x, of_w]), less) {
-        compare(&kernel, &[bytes_of(&x), bytes_of(&w)], &y, 1);
-    }
-    for kernel in every_way(&conv(ConvPass::BackwardData, [of_dy, of_w]), less) {
-        compare(&kernel, &[bytes_of(&dy), bytes_of(&w)], &dx, 1);
-    }
+    check_ways(random, &conv(ConvPass::Forward, [of_x, of_w]), &[bytes_of(&x), bytes_of(&w)], &y);
+    check_ways(random, &conv(ConvPass::BackwardData, [of_dy, of_w]), &[bytes_of(&dy), bytes_of(&w)], &dx);
     for splits in [1, Conv::splits(shape, 1 << 10)] {
-        for kernel in every_way(&conv(ConvPass::BackwardWeight { splits }, [of_x, of_dy]), less) {
+        for (kernel, _) in every_way(random, &conv(ConvPass::BackwardWeight { splits }, [of_x, of_dy]), false)
+        {
             compare(&kernel, &[bytes_of(&x), bytes_of(&dy)], &dw, splits);
         }
     }
@@ -187,7 +199,18 @@ fn empty_single_and_wide_convolutions() {
     // Fours of terms, of channels and of pixels.
     let even = ConvShape { channels: 16, filters: 36, input: [1, 8, 12], output: [1, 8, 12], ..padded };
     let pointwise = ConvShape { window: [1; 3], padding: [0; 3], ..even };
-    for shape in [one, empty, wide, padded, depthwise, strided, unseen, even, pointwise] {
+    // Several tiles of filters and channels, cut at the end, and of pixels that small images share.
+    let crowded =
+        ConvShape { channels: 70, filters: 67, input: [1, 3, 3], output: [1, 3, 3], batch: 9, ..padded };
+    let spread = ConvShape {
+        groups: 2,
+        output: [1, 2, 2],
+        stride: [1, 2, 1],
+        dilation: [1, 1, 2],
+        batch: 3,
+        ..crowded
+    };
+    for shape in [one, empty, wide, padded, depthwise, strided, unseen, even, pointwise, crowded, spread] {
         check_at(&mut random, &shape, [3, 5, 2]);
         check_at(&mut random, &shape, [0, 4, 8]);
     }
@@ -223,16 +246,23 @@ fn long_sums_in_parts() {
             }
         });
         let conv = |pass| Conv::new(shape, pass, DType::F32, [0, 0]).with_terms(first, count);
-        for kernel in every_way(&conv(ConvPass::Forward), false) {
-            compare(&kernel, &[bytes_of(&x), bytes_of(&w)], &y, 1);
-        }
+        check_ways(&mut random, &conv(ConvPass::Forward), &[bytes_of(&x), bytes_of(&w)], &y);
         // Terms of the derivative: 2 filters of 20 elements.
         if first + count <= 40 {
-            for kernel in every_way(&conv(ConvPass::BackwardData), false) {
-                compare(&kernel, &[bytes_of(&dy), bytes_of(&w)], &dx, 1);
-            }
+            check_ways(&mut random, &conv(ConvPass::BackwardData), &[bytes_of(&dy), bytes_of(&w)], &dx);
         }
     }
+    // Few tiles and many terms, many of both, few of both.
+    let deep =
+        ConvShape { channels: 512, filters: 512, batch: 8, input: [1, 2, 2], output: [1, 2, 2], ..shape };
+    assert_eq!(Conv::shares(&deep, ConvPass::Forward), 17);
+    let broad = ConvShape { input: [1, 224, 224], output: [1, 224, 224], batch: 64, ..deep };
+    assert_eq!(Conv::shares(&broad, ConvPass::BackwardData), 1);
+    assert_eq!(Conv::shares(&shape, ConvPass::Forward), 1);
+    assert_eq!(
+        Conv::shares(&broad, ConvPass::BackwardWeight { splits: 1 }),
+        (64 * 224 * 224) / CONV_TERMS_MAX
+    );
     assert!(Conv::splits(&ConvShape { batch: 1 << 20, ..shape }, 1) >= (25 << 20) / CONV_TERMS_MAX);
 }
 

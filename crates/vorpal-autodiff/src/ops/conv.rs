@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use vorpal_kernels::{CONV_TERMS_MAX, Conv as Kernel, ConvPass, ConvShape, ReduceKind};
+use vorpal_kernels::{CONV_TERMS_MAX, Conv as Kernel, ConvPass, ConvShape, ReduceKind, Variant};
 use vorpal_tensor::{At, Error, Result, Shape};
 
 use super::pointwise::ADD;
 use super::reduce::reduce;
 use super::sliding::{Step, extent, image_axes, lift};
 use super::{promoted, shape_error};
-use crate::compile::ir::{Builder, Class, NodeId};
+use crate::compile::ir::{Builder, Class, NodeId, Target};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Zeros around images.
@@ -220,11 +220,17 @@ impl Conv {
         let dtype = cx.dtype(a);
         let ((a, at_a), (b, at_b)) = (cx.dense(a), cx.dense(b));
         let target = cx.target();
-        // Where workgroup memory is slow, an element should be loaded but once by a subgroup.
-        let broadcast = target.class == Class::Software;
         let kernel = |pass| {
-            let kernel = Kernel::new(self.shape, pass, dtype, [at_a, at_b]);
-            kernel.with_abilities(target.abilities, broadcast)
+            let kernel = Kernel::new(self.shape, pass, dtype, [at_a, at_b]).with_abilities(target.abilities);
+            kernel.with_variant(choice(target, &self.shape, pass))
+        };
+        // Shares of a kernel's sums, one behind the other, added up.
+        let added = |cx: &mut Builder, kernel: Kernel, shares: usize, out: Shape| {
+            let all: Shape = [shares].into_iter().chain(out.iter().copied()).collect();
+            let first: Vec<bool> = (0..all.rank()).map(|axis| axis == 0).collect();
+            let shares = cx.kernel(Arc::new(kernel), &[a, b], all, dtype);
+            let sum = reduce(cx, ReduceKind::Sum, shares, &first)?;
+            cx.view(sum, |l| l.reshape(&out))
         };
         let (pass, out) = match self.pass {
             Pass::Forward => (ConvPass::Forward, self.results()),
@@ -234,18 +240,23 @@ impl Conv {
                     // Native code shares out by itself.
                     Class::Native => 1,
                     Class::Software => Kernel::splits(&self.shape, 1 << 10),
-                    Class::Card => Kernel::splits(&self.shape, 1 << 15),
+                    Class::Card => {
+                        let pass = ConvPass::BackwardWeight { splits: 1 };
+                        match choice(target, &self.shape, pass) {
+                            Variant::Tiled => Kernel::shares(&self.shape, pass),
+                            _ => Kernel::splits(&self.shape, 1 << 15),
+                        }
+                    }
                 };
-                let shape = self.filters();
-                let shares: Shape = [splits].into_iter().chain(shape.iter().copied()).collect();
-                let shares_rank = shares.rank();
-                let pass = ConvPass::BackwardWeight { splits };
-                let shares = cx.kernel(Arc::new(kernel(pass)), &[a, b], shares, dtype);
-                let first: Vec<bool> = (0..shares_rank).map(|axis| axis == 0).collect();
-                let sum = reduce(cx, ReduceKind::Sum, shares, &first)?;
-                return cx.view(sum, |l| l.reshape(&shape));
+                return added(cx, kernel(ConvPass::BackwardWeight { splits }), splits, self.filters());
             }
         };
+        if choice(target, &self.shape, pass) == Variant::Tiled {
+            let shares = Kernel::shares(&self.shape, pass);
+            if shares > 1 {
+                return added(cx, kernel(pass).in_shares(shares), shares, out);
+            }
+        }
         let terms = Kernel::terms(&self.shape, pass);
         if cx.target().is_native() || terms <= CONV_TERMS_MAX {
             return Ok(cx.kernel(Arc::new(kernel(pass)), &[a, b], out, dtype));
@@ -257,6 +268,24 @@ impl Conv {
             sum = Some(sum.map_or(part, |sum| cx.call(&ADD.f, &[sum, part])));
         }
         sum.ok_or_else(|| Error::internal("conv", "a sum without parts"))
+    }
+}
+
+/// Filters or channels that fill a tile in workgroup memory far enough.
+const TILED_ROWS_MIN: usize = 32;
+
+/// The variant to start with on a target. Where workgroup memory is slow, an element should be loaded but once by a
+/// subgroup.
+fn choice(target: Target, shape: &ConvShape, pass: ConvPass) -> Variant {
+    let rows = match pass {
+        ConvPass::Forward | ConvPass::BackwardWeight { .. } => shape.filters,
+        ConvPass::BackwardData => shape.channels,
+    };
+    match target.class {
+        Class::Native => Variant::Direct,
+        Class::Software => Variant::Broadcast,
+        Class::Card if rows >= TILED_ROWS_MIN => Variant::Tiled,
+        Class::Card => Variant::Direct,
     }
 }
 

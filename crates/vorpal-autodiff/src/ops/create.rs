@@ -56,7 +56,12 @@ impl Tensor {
         let back = front.with_constant(&MUL, -1.0).with_constant(&ADD, count as f64 - 1.0);
         let falling = back.with_constant(&MUL, -step).with_constant(&ADD, end);
         let near = Tensor::iota([count], 0, DType::I32, device);
-        near.lt(near.full_like(count.div_ceil(2) as f64)).select(&rising, &falling).cast(dtype)
+        let line = near.lt(near.full_like(count.div_ceil(2) as f64)).select(&rising, &falling);
+        if count < 2 {
+            return line.cast(dtype);
+        }
+        // Compilers of shaders may join the factors, and miss the end by a rounding.
+        near.eq(near.full_like(count as f64 - 1.0)).select(line.full_like(end), line).cast(dtype)
     }
 
     /// The identity matrix `[n, n]`.

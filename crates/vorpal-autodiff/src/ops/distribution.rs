@@ -3,17 +3,39 @@
 //! What only scales and compares is the same in every bit on every device. Families that take logarithms, roots or
 //! powers differ in the last digits where devices compute these differently.
 
+use vorpal_kernels::{LaneMut, ResultType, ScalarFn, map2};
 use vorpal_tensor::{At, DType, Device, Error, Result, Shape};
 
-use super::pointwise::{ADD, DIV, MAXIMUM, MINIMUM, MUL, SUB};
+use super::pointwise::{ADD, Accepts, DIV, MAXIMUM, MINIMUM, MUL, SUB};
 use super::{dtype_error, shape_error};
-use crate::Tensor;
+use crate::{PointwiseFn, Tensor};
 
 /// Proposals of the gamma sampler. One is refused with a probability below 0.05: all of them once in 6 · 10⁷ draws.
 const PROPOSALS: usize = 6;
 
 /// Half the smallest step of uniform numbers: stands for 0 in logarithms.
 const TINY: f64 = 1.0 / (1u64 << 25) as f64;
+
+/// The part a, in 0..=1, of b, which is not negative. Rounded before anything is added: compilers of shaders make one
+/// step of a product and a sum, but do not look through whole numbers, of which the limit here never holds.
+static PART: PointwiseFn = PointwiseFn {
+    f: ScalarFn {
+        name: "part",
+        arity: 2,
+        result: ResultType::Last,
+        wgsl: "bitcast<f32>(min(bitcast<u32>(a * b), bitcast<u32>(b)))",
+        support: "",
+        cpu: |x, out| match out {
+            LaneMut::F64(_) => map2(x, out, |a: f64, b: f64| a * b),
+            _ => map2(x, out, |a: f32, b: f32| a * b),
+        },
+        flops: 1,
+    },
+    accepts: Accepts::Float,
+    vjp: |v| vec![Some(v.grad * &v.inputs[1]), Some(v.grad * &v.inputs[0])],
+    reference: |x| x[0] * x[1],
+    domain: &[(0.0, 1.0), (0.1, 2.0)],
+};
 
 /// Fails unless parameters make sense.
 fn demand(op: &'static str, holds: bool, message: impl Into<String>, at: At) -> Result<()> {
@@ -54,7 +76,7 @@ impl Tensor {
             return Tensor::error(error);
         }
         let unit = Tensor::rand(shape, dtype.compute(), device);
-        unit.with_constant(&MUL, high - low).with_constant(&ADD, low).cast(dtype)
+        unit.with_constant(&PART, high - low).with_constant(&ADD, low).cast(dtype)
     }
 
     /// Whole numbers in `low..high`, as `torch.randint`; the range holds at most 2²⁴ of them.

@@ -146,8 +146,6 @@ pub fn composites() -> Vec<Case> {
         unary("relu6", (-3.0, 9.0), |x| x.relu6(), |x| x.clamp(0.0, 6.0)),
         unary("hardsigmoid", (-5.0, 5.0), |x| x.hardsigmoid(), |x| (x + 3.0).clamp(0.0, 6.0) / 6.0),
         unary("hardswish", (-5.0, 5.0), |x| x.hardswish(), |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
-        unary("clamp_min", WIDE, |x| x.clamp_min(0.5), |x| x.max(0.5)),
-        unary("clamp_max", WIDE, |x| x.clamp_max(0.5), |x| x.min(0.5)),
         unary("threshold", WIDE, |x| x.threshold(0.5, -7.0), |x| if x > 0.5 { x } else { -7.0 }),
         unary("nan_to_num", WIDE, |x| x.nan_to_num(0.0, None, None), |x| x),
         unary(

@@ -10,6 +10,7 @@ use vorpal_tensor::{DType, Result};
 
 use crate::contraction::{EpilogueTape, contract};
 use crate::gemm::Gemm;
+use crate::matmul::Variant;
 use crate::subgroup_tile::Tile;
 use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel};
 
@@ -19,6 +20,15 @@ pub const CONV_TERMS_MAX: usize = 16_384;
 
 /// Filters or channels that an invocation makes at most.
 const ROWS_MAX: usize = 8;
+
+/// Rows and columns of a tile in workgroup memory.
+const TILE: usize = 64;
+/// Terms that such a tile takes at a time.
+const TILE_STEPS: usize = 16;
+/// Workgroups that keep a card busy: fewer had better share out the terms of their sums.
+const GROUPS_MIN: usize = 264;
+/// Terms of a share that are worth it.
+const SHARE_TERMS_MIN: usize = 128;
 
 /// Sizes of a convolution of images `[batch, groups · channels, d, h, w]` with filters
 /// `[groups · filters, channels, kd, kh, kw]` to `[batch, groups · filters, od, oh, ow]`. Lists are (depth, height,
@@ -100,9 +110,10 @@ pub struct Conv {
     offsets: [usize; 2],
     /// First term of the sums, and how many.
     terms: [usize; 2],
+    /// Shares that they are summed in, where the pass has none of its own.
+    shares: usize,
     abilities: Abilities,
-    /// Whether tiles of subgroups make it.
-    broadcast: bool,
+    variant: Variant,
     epilogue: Epilogue,
     tape: EpilogueTape,
 }
@@ -124,17 +135,55 @@ impl Conv {
             dtype,
             offsets,
             terms,
+            shares: 1,
             abilities,
-            broadcast: false,
+            variant: Variant::Direct,
             epilogue,
             tape: EpilogueTape::new(),
         }
     }
 
-    /// The same product for a device of such abilities; in tiles of subgroups, if they are wanted and it has them.
+    /// The same product for a device of such abilities.
     #[must_use]
-    pub fn with_abilities(self, abilities: Abilities, broadcast: bool) -> Conv {
-        Conv { abilities, broadcast: broadcast && Tile::fits(abilities), ..self }
+    pub fn with_abilities(self, abilities: Abilities) -> Conv {
+        Conv { abilities, ..self }
+    }
+
+    /// The variants that can do this product, on a device of the given abilities.
+    pub fn variants(&self) -> Vec<Variant> {
+        if self.shares > 1 {
+            return vec![Variant::Tiled];
+        }
+        let mut variants = vec![Variant::Direct, Variant::Tiled];
+        variants.extend(Tile::fits(self.abilities).then_some(Variant::Broadcast));
+        variants
+    }
+
+    /// The same product another way, if it is one of its [`variants`](Conv::variants).
+    #[must_use]
+    pub fn with_variant(self, variant: Variant) -> Conv {
+        if self.variants().contains(&variant) { Conv { variant, ..self } } else { self }
+    }
+
+    /// The same product through workgroup memory, as shares `[shares, …]` of the terms: their sum is the result. Not for
+    /// [`ConvPass::BackwardWeight`], which has its own, and before anything is fused.
+    #[must_use]
+    pub fn in_shares(self, shares: usize) -> Conv {
+        let epilogue = Epilogue::store(2, self.dtype, shares * self.len());
+        Conv { shares, variant: Variant::Tiled, epilogue, ..self }
+    }
+
+    /// Shares for tiles in workgroup memory on a card, of [`in_shares`](Conv::in_shares) or the pass itself: one where
+    /// there are tiles enough, or the sums are short.
+    pub fn shares(shape: &ConvShape, pass: ConvPass) -> usize {
+        let terms = match pass {
+            ConvPass::BackwardWeight { .. } => shape.batch * shape.output_plane(),
+            _ => Conv::terms(shape, pass),
+        };
+        let [rows, columns] = product(shape, pass);
+        let tiles = (shape.groups * rows.div_ceil(TILE) * columns.div_ceil(TILE)).max(1);
+        let wanted = GROUPS_MIN.div_ceil(tiles).min(terms / SHARE_TERMS_MIN);
+        terms.div_ceil(share(terms, wanted.max(terms.div_ceil(CONV_TERMS_MAX)))).max(1)
     }
 
     /// Terms of the sum that makes an element of the result; nothing that could be cut for
@@ -162,6 +211,14 @@ impl Conv {
         wanted.max(pixels.div_ceil(CONV_TERMS_MAX))
     }
 
+    /// First term of a share, and how many.
+    fn terms_of(&self, number: usize) -> [usize; 2] {
+        let [first, count] = self.terms;
+        let each = share(count, self.shares);
+        let start = (number * each).min(count);
+        [first + start, each.min(count - start)]
+    }
+
     /// Filters (for the derivative by the images channels) that an invocation makes: of a tile of eight as many as
     /// there are, so that convolutions with a filter for each channel waste nothing.
     fn rows(&self) -> usize {
@@ -187,22 +244,42 @@ impl Conv {
 
     fn native<T: Gemm>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
         let (a, b) = (&a[self.offsets[0]..], &b[self.offsets[1]..]);
-        let whole = self.terms == [0, Conv::terms(&self.shape, self.pass)];
-        match self.pass {
-            ConvPass::Forward => {
-                let term = |_, column| column;
-                let cut = (!whole).then(|| native::cut_filters(&self.shape, b, term, self.terms));
-                native::forward(&self.shape, a, cut.as_deref().unwrap_or(b), out)
-            }
-            ConvPass::BackwardData => {
-                let window = self.shape.window_len();
-                let term = |filter: usize, column: usize| filter * window + column % window;
-                let cut = (!whole).then(|| native::cut_filters(&self.shape, b, term, self.terms));
-                native::backward_data(&self.shape, a, cut.as_deref().unwrap_or(b), out)
-            }
-            ConvPass::BackwardWeight { splits } => native::backward_weight(&self.shape, a, b, out, splits),
+        if let ConvPass::BackwardWeight { splits } = self.pass {
+            return native::backward_weight(&self.shape, a, b, out, splits);
+        }
+        let len = (out.len() / self.shares).max(1);
+        let mut shares = out.chunks_mut(len).enumerate();
+        shares.try_for_each(|(number, out)| self.native_share(a, b, out, self.terms_of(number)))
+    }
+
+    /// The sums of some of the terms.
+    fn native_share<T: Gemm>(&self, a: &[T], b: &[T], out: &mut [T], terms: [usize; 2]) -> Result<()> {
+        let window = self.shape.window_len();
+        let back = self.pass == ConvPass::BackwardData;
+        let term = |filter, column| if back { filter * window + column % window } else { column };
+        let whole = terms == [0, Conv::terms(&self.shape, self.pass)];
+        let cut = (!whole).then(|| native::cut_filters(&self.shape, b, term, terms));
+        let filters = cut.as_deref().unwrap_or(b);
+        if back {
+            native::backward_data(&self.shape, a, filters, out)
+        } else {
+            native::forward(&self.shape, a, filters, out)
         }
     }
+}
+
+/// Rows and columns of the product as the shaders see it.
+fn product(shape: &ConvShape, pass: ConvPass) -> [usize; 2] {
+    match pass {
+        ConvPass::Forward => [shape.filters, shape.batch * shape.output_plane()],
+        ConvPass::BackwardData => [shape.channels, shape.batch * shape.input_plane()],
+        ConvPass::BackwardWeight { .. } => [shape.filters, shape.channels * shape.window_len()],
+    }
+}
+
+/// Terms of each of some shares: whole steps of a tile.
+fn share(terms: usize, shares: usize) -> usize {
+    terms.div_ceil(shares.max(1)).next_multiple_of(TILE_STEPS).max(TILE_STEPS)
 }
 
 /// Sizes as `h×w`, or `d×h×w` where there is a depth.
@@ -233,8 +310,9 @@ impl Kernel for Conv {
         let ConvShape { batch, groups, channels, filters, input, window, .. } = self.shape;
         let fused = self.epilogue.program.insts.len() - 1;
         let (images, windows) = (by(input), by(window));
+        let shares = if self.shares > 1 { format!(" in {} shares", self.shares) } else { String::new() };
         format!(
-            "{} {batch}×{groups}×[{channels}→{filters}] {images} window {windows} then {fused} values",
+            "{} {batch}×{groups}×[{channels}→{filters}] {images} window {windows}{shares} then {fused} values",
             self.name()
         )
     }
@@ -275,8 +353,8 @@ impl Kernel for Conv {
     }
 
     fn variants(&self) -> Vec<Arc<dyn Kernel>> {
-        let other = Conv { broadcast: !self.broadcast, ..self.clone() };
-        if Tile::fits(self.abilities) { vec![Arc::new(other)] } else { Vec::new() }
+        let others = self.variants().into_iter().filter(|v| *v != self.variant);
+        others.map(|variant| Arc::new(Conv { variant, ..self.clone() }) as Arc<dyn Kernel>).collect()
     }
 
     fn with_epilogue(&self, epilogue: Epilogue) -> Option<Arc<dyn Kernel>> {

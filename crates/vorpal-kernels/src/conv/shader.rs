@@ -1,36 +1,48 @@
 //! The shaders of convolutions.
 
 use vorpal_shaders::{
-    CONV_BACKWARD_DATA, CONV_BACKWARD_DATA_BROADCAST, CONV_BACKWARD_WEIGHT, CONV_BACKWARD_WEIGHT_BROADCAST,
-    CONV_FORWARD, CONV_FORWARD_BROADCAST, Linker, Shader,
+    CONV_BACKWARD_DATA, CONV_BACKWARD_DATA_BROADCAST, CONV_BACKWARD_DATA_TILED, CONV_BACKWARD_WEIGHT,
+    CONV_BACKWARD_WEIGHT_BROADCAST, CONV_BACKWARD_WEIGHT_TILED, CONV_FORWARD, CONV_FORWARD_BROADCAST,
+    CONV_FORWARD_TILED, Linker, Shader,
 };
 use vorpal_tensor::{Error, Result};
 
-use super::{Conv, ConvPass, of_window};
+use super::{Conv, ConvPass, TILE, of_window, product, share};
+use crate::matmul::Variant;
 use crate::subgroup_tile::{Fours, Tile, four_at_a_time};
 use crate::{Kernel, emit_epilogue, spread};
 
 impl Conv {
+    /// Name of the shader, and its text.
+    fn base(&self) -> (&'static str, &'static str) {
+        use Variant::{Broadcast, Direct, Tiled};
+        match (self.pass, self.variant) {
+            (ConvPass::Forward, Tiled) => ("conv_forward_tiled", CONV_FORWARD_TILED),
+            (ConvPass::Forward, Broadcast) => ("conv_forward_broadcast", CONV_FORWARD_BROADCAST),
+            (ConvPass::Forward, Direct) => ("conv_forward", CONV_FORWARD),
+            (ConvPass::BackwardData, Tiled) => ("conv_backward_data_tiled", CONV_BACKWARD_DATA_TILED),
+            (ConvPass::BackwardData, Broadcast) => {
+                ("conv_backward_data_broadcast", CONV_BACKWARD_DATA_BROADCAST)
+            }
+            (ConvPass::BackwardData, Direct) => ("conv_backward_data", CONV_BACKWARD_DATA),
+            (ConvPass::BackwardWeight { .. }, Broadcast) => {
+                ("conv_backward_weight_broadcast", CONV_BACKWARD_WEIGHT_BROADCAST)
+            }
+            (ConvPass::BackwardWeight { .. }, Tiled) => {
+                ("conv_backward_weight_tiled", CONV_BACKWARD_WEIGHT_TILED)
+            }
+            (ConvPass::BackwardWeight { .. }, Direct) => ("conv_backward_weight", CONV_BACKWARD_WEIGHT),
+        }
+    }
+
     /// Name of the shader.
     pub(super) fn shader_name(&self) -> &'static str {
-        match (self.pass, self.broadcast) {
-            (ConvPass::Forward, false) => "conv_forward",
-            (ConvPass::BackwardData, false) => "conv_backward_data",
-            (ConvPass::BackwardWeight { .. }, false) => "conv_backward_weight",
-            (ConvPass::Forward, true) => "conv_forward_broadcast",
-            (ConvPass::BackwardData, true) => "conv_backward_data_broadcast",
-            (ConvPass::BackwardWeight { .. }, true) => "conv_backward_weight_broadcast",
-        }
+        self.base().0
     }
 
     /// Rows and columns of the product as the shaders see it.
     fn product(&self) -> [usize; 2] {
-        let shape = &self.shape;
-        match self.pass {
-            ConvPass::Forward => [shape.filters, shape.batch * shape.output_plane()],
-            ConvPass::BackwardData => [shape.channels, shape.batch * shape.input_plane()],
-            ConvPass::BackwardWeight { .. } => [shape.filters, shape.channels * shape.window_len()],
-        }
+        product(&self.shape, self.pass)
     }
 
     fn tile(&self) -> Tile {
@@ -41,7 +53,7 @@ impl Conv {
     /// Pixels of a share. Fours of pixels stay together.
     fn chunk(&self, splits: usize) -> usize {
         let chunk = (self.shape.batch * self.shape.output_plane()).div_ceil(splits.max(1));
-        if self.broadcast { chunk.next_multiple_of(4) } else { chunk }
+        if self.variant == Variant::Broadcast { chunk.next_multiple_of(4) } else { chunk }
     }
 
     /// How the operand of the rows, filters or the cotangent of the result, can be read in fours.
@@ -64,24 +76,23 @@ impl Conv {
     pub(super) fn text(&self) -> Result<Shader> {
         let text = emit_epilogue(&self.epilogue, &self.args())?;
         let shape = &self.shape;
-        let base = match (self.pass, self.broadcast) {
-            (ConvPass::Forward, false) => CONV_FORWARD,
-            (ConvPass::BackwardData, false) => CONV_BACKWARD_DATA,
-            (ConvPass::BackwardWeight { .. }, false) => CONV_BACKWARD_WEIGHT,
-            (ConvPass::Forward, true) => CONV_FORWARD_BROADCAST,
-            (ConvPass::BackwardData, true) => CONV_BACKWARD_DATA_BROADCAST,
-            (ConvPass::BackwardWeight { .. }, true) => CONV_BACKWARD_WEIGHT_BROADCAST,
-        };
-        let linker = if self.broadcast {
-            let linker =
-                self.tile().link(Linker::new(base), &text)?.constant("A_FORM", Tile::form(self.fours()));
-            if self.fours().is_some() { four_at_a_time(linker, "a", self.abilities)? } else { linker }
-        } else {
-            Linker::new(base)
+        let linker = Linker::new(self.base().1);
+        let internal = |message| Error::internal("conv", message);
+        let linker = match self.variant {
+            Variant::Broadcast => {
+                let linker = self.tile().link(linker, &text)?.constant("A_FORM", Tile::form(self.fours()));
+                if self.fours().is_some() { four_at_a_time(linker, "a", self.abilities)? } else { linker }
+            }
+            Variant::Tiled => linker
+                .replace("finish", &text.finish)
+                .and_then(|linker| linker.define("FOUR", 4))
+                .map_err(internal)?
+                .append(&text.declarations),
+            Variant::Direct => linker
                 .replace("finish", &text.finish)
                 .and_then(|linker| linker.define("ROWS", self.rows()))
-                .map_err(|message| Error::internal("conv", message))?
-                .append(&text.declarations)
+                .map_err(internal)?
+                .append(&text.declarations),
         };
         let linker = linker
             .constant("A_OFFSET", self.offsets[0])
@@ -98,7 +109,16 @@ impl Conv {
             ConvPass::BackwardWeight { splits } => {
                 linker.constant("SPLITS", splits).constant("CHUNK", self.chunk(splits))
             }
-            _ => linker.constant("FIRST", self.terms[0]).constant("TERMS", self.terms[1]),
+            _ => {
+                let linker = linker.constant("FIRST", self.terms[0]).constant("TERMS", self.terms[1]);
+                match self.variant {
+                    Variant::Tiled => {
+                        let chunk = share(self.terms[1], self.shares);
+                        linker.constant("SPLITS", self.shares).constant("CHUNK", chunk)
+                    }
+                    _ => linker,
+                }
+            }
         }
         .finish())
     }
@@ -109,10 +129,15 @@ impl Conv {
         }
         let shape = &self.shape;
         let splits = if let ConvPass::BackwardWeight { splits } = self.pass { splits } else { 1 };
-        if self.broadcast {
-            return spread(self.tile().groups(shape.groups * splits));
-        }
         let [rows, columns] = self.product();
+        match self.variant {
+            Variant::Broadcast => return spread(self.tile().groups(shape.groups * splits)),
+            Variant::Tiled => {
+                let tiles = rows.div_ceil(TILE) * columns.div_ceil(TILE);
+                return spread(shape.groups * splits * self.shares * tiles);
+            }
+            Variant::Direct => {}
+        }
         let tiles = match self.pass {
             ConvPass::BackwardWeight { .. } => (splits * columns.div_ceil(4)).div_ceil(64),
             _ => columns.div_ceil(256),

@@ -5,7 +5,7 @@
 
 use vorpal_tensor::DType;
 
-use super::{ADD, MUL};
+use super::{ADD, CLAMP_MAX, MUL};
 use crate::Tensor;
 use crate::checkpoint;
 
@@ -83,7 +83,7 @@ impl Tensor {
     fn above_zero_or(&self, f: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
         let zero = self.full_like(0.0);
         let above = self.gt(&zero);
-        above.select(self, f(&above.select(&zero, self)))
+        above.select(self, f(&self.with_constant(&CLAMP_MAX, 0.0)))
     }
 
     /// Elements limited to `low..=high`, with derivative 0 from the limits on, as PyTorch's `hardtanh`.

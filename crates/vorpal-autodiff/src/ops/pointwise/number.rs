@@ -4,7 +4,7 @@ use vorpal_kernels::{LaneMut, map1, map2};
 
 use vorpal_kernels::shaders::BITS;
 
-use super::{GREATER, LESS, Operand, binary_methods, pointwise_table, unary_methods};
+use super::{GREATER, LESS, Operand, PointwiseFn, binary_methods, pointwise_table, unary_methods};
 use crate::{Tensor, Vjp};
 
 /// Arithmetic that floats and integers share. Integers wrap around; integer division by zero gives
@@ -91,6 +91,16 @@ macro_rules! dispatch {
     };
 }
 
+/// What division that truncates leaves of `a`, as `rest`. The reciprocal of the largest floats is below the normal
+/// numbers, which devices take for 0: two such operands are divided as quarters.
+macro_rules! rest {
+    () => {
+        "let four = one + one + one + one; let large = f32(min(abs(a), abs(b))) > 4e37; \
+         let part = select(one, one / four, large); \
+         let rest = ((a * part) % (b * part)) * select(one, four, large); "
+    };
+}
+
 pointwise_table! { NUMBERS, Number, Number, Last, dispatch;
     /// Sum.
     ADD "add" (a, b) = a.plus(b);
@@ -127,6 +137,16 @@ pointwise_table! { NUMBERS, Number, Number, Last, dispatch;
     on: [(-2.0, 0.0), (0.1, 2.0)],
     vjp: |v| winner(v, &v.inputs[1], &v.inputs[0]);
 
+    /// a, but not below b; NaN stays. Unlike [`MAXIMUM`] it is a where both are equal, derivative included.
+    CLAMP_MIN "clamp_min" (a, b) = if a < b { b } else { a };
+    wgsl: "select(a, b, a < b && !is_nan(f32(a)))", support: BITS, flops: 1, on: [(-2.0, 0.0), (0.1, 2.0)],
+    vjp: |v| limited(v, &LESS);
+
+    /// a, but not above b; NaN stays. Unlike [`MINIMUM`] it is a where both are equal, derivative included.
+    CLAMP_MAX "clamp_max" (a, b) = if a > b { b } else { a };
+    wgsl: "select(a, b, a > b && !is_nan(f32(a)))", support: BITS, flops: 1, on: [(-2.0, 0.0), (0.1, 2.0)],
+    vjp: |v| limited(v, &GREATER);
+
     /// Absolute value.
     ABS "abs" (a) = if a < T::ZERO { T::ZERO.minus(a) } else { a };
     wgsl: "abs(a)", flops: 1, on: [(0.1, 2.0)],
@@ -134,7 +154,8 @@ pointwise_table! { NUMBERS, Number, Number, Last, dispatch;
 
     /// −1, 0 or 1; NaN stays.
     SIGN "sign" (a) = if a > T::ZERO { T::ONE } else if a < T::ZERO { T::ZERO.minus(T::ONE) } else { a };
-    wgsl: "select(select(a, zero - one, a < zero), one, a > zero)", flops: 1, on: [(0.1, 2.0)],
+    wgsl: "select(select(select(zero, zero - one, a < zero), one, a > zero), a, is_nan(f32(a)))", support: BITS,
+    flops: 1, on: [(0.1, 2.0)],
     vjp: |_| vec![None];
 
     /// What division rounded down leaves, with the sign of the divisor.
@@ -142,19 +163,26 @@ pointwise_table! { NUMBERS, Number, Number, Last, dispatch;
         let rest = a.rest(b);
         if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { rest.plus(b) } else { rest }
     };
-    wgsl: "(a % b) + select(zero, b, (a % b) != zero && ((a % b) < zero) != (b < zero))", flops: 6,
+    wgsl: concat!(rest!(), "rest + select(zero, b, rest != zero && (rest < zero) != (b < zero))"), flops: 8,
     on: [(-0.9, -0.1), (1.0, 2.0)],
     vjp: |v| vec![Some(v.grad.clone()), Some(-(v.grad * v.inputs[0].floor_divide(&v.inputs[1])))];
 
     /// What division that truncates leaves, with the sign of the dividend.
     FMOD "fmod" (a, b) = a.rest(b);
-    wgsl: "a % b", flops: 4, on: [(-2.9, -2.1), (1.0, 2.0)],
+    wgsl: concat!(rest!(), "rest"), flops: 6, on: [(-2.9, -2.1), (1.0, 2.0)],
     vjp: |v| vec![Some(v.grad.clone()), Some(-(v.grad * (&v.inputs[0] / &v.inputs[1]).trunc()))];
 
     /// Negation; wraps around for unsigned integers.
     NEG "neg" (a) = a.negated();
     wgsl: "(a - a) - a", flops: 1, on: [(-2.0, 2.0)],
     vjp: |v| vec![Some(-v.grad)];
+}
+
+/// The cotangent goes to the limit where the operand lies `beyond` it.
+fn limited(v: &Vjp<'_>, beyond: &'static PointwiseFn) -> Vec<Option<Tensor>> {
+    let zero = v.grad.full_like(0.0);
+    let beyond = Tensor::pointwise(beyond, &[&v.inputs[0], &v.inputs[1]]);
+    vec![Some(beyond.select(&zero, v.grad)), Some(beyond.select(v.grad, &zero))]
 }
 
 /// The cotangent goes to the operand that won: the first where `high` is above `low`, the second
@@ -207,14 +235,12 @@ impl Tensor {
     /// Elements not below `low`; NaN stays. The derivative at the limit is 1.
     #[track_caller]
     pub fn clamp_min(&self, low: impl Into<Operand>) -> Tensor {
-        let low = low.into().beside(self);
-        Tensor::pointwise(&LESS, &[self, &low]).select(&low, self)
+        self.pointwise2(&CLAMP_MIN, low)
     }
 
     /// Elements not above `high`; NaN stays. The derivative at the limit is 1.
     #[track_caller]
     pub fn clamp_max(&self, high: impl Into<Operand>) -> Tensor {
-        let high = high.into().beside(self);
-        Tensor::pointwise(&GREATER, &[self, &high]).select(&high, self)
+        self.pointwise2(&CLAMP_MAX, high)
     }
 }

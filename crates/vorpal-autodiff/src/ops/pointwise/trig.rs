@@ -9,7 +9,7 @@ use super::{ADD, MUL, Real, binary_methods, pointwise_table, unary_methods};
 pointwise_table! { TRIGONOMETRY, Real, Float, Last, dispatch;
     /// Sine.
     SIN "sin" (a) = a.sin();
-    wgsl: "sin(a)", flops: 8, on: [(-2.0, 2.0)],
+    wgsl: "sine(a)", support: ELEMENTARY, flops: 8, on: [(-2.0, 2.0)],
     vjp: |v| vec![Some(v.grad * v.inputs[0].cos())];
 
     /// Cosine.
@@ -19,7 +19,7 @@ pointwise_table! { TRIGONOMETRY, Real, Float, Last, dispatch;
 
     /// Tangent.
     TAN "tan" (a) = a.tan();
-    wgsl: "tan(a)", flops: 16, on: [(-1.2, 1.2)],
+    wgsl: "tangent(a)", support: ELEMENTARY, flops: 16, on: [(-1.2, 1.2)],
     vjp: |v| vec![Some(v.grad + v.grad * (v.output * v.output))];
 
     /// Arc sine.
