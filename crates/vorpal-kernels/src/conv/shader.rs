@@ -15,23 +15,24 @@ use crate::{Kernel, emit_epilogue, spread};
 impl Conv {
     /// Name of the shader, and its text.
     fn base(&self) -> (&'static str, &'static str) {
-        use Variant::{Broadcast, Direct, Tiled};
+        use Variant::{Broadcast, Direct};
         match (self.pass, self.variant) {
-            (ConvPass::Forward, Tiled) => ("conv_forward_tiled", CONV_FORWARD_TILED),
             (ConvPass::Forward, Broadcast) => ("conv_forward_broadcast", CONV_FORWARD_BROADCAST),
             (ConvPass::Forward, Direct) => ("conv_forward", CONV_FORWARD),
-            (ConvPass::BackwardData, Tiled) => ("conv_backward_data_tiled", CONV_BACKWARD_DATA_TILED),
+            // There is one size of tiles.
+            (ConvPass::Forward, _) => ("conv_forward_tiled", CONV_FORWARD_TILED),
             (ConvPass::BackwardData, Broadcast) => {
                 ("conv_backward_data_broadcast", CONV_BACKWARD_DATA_BROADCAST)
             }
             (ConvPass::BackwardData, Direct) => ("conv_backward_data", CONV_BACKWARD_DATA),
+            (ConvPass::BackwardData, _) => ("conv_backward_data_tiled", CONV_BACKWARD_DATA_TILED),
             (ConvPass::BackwardWeight { .. }, Broadcast) => {
                 ("conv_backward_weight_broadcast", CONV_BACKWARD_WEIGHT_BROADCAST)
             }
-            (ConvPass::BackwardWeight { .. }, Tiled) => {
+            (ConvPass::BackwardWeight { .. }, Direct) => ("conv_backward_weight", CONV_BACKWARD_WEIGHT),
+            (ConvPass::BackwardWeight { .. }, _) => {
                 ("conv_backward_weight_tiled", CONV_BACKWARD_WEIGHT_TILED)
             }
-            (ConvPass::BackwardWeight { .. }, Direct) => ("conv_backward_weight", CONV_BACKWARD_WEIGHT),
         }
     }
 
@@ -83,7 +84,7 @@ impl Conv {
                 let linker = self.tile().link(linker, &text)?.constant("A_FORM", Tile::form(self.fours()));
                 if self.fours().is_some() { four_at_a_time(linker, "a", self.abilities)? } else { linker }
             }
-            Variant::Tiled => linker
+            Variant::Tiled | Variant::Large | Variant::Cooperative => linker
                 .replace("finish", &text.finish)
                 .and_then(|linker| linker.define("FOUR", 4))
                 .map_err(internal)?
@@ -112,7 +113,7 @@ impl Conv {
             _ => {
                 let linker = linker.constant("FIRST", self.terms[0]).constant("TERMS", self.terms[1]);
                 match self.variant {
-                    Variant::Tiled => {
+                    Variant::Tiled | Variant::Large | Variant::Cooperative => {
                         let chunk = share(self.terms[1], self.shares);
                         linker.constant("SPLITS", self.shares).constant("CHUNK", chunk)
                     }
@@ -132,7 +133,7 @@ impl Conv {
         let [rows, columns] = self.product();
         match self.variant {
             Variant::Broadcast => return spread(self.tile().groups(shape.groups * splits)),
-            Variant::Tiled => {
+            Variant::Tiled | Variant::Large | Variant::Cooperative => {
                 let tiles = rows.div_ceil(TILE) * columns.div_ceil(TILE);
                 return spread(shape.groups * splits * self.shares * tiles);
             }
