@@ -19,9 +19,13 @@ impl MatMul {
     /// The shader without its sizes, if the variant is one of tiles in workgroup memory.
     pub(super) fn tiled(&self) -> Result<Option<Linker>> {
         let wrong = |message: String| Error::internal("matmul", message);
+        let sized = |tile: usize, parts: usize| {
+            let linker = Linker::new(MATMUL_TILED).define("TILE", tile)?;
+            linker.define("PARTS", parts)?.define("RESULTS", 8 * parts)
+        };
         let linker = match self.variant {
-            Variant::Tiled => Linker::new(MATMUL_TILED).define("TILE", 64),
-            Variant::Large => Linker::new(MATMUL_TILED).define("TILE", 128),
+            Variant::Tiled => sized(64, 1),
+            Variant::Large => sized(128, 2),
             Variant::Cooperative => {
                 Linker::new(MATMUL_COOPERATIVE).define("FETCHES", 4).and_then(|l| l.define("PARTS", 2))
             }
@@ -34,7 +38,7 @@ impl MatMul {
         let form = |side| Tile::form(self.in_runs(side, width));
         linker = linker.constant("A_FORM", form(&rows)).constant("B_FORM", form(&columns));
         if !halves {
-            for (name, size) in [("STEPS", 4), ("ROWS", 4), ("RESULTS", 16)] {
+            for (name, size) in [("STEPS", 4), ("ROWS", 4)] {
                 linker = linker.define(name, size).map_err(wrong)?;
             }
             let plain = Abilities { words64: false, ..self.abilities };
