@@ -592,7 +592,7 @@ impl Reducer {
             Sharing::Alone => acc.into(),
             Sharing::Subgroup(_) if self.join == "sum" => format!("subgroupAdd({acc})"),
             Sharing::Subgroup(_) => format!("subgroupMax({acc})"),
-            Sharing::Group => format!("join_{}_{}({acc}, lane)", self.join, self.ty),
+            Sharing::Group(_) => format!("join_{}_{}({acc}, lane)", self.join, self.ty),
         }
     }
 

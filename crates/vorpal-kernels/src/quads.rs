@@ -14,8 +14,8 @@ pub(crate) enum Sharing {
     Alone,
     /// A subgroup of so many.
     Subgroup(usize),
-    /// A workgroup.
-    Group,
+    /// So many of a workgroup.
+    Group(usize),
 }
 
 /// What an invocation evaluates four of.

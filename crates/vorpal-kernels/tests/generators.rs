@@ -417,6 +417,57 @@ fn what_all_elements_of_a_row_share_is_stored_for_each() {
     }
 }
 
+/// Few rows keep a card busy by the lanes that share each of them; neighbouring lanes read neighbouring elements.
+#[test]
+fn cards_share_few_rows_among_many_lanes() {
+    let mut random = Random(101);
+    // Shape, axes, workgroups and their lanes.
+    let cases: [(&[usize], &[bool], [usize; 2]); 10] = [
+        (&[4, 512, 96], &[true, true, false], [24, 256]),
+        (&[256, 512], &[true, false], [64, 128]),
+        (&[1024, 7], &[true, false], [7, 256]),
+        (&[40, 1000], &[true, false], [125, 16]),
+        (&[3, 300, 64], &[false, true, false], [24, 128]),
+        (&[4, 64, 16, 16], &[true, false, true, true], [64, 128]),
+        (&[6, 4096], &[false, true], [6, 256]),
+        (&[500, 1024], &[false, true], [500, 128]),
+        (&[130, 64], &[false, true], [65, 32]),
+        (&[2048, 16], &[false, true], [32, 64]),
+    ];
+    for (shape, axes, [groups, lanes]) in cases {
+        let shape = Shape::from(shape);
+        let (n, map) = (shape.numel(), row_map(&shape, axes));
+        let rows = shape.iter().zip(axes).filter(|&(_, &r)| !r).map(|(&d, _)| d).product();
+        let insts = vec![
+            Inst::Load { arg: 0, layout: Layout::contiguous([n]), fill: 0.0, domain: Domain::Full },
+            Inst::Reduce { kind: ReduceKind::Max, x: 0 },
+            Inst::Call { f: &SUB, args: [0, 1].into_iter().collect() },
+            Inst::Call { f: &EXP, args: [2].into_iter().collect() },
+            Inst::Reduce { kind: ReduceKind::Sum, x: 3 },
+            Inst::Call { f: &DIV, args: [3, 4].into_iter().collect() },
+        ];
+        for whole in [true, false] {
+            // What is made of the elements as well, or the sums alone.
+            let mut stores = vec![Store { value: 4, arg: 1 }];
+            stores.extend(whole.then_some(Store { value: 5, arg: 2 }));
+            let mut args = vec![Arg::read(DType::F32, n), Arg::write(DType::F32, rows)];
+            args.extend(whole.then(|| Arg::write(DType::F32, n)));
+            let program = Program { insts: insts.clone(), stores };
+            let inputs = vec![random.units(n)];
+            let mut values = evaluate(&program, &wide(&inputs), &[], n, &map);
+            let mut sums = vec![0.0; rows];
+            (0..n).for_each(|i| sums[map.place(i).expect("a row")] = values[4][i]);
+            let outputs: Vec<Vec<f64>> = [sums].into_iter().chain(whole.then(|| values.remove(5))).collect();
+            let kernel = Row::new(program.clone(), args, vec![], shape.clone(), axes).expect("short rows");
+            let shader = kernel.shader().expect("a shader");
+            let of_group = shader.constants.iter().find(|c| c.0 == "LANES").map(|c| c.1 as usize);
+            let found = (kernel.groups().iter().product::<u32>() as usize, of_group);
+            assert_eq!(found, (groups, Some(lanes)), "{}", kernel.describe());
+            compare(&kernel, &Case { program, args: vec![], inputs, scalars: vec![] }, &outputs, 1e-5);
+        }
+    }
+}
+
 #[test]
 fn long_columns_keep_their_precision() {
     let n = 30_000;

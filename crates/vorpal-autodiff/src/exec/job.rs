@@ -228,6 +228,12 @@ impl Job {
     /// Evaluates the roots; `times` takes what every launch took, if asked.
     pub fn run(self, device: &Device, times: Times<'_>) -> Result<Arc<Prepared>> {
         let prepared = prepared(device, self.key(device), &self)?;
+        self.run_prepared(device, &prepared, times)?;
+        Ok(prepared)
+    }
+
+    /// Evaluates the roots by a plan of this job.
+    pub fn run_prepared(self, device: &Device, prepared: &Prepared, times: Times<'_>) -> Result<()> {
         device.check_room(0)?;
         let mut table = Vec::with_capacity(prepared.plan.slots.len() + self.buffers.len());
         for &bytes in &prepared.plan.slots {
@@ -241,7 +247,7 @@ impl Job {
         }
         // The pool hands out first what came last: the next run finds every slot where this one had it.
         while table.pop().is_some() {}
-        Ok(prepared)
+        Ok(())
     }
 }
 

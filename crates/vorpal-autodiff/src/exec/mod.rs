@@ -66,6 +66,18 @@ pub fn plan<T: Tensors + ?Sized>(what: &T, target: Target) -> Result<Plan> {
     Job::collect(&unevaluated(what)?).compile(target)
 }
 
+/// [`eval`] by the plan for another target than the device, such as a card's where there is none.
+#[cfg(test)]
+pub(crate) fn eval_as<T: Tensors + ?Sized>(what: &T, target: Target) -> Result<Vec<Plan>> {
+    let run = |(device, roots): (Device, Vec<Arc<Node>>)| {
+        let job = Job::collect(&roots);
+        let prepared = prepared::Prepared::new(&device, &job, job.compile(target)?)?;
+        job.run_prepared(&device, &prepared, None)?;
+        Ok(prepared.plan)
+    };
+    by_device(what)?.into_iter().map(run).collect()
+}
+
 /// The plans that [`eval`] would make of `what`, device by device, before any tuning.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn plans<T: Tensors + ?Sized>(what: &T) -> Result<Vec<(Device, Plan)>> {

@@ -107,7 +107,7 @@ pub(super) fn prepared(device: &Device, key: Key, job: &Job) -> Result<Arc<Prepa
 }
 
 impl Prepared {
-    fn new(device: &Device, job: &Job, plan: Plan) -> Result<Prepared> {
+    pub fn new(device: &Device, job: &Job, plan: Plan) -> Result<Prepared> {
         let scalar_ops = job.computed().filter(|&k| !job.order[k].op.scalars().is_empty()).collect();
         let runner = if device.is_cpu() {
             Runner::Native(NativeRun::new(&plan))

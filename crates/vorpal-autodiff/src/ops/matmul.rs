@@ -10,14 +10,33 @@ use vorpal_tensor::{At, DType, Error, Layout, Result, Shape};
 use super::pointwise::{ADD, MUL};
 use super::reduce::reduce;
 use super::shape_error;
-use crate::compile::ir::{Builder, Class, NodeId, Target};
+use crate::compile::ir::{Builder, Class, Kind, NodeId, Target};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Elements of the larger operand from which tiles in workgroup memory pay.
 const TILES_MIN: usize = 64 * 64;
 
-/// Large tiles from which there are enough for all multiprocessors of a large card, two each.
-const LARGE_MIN: usize = 256;
+/// Large tiles from which there are enough for all of 132 multiprocessors of a large card, two each, so that one computes while
+/// the other reads.
+const LARGE_MIN: usize = 264;
+
+/// How a card cuts long sums of few tiles.
+struct Cutting {
+    /// Rows and columns of a tile.
+    tile: usize,
+    /// Workgroups that keep a large card busy.
+    busy: usize,
+    /// Terms that are read together.
+    run: usize,
+    /// Terms of a piece of a sum at least.
+    piece_min: usize,
+}
+
+const OF_FLOATS: Cutting = Cutting { tile: 64, busy: 2 * LARGE_MIN, run: 4, piece_min: 64 };
+const OF_HALVES: Cutting = Cutting { tile: 128, busy: LARGE_MIN, run: 8, piece_min: 256 };
+
+/// Terms that a workgroup must be spared for a launch more to pay.
+const SPARED_MIN: usize = 192;
 
 /// `[…, m, k] · […, k, n]` with equal batch axes.
 #[derive(Debug)]
@@ -72,7 +91,7 @@ impl Op for MatMul {
     }
 }
 
-/// The product of two nodes, of halves as f32; sums longer than one launch takes are split.
+/// The product of two nodes, of halves as f32; sums longer than one launch takes, or too few for a card, are split.
 fn product(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
     let (shape_a, shape_b) = (cx.shape(a).clone(), cx.shape(b).clone());
     let rank = shape_a.rank();
@@ -85,11 +104,24 @@ fn product(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
         let row = cx.view(b, |l| Some(l.broadcast_to(&out)))?;
         return Ok(cx.call(&MUL.f, &[column, row]));
     }
-    if k <= MATMUL_K_MAX || of_halves(cx, a, b).is_some() {
+    if cx.target().class == Class::Card && k <= MATMUL_K_MAX {
+        // What has one row or column reads a matrix once and computes next to nothing: a reduction, without tiles.
+        let whole = |cx: &Builder, x: NodeId| cx.shape(cx.base(x)).numel() >= cx.shape(x).numel();
+        if shape_a[rank - 2] == 1 && whole(cx, b) {
+            let (a, b) = (wide(cx, a), wide(cx, b));
+            let column = cx.view(a, |l| Some(l.permute(&swapped(rank))))?;
+            return by_vector(cx, b, column, &shape_a.with_axis(rank - 1, shape_b[rank - 1]));
+        }
+        if shape_b[rank - 1] == 1 && whole(cx, a) {
+            let (a, b) = (wide(cx, a), wide(cx, b));
+            let matrix = cx.view(a, |l| Some(l.permute(&swapped(rank))))?;
+            return by_vector(cx, matrix, b, &shape_a.with_axis(rank - 1, 1));
+        }
+    }
+    let [pieces, length] = cut(cx, a, b);
+    if pieces == 1 {
         return launch(cx, a, b);
     }
-    let pieces = k.div_ceil(MATMUL_K_MAX / 4);
-    let length = k / pieces;
     let even = pieces * length;
     // The pieces become one more batch axis in front of the matrices, then a sum.
     let main_a = cx.view(a, |l| Some(l.slice(rank - 1, 0, even, 1)))?;
@@ -100,9 +132,7 @@ fn product(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {
     let cut_b: Shape = batch.iter().copied().chain([pieces, length, n]).collect();
     let main_a = cx.view(main_a, |l| l.reshape(&cut_a))?;
     let main_b = cx.view(main_b, |l| l.reshape(&cut_b))?;
-    let mut order: SmallVec<[usize; 8]> = (0..rank + 1).collect();
-    order.swap(rank - 2, rank - 1);
-    let main_a = cx.view(main_a, |l| Some(l.permute(&order)))?;
+    let main_a = cx.view(main_a, |l| Some(l.permute(&pieces_first(rank))))?;
     let partial = launch(cx, main_a, main_b)?;
     let mut axes = vec![false; rank + 1];
     axes[rank - 2] = true;
@@ -131,6 +161,91 @@ fn of_halves(cx: &mut Builder, a: NodeId, b: NodeId) -> Option<(Product, [NodeId
     let ((base_a, of_a), (base_b, of_b)) = (cx.strided(a), cx.strided(b));
     let kernel = Product::of_halves(&of_a, &of_b)?.with_abilities(cx.target().abilities);
     Some((kernel, [base_a, base_b]))
+}
+
+/// The order of axes in which the last two have changed places.
+fn swapped(rank: usize) -> SmallVec<[usize; 8]> {
+    (0..rank - 2).chain([rank - 1, rank - 2]).collect()
+}
+
+/// The order of axes in which the pieces of `[…, m, pieces, length]`, a product of `rank` axes, come before the rows.
+fn pieces_first(rank: usize) -> SmallVec<[usize; 8]> {
+    swapped(rank).into_iter().chain([rank]).collect()
+}
+
+/// The window through which a node reads its buffer.
+fn window(cx: &Builder, x: NodeId) -> Layout {
+    match &cx.nodes()[x].kind {
+        Kind::View { layout, .. } => layout.clone(),
+        _ => Layout::contiguous(cx.shape(x).clone()),
+    }
+}
+
+/// `[…, k, n]` summed over k with the weights `[…, k, 1]`.
+fn by_vector(cx: &mut Builder, mut matrix: NodeId, mut weights: NodeId, out: &Shape) -> Result<NodeId> {
+    let rank = cx.shape(matrix).rank();
+    let mut summed = rank - 2;
+    if window(cx, matrix).strides[summed] == 1 {
+        // Neighbours in memory come last.
+        matrix = cx.view(matrix, |l| Some(l.permute(&swapped(rank))))?;
+        weights = cx.view(weights, |l| Some(l.permute(&swapped(rank))))?;
+        summed = rank - 1;
+    }
+    let shape = cx.shape(matrix).clone();
+    let weights = cx.view(weights, |l| Some(l.broadcast_to(&shape)))?;
+    let terms = cx.call(&MUL.f, &[matrix, weights]);
+    let axes: SmallVec<[bool; 8]> = (0..rank).map(|axis| axis == summed).collect();
+    let sum = reduce(cx, ReduceKind::Sum, terms, &axes)?;
+    cx.view(sum, |l| l.reshape(out))
+}
+
+/// Pieces that the sums of a product are cut into, and their length; what is left is a product of its own.
+fn cut(cx: &mut Builder, a: NodeId, b: NodeId) -> [usize; 2] {
+    let halves = of_halves(cx, a, b).is_some();
+    let (shape, rank) = (cx.shape(a), cx.shape(a).rank());
+    let (k, n) = (shape[rank - 1], cx.shape(b)[rank - 1]);
+    let least = if halves || k <= MATMUL_K_MAX { 1 } else { k.div_ceil(MATMUL_K_MAX / 4) };
+    let Cutting { tile, busy, run, piece_min } = if halves { OF_HALVES } else { OF_FLOATS };
+    let batches: usize = shape[..rank - 2].iter().product();
+    let tiles = batches * shape[rank - 2].div_ceil(tile) * n.div_ceil(tile);
+    if cx.target().class != Class::Card || tiles == 0 {
+        return [least, k / least];
+    }
+    let most = (busy / tiles).min(k / piece_min);
+    if most <= least {
+        return [least, k / least];
+    }
+    // Pieces without a rest, and of whole runs, as long as there are not far fewer of them. Halves are read in runs or not at
+    // all.
+    let even = |run: usize| (most / 2 + 1..=most).rev().find(|pieces| k.is_multiple_of(run * pieces));
+    let pieces = match even(run) {
+        None if halves => return [least, k / least],
+        found => found.or_else(|| even(1)).unwrap_or(most),
+    };
+    let length = if k.is_multiple_of(pieces) { k / pieces } else { k / pieces / run * run };
+    if pieces <= least || k - length < SPARED_MIN || !splits(cx, a, b, [pieces, length], halves) {
+        return [least, k / least];
+    }
+    [pieces, length]
+}
+
+/// Whether the pieces of sums can be one more batch axis without a copy of the operands.
+fn splits(cx: &Builder, a: NodeId, b: NodeId, cut: [usize; 2], halves: bool) -> bool {
+    // The axis of the sums as two, the first of which is the last of the batch.
+    let split = |x: NodeId, back: usize| {
+        let layout = window(cx, x);
+        let axis = layout.shape.rank() - back;
+        let layout = layout.slice(axis, 0, cut[0] * cut[1], 1);
+        let sizes: Shape =
+            (layout.shape[..axis].iter().chain(&cut).chain(&layout.shape[axis + 1..])).copied().collect();
+        layout.reshape(&sizes)
+    };
+    let (Some(of_a), Some(of_b)) = (split(a, 1), split(b, 2)) else { return false };
+    let of_a = of_a.permute(&pieces_first(of_a.shape.rank() - 1));
+    match halves {
+        true => Product::of_halves(&of_a, &of_b).is_some(),
+        false => Product::new(&of_a, &of_b, cx.dtype(a).compute()).is_some(),
+    }
 }
 
 fn launch(cx: &mut Builder, a: NodeId, b: NodeId) -> Result<NodeId> {

@@ -3,6 +3,8 @@
 mod aggregate;
 mod arrange;
 mod attention;
+#[cfg(test)]
+mod cards;
 mod composite;
 mod conv;
 mod convolve;

@@ -6,12 +6,19 @@ use vorpal_tensor::{At, DType, Result, Shape};
 
 use super::pointwise::{ADD, MAXIMUM, MINIMUM, MUL};
 use super::{Axes, axis_of};
-use crate::compile::ir::{Builder, NodeId};
+use crate::compile::ir::{Builder, Class, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 
 /// Columns that one launch reduces at most. Longer reductions take several launches, so that no invocation
 /// goes through more than a software adapter allows and a GPU has enough rows to work on.
 const COLUMNS_MAX: usize = 16_384;
+
+/// Columns that one launch of a card reduces where neighbours share rows of neighbouring columns, each of which adds up a
+/// thousand: what is made of the elements and of the result stays in one launch …
+const COLUMNS_SHARED_MAX: usize = 65_536;
+
+/// … as long as there is a row for every multiprocessor of a large card.
+const ROWS_SHARED_MIN: usize = 128;
 
 /// Reduction over some axes, which keep size 1.
 #[derive(Debug)]
@@ -73,7 +80,7 @@ impl Op for Reduce {
 pub(crate) fn reduce(cx: &mut Builder, kind: ReduceKind, x: NodeId, axes: &[bool]) -> Result<NodeId> {
     let shape = cx.shape(x).clone();
     let columns: usize = shape.iter().zip(axes).filter(|&(_, &r)| r).map(|(&d, _)| d).product();
-    if columns <= COLUMNS_MAX {
+    if columns <= columns_max(cx, &shape, axes, columns) {
         return Ok(cx.reduce(kind, x, axes));
     }
     // As many of the inner axes as fit come first, the others after them.
@@ -93,7 +100,11 @@ pub(crate) fn reduce(cx: &mut Builder, kind: ReduceKind, x: NodeId, axes: &[bool
     // One axis alone is too long: cut it into pieces of one length and a rest.
     let Some(axis) = (0..axes.len()).rev().find(|&k| axes[k] && shape[k] > 1) else { return Ok(x) };
     let size = shape[axis];
-    let pieces = size.div_ceil(COLUMNS_MAX / 4);
+    let mut pieces = size.div_ceil(COLUMNS_MAX / 4);
+    if cx.target().class == Class::Card {
+        // Without a rest, what is reduced need not be stored before.
+        pieces = (pieces..4 * pieces).find(|pieces| size.is_multiple_of(*pieces)).unwrap_or(pieces);
+    }
     let length = size / pieces;
     let even = pieces * length;
     let main = cx.view(x, |l| Some(l.slice(axis, 0, even, 1)))?;
@@ -119,6 +130,14 @@ pub(crate) fn reduce(cx: &mut Builder, kind: ReduceKind, x: NodeId, axes: &[bool
         out = cx.call(f, &[out, rest]);
     }
     Ok(out)
+}
+
+/// Columns that one launch takes.
+fn columns_max(cx: &Builder, shape: &Shape, axes: &[bool], columns: usize) -> usize {
+    let adjoin =
+        shape.iter().zip(axes).rev().find(|&(&size, _)| size > 1).is_some_and(|(_, &reduced)| reduced);
+    let shared = adjoin && shape.numel() >= ROWS_SHARED_MIN * columns;
+    if shared && cx.target().class == Class::Card { COLUMNS_SHARED_MAX } else { COLUMNS_MAX }
 }
 
 impl Tensor {

@@ -21,6 +21,23 @@ const TRIPS_MAX: usize = 60_000;
 const LANES: usize = 64;
 const LANES_FEW: usize = 8;
 
+/// Lanes of the largest workgroup that WebGPU promises.
+const LANES_MOST: usize = 256;
+
+/// Invocations from which on a card is busy: more lanes for a row cost joins and gain nothing.
+const INVOCATIONS_BUSY: usize = 1 << 15;
+
+/// Workgroups from which on every multiprocessor of a large card has one.
+const GROUPS_BUSY: usize = 1 << 7;
+
+/// Steps that a lane of a card goes at least before more lanes join a row whose columns are neighbours, or whose columns
+/// lie apart. A join takes about as long as reading four times.
+const STEPS_EACH: usize = 2;
+const STEPS_EACH_APART: usize = 4;
+
+/// Bytes that a card reads at a time.
+const SECTOR_BYTES: usize = 32;
+
 /// Columns, or fours of them, that a lane adds up one by one where it need not: more cost precision.
 const TURNS_MAX: usize = 1 << 10;
 
@@ -29,6 +46,9 @@ const INVOCATIONS_MANY: usize = 1 << 12;
 
 /// Values of one invocation that may be held while a row is worked on.
 const HELD_MAX: usize = 320;
+
+/// Turns whose values the registers of a card hold.
+const TURNS_HELD_MAX: usize = 16;
 
 /// Rows that one subgroup goes through with what all rows share at hand.
 const ROWS_EACH_MAX: usize = 16;
@@ -137,34 +157,81 @@ impl Row {
         self.program.stores.iter().filter(is_full).any(|s| levels[s.value] == last)
     }
 
-    /// Who shares a row: many lanes where neighbouring columns are neighbours in memory and many.
-    fn sharing(&self) -> Sharing {
+    /// Whether neighbouring columns are neighbours in memory.
+    fn columns_adjoin(&self) -> bool {
         let last = self.shape.iter().zip(&self.axes).rev().find(|&(&d, _)| d > 1);
-        let inner = last.is_some_and(|(_, &reduced)| reduced) && self.columns() > COLUMNS_ALONE;
+        last.is_some_and(|(_, &reduced)| reduced)
+    }
+
+    /// Whether rows have neighbouring columns, enough for many lanes.
+    fn is_long(&self) -> bool {
+        self.columns_adjoin() && self.columns() > COLUMNS_ALONE
+    }
+
+    /// Who shares a row: many lanes where neighbouring columns are neighbours in memory and many, and on cards where there
+    /// are few rows.
+    fn sharing(&self) -> Sharing {
         let fits = |lanes: usize| {
             let turns = self.steps().div_ceil(lanes);
             turns <= TURNS_MAX && turns * self.passes() < TRIPS_MAX
         };
         match self.abilities {
-            _ if !inner => Sharing::Alone,
-            Abilities { slow_barriers: false, .. } => Sharing::Group,
+            Abilities { slow_barriers: false, .. } => match self.lanes_on_card() {
+                1 => Sharing::Alone,
+                lanes => Sharing::Group(lanes),
+            },
+            _ if !self.is_long() => Sharing::Alone,
             Abilities { subgroup: Some(lanes), .. }
                 if LANES.is_multiple_of(lanes as usize) && fits(lanes as usize) =>
             {
                 Sharing::Subgroup(lanes as usize)
             }
             _ if fits(1) => Sharing::Alone,
-            _ => Sharing::Group,
+            _ => Sharing::Group(LANES),
         }
+    }
+
+    /// Lanes that share a row on a card, a power of two: no more than have work, and as many as keep it busy.
+    fn lanes_on_card(&self) -> usize {
+        let steps = self.steps();
+        let (mut lanes, each) = match self.is_long() {
+            true => (steps.next_power_of_two().min(LANES), STEPS_EACH),
+            // Every row of few columns is short work for one.
+            false if self.columns_adjoin() => return 1,
+            false => (1, STEPS_EACH_APART),
+        };
+        while lanes < LANES_MOST && self.units() * lanes < INVOCATIONS_BUSY && 2 * lanes * each <= steps {
+            lanes *= 2;
+        }
+        lanes
     }
 
     /// Lanes that share a row.
     fn sharers(&self) -> usize {
         match self.sharing() {
             Sharing::Alone => 1,
-            Sharing::Subgroup(lanes) => lanes,
-            Sharing::Group => LANES,
+            Sharing::Subgroup(lanes) | Sharing::Group(lanes) => lanes,
         }
+    }
+
+    /// Rows, or fours of them, that one workgroup works on where its lanes share rows: a power of two that divides their
+    /// number, as all lanes of a workgroup must come to its barriers.
+    fn units_abreast(&self) -> usize {
+        let (units, sharers) = (self.units(), self.sharers());
+        let width = if self.quads() == Quads::Rows { QUAD } else { 1 };
+        let pays = |abreast: usize| match self.columns_adjoin() {
+            true => abreast * sharers <= LANES,
+            // Lanes side by side read rows side by side: whole sectors, and more where workgroups remain for all.
+            false => {
+                let whole = abreast * width * DType::F32.bytes(1) <= SECTOR_BYTES;
+                abreast * sharers <= LANES_MOST && (whole || units / abreast >= GROUPS_BUSY)
+            }
+        };
+        let mut abreast = 1;
+        while units > 0 && units.is_multiple_of(2 * abreast) && pays(2 * abreast) {
+            abreast *= 2;
+        }
+        abreast
     }
 
     /// Four columns at a time where columns are neighbours in memory, else four rows where rows are.
@@ -200,15 +267,18 @@ impl Row {
         self.steps().div_ceil(self.sharers())
     }
 
+    /// Loop trips of an invocation at most, on whatever device.
     fn trips(&self) -> usize {
-        let join = if self.sharing() == Sharing::Group { 16 } else { 0 };
-        (self.turns() + join) * self.passes()
+        let (steps, join) = (self.steps(), 16);
+        let turns = if self.is_long() { steps.div_ceil(LANES) + join } else { steps };
+        turns * self.passes()
     }
 
     /// Whether an invocation holds its part of a row instead of going over it again for every pass.
     fn holds(&self) -> bool {
         let full = self.program.domains().iter().filter(|&&d| d == Domain::Full).count();
-        self.passes() > 1 && self.turns() * full <= HELD_MAX
+        let few = self.abilities.slow_barriers || self.turns() <= TURNS_HELD_MAX;
+        self.passes() > 1 && few && self.turns() * full <= HELD_MAX
     }
 
     /// Rows, or fours of them, that are gone through with what all rows share at hand.
@@ -233,6 +303,9 @@ impl Row {
     /// Invocations of a workgroup, and how many have work.
     fn geometry(&self) -> (usize, usize) {
         let busy = self.units().div_ceil(self.units_each()) * self.sharers();
+        if let Sharing::Group(lanes) = self.sharing() {
+            return (lanes * self.units_abreast(), busy);
+        }
         let few = self.abilities.slow_barriers && busy < INVOCATIONS_MANY && self.sharers() <= LANES_FEW;
         (if few { LANES_FEW } else { LANES }, busy)
     }
@@ -310,15 +383,28 @@ impl Kernel for Row {
         let base = match sharing {
             Sharing::Alone => ROW_THREAD,
             Sharing::Subgroup(_) => ROW_SUBGROUP,
-            Sharing::Group => ROW_GROUP,
+            Sharing::Group(_) => ROW_GROUP,
         };
         let mut linker = Linker::new(base)
             .replace("process", &process)
             .map_err(|message| Error::internal("row", message))?
             .append(&declarations)
-            .constant("UNITS", self.units().div_ceil(self.units_each()));
-        if sharing != Sharing::Group {
-            linker = linker.constant("LANES", self.geometry().0);
+            .constant("LANES", self.geometry().0);
+        let units = self.units().div_ceil(self.units_each());
+        if let Sharing::Group(lanes) = sharing {
+            let abreast = self.units_abreast();
+            let (lane_step, unit_step) = if self.columns_adjoin() { (1, lanes) } else { (abreast, 1) };
+            // Lanes that each join a part, about as many as a part has.
+            let parts = 1 << (lanes.ilog2() / 2);
+            linker = linker
+                .constant("GROUPS", units / abreast)
+                .constant("SHARERS", lanes)
+                .constant("ABREAST", abreast)
+                .constant("LANE_STEP", lane_step)
+                .constant("UNIT_STEP", unit_step)
+                .constant("PARTS", parts);
+        } else {
+            linker = linker.constant("UNITS", units);
         }
         if let Sharing::Subgroup(lanes) = sharing {
             linker = linker.constant("SUBGROUP", lanes);
