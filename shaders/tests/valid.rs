@@ -1,15 +1,19 @@
 //! Every shader is valid WGSL as it stands.
 
+use naga::front::wgsl::{Frontend, Options};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 #[test]
 fn every_shader_is_valid_as_it_stands() {
     for (name, text) in vorpal_shaders::ALL {
-        let module = naga::front::wgsl::parse_str(text)
-            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
         // What only devices that have it are given.
-        let beyond = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
-        Validator::new(ValidationFlags::all(), Capabilities::default() | beyond)
+        let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
+        let beyond = Capabilities::SUBGROUP | Capabilities::SHADER_INT64 | matrices;
+        let capabilities = Capabilities::default() | beyond;
+        let module = Frontend::new_with_options(Options { capabilities, ..Options::new() })
+            .parse(text)
+            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
+        Validator::new(ValidationFlags::all(), capabilities)
             .validate(&module)
             .unwrap_or_else(|e| panic!("{name}: {e:?}"));
     }

@@ -68,6 +68,8 @@ pub struct Abilities {
     pub words64: bool,
     /// Whether invocations that wait for one another at a barrier take long.
     pub slow_barriers: bool,
+    /// Whether subgroups of 32 multiply matrices of 16 by 16 halves, with sums in f32.
+    pub matrices: bool,
 }
 
 impl Abilities {
@@ -76,7 +78,7 @@ impl Abilities {
         let subgroup = info.subgroups.and_then(|[least, most]| (least == most).then_some(least));
         let has_words = info.features.iter().any(|name| name == "shader_int64");
         let software = info.kind == DeviceKind::Software;
-        Abilities { subgroup, words64: has_words && software, slow_barriers: software }
+        Abilities { subgroup, words64: has_words && software, slow_barriers: software, matrices: false }
     }
 }
 

@@ -2,25 +2,30 @@
 
 #![allow(dead_code, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use naga::back;
+use naga::front::wgsl::{Frontend, Options};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use vorpal_kernels::shaders::Shader;
 
 /// Validates a shader within WebGPU's default limits and translates it for every target.
 pub fn check_shader(shader: &Shader) {
     let text = &shader.source;
-    let module = naga::front::wgsl::parse_str(text)
-        .unwrap_or_else(|e| panic!("{}\n{}", e.emit_to_string(text), numbered(text)));
     // What only devices that have it are given.
-    let beyond = text.contains("subgroup") || text.contains("u64");
-    let capabilities = if beyond {
-        Capabilities::default() | Capabilities::SUBGROUP | Capabilities::SHADER_INT64
-    } else {
-        Capabilities::default()
-    };
+    let matrices = text.contains("enable wgpu_cooperative_matrix;");
+    let beyond = !matrices && (text.contains("subgroup") || text.contains("u64"));
+    let mut capabilities = Capabilities::default();
+    if beyond {
+        capabilities |= Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
+    }
+    if matrices {
+        capabilities |= Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
+    }
+    let module = Frontend::new_with_options(Options { capabilities, ..Options::new() })
+        .parse(text)
+        .unwrap_or_else(|e| panic!("{}\n{}", e.emit_to_string(text), numbered(text)));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}\n{}", e.emit_to_string(text), numbered(text)));
@@ -44,7 +49,9 @@ pub fn check_shader(shader: &Shader) {
         .filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup)
         .map(|(_, v)| layouter[v.ty].size)
         .sum();
-    assert!(shared <= 16 << 10, "{shared} bytes of workgroup memory");
+    // Cards that multiply matrices have more.
+    let room = if matrices { 48 << 10 } else { 16 << 10 };
+    assert!(shared <= room, "{shared} bytes of workgroup memory");
     let mut spv = back::spv::Options::default();
     let mut msl = back::msl::Options { fake_missing_bindings: true, ..Default::default() };
     let mut hlsl_options = back::hlsl::Options { fake_missing_bindings: true, ..Default::default() };
@@ -53,6 +60,12 @@ pub fn check_shader(shader: &Shader) {
         msl.lang_version = (2, 4);
         hlsl_options.shader_model = back::hlsl::ShaderModel::V6_0;
     }
+    if matrices {
+        spv.lang_version = (1, 3);
+        let words = back::spv::write_vec(&module, &info, &spv, None).expect("SPIR-V");
+        check_matrices(&words);
+        return;
+    }
     back::spv::write_vec(&module, &info, &spv, None).expect("SPIR-V");
     back::msl::write_string(&module, &info, &msl, &back::msl::PipelineOptions::default()).expect("MSL");
     let mut hlsl = String::new();
@@ -60,6 +73,28 @@ pub fn check_shader(shader: &Shader) {
         .write(&module, &info, None)
         .expect("HLSL");
     back::wgsl::write_string(&module, &info, back::wgsl::WriterFlags::empty()).expect("WGSL");
+}
+
+/// That drivers take a module with cooperative matrices: factors are of halves, whatever the memory they are loaded from
+/// holds, and there is no builtin of subgroups.
+fn check_matrices(words: &[u32]) {
+    const CAPABILITY: u32 = 17;
+    const TYPE_FLOAT: u32 = 22;
+    const TYPE_COOPERATIVE_MATRIX: u32 = 4456;
+    const GROUP_NON_UNIFORM: std::ops::RangeInclusive<u32> = 61..=68;
+    let (mut at, mut bits, mut kinds) = (5, BTreeMap::new(), BTreeSet::new());
+    while at < words.len() {
+        let (code, length) = (words[at] & 0xffff, (words[at] >> 16) as usize);
+        let operands = &words[at + 1..at + length];
+        match code {
+            CAPABILITY => assert!(!GROUP_NON_UNIFORM.contains(&operands[0]), "subgroups beside matrices"),
+            TYPE_FLOAT => drop(bits.insert(operands[0], operands[1])),
+            TYPE_COOPERATIVE_MATRIX => drop(kinds.insert(bits.get(&operands[1]).copied())),
+            _ => {}
+        }
+        at += length;
+    }
+    assert_eq!(kinds, BTreeSet::from([Some(16), Some(32)]), "bits of factors and sums");
 }
 
 /// [`check_shader`], but nothing for a shader that was checked before.
