@@ -129,6 +129,18 @@ shaders! {
     ATTENTION_BACKWARD_KV = "shared/attention.wgsl" "shared/attention_backward.wgsl" "shared/attention_queries.wgsl"
         "attention_backward_kv.wgsl";
 
+    /// Attention of halves by subgroups that multiply matrices.
+    ATTENTION_FORWARD_COOPERATIVE = "shared/attention_matrices.wgsl" "shared/attention_keys_matrices.wgsl"
+        "attention_forward_cooperative.wgsl";
+
+    /// Derivative of attention of halves by the queries.
+    ATTENTION_BACKWARD_Q_COOPERATIVE = "shared/attention_matrices.wgsl" "shared/attention_backward_matrices.wgsl"
+        "shared/attention_keys_matrices.wgsl" "attention_backward_q_cooperative.wgsl";
+
+    /// Derivatives of attention of halves by keys and values.
+    ATTENTION_BACKWARD_KV_COOPERATIVE = "shared/attention_matrices.wgsl" "shared/attention_backward_matrices.wgsl"
+        "attention_backward_kv_cooperative.wgsl";
+
     /// Derivative of attention by what is added to its scores.
     ATTENTION_BACKWARD_BIAS = "shared/attention.wgsl" "shared/attention_backward.wgsl" "shared/attention_queries.wgsl"
         "attention_backward_bias.wgsl";
@@ -300,6 +312,30 @@ impl Linker {
         Ok(self)
     }
 
+    /// Writes every line that ends in `// each NAME` so many times, number k with the names that end in `_0` ending in `_k`
+    /// and `0u` as `ku`: variables that cannot be elements of an array.
+    ///
+    /// # Errors
+    /// A message when the file has no such line.
+    pub fn each(mut self, name: &str, count: usize) -> Result<Linker, String> {
+        let mark = format!(" // each {name}");
+        let (mut text, mut found) = (String::with_capacity(self.text.len()), false);
+        for line in self.text.lines() {
+            match line.strip_suffix(&mark) {
+                None => text += &format!("{line}\n"),
+                Some(line) => {
+                    found = true;
+                    for k in 0..count {
+                        let copy = replace_word(line, "0u", &format!("{k}u"));
+                        text += &format!("{}\n", replace_suffix(&copy, k));
+                    }
+                }
+            }
+        }
+        self.text = text;
+        if found { Ok(self) } else { Err(format!("no line for each {name} in the shader")) }
+    }
+
     /// The complete shader.
     pub fn finish(self) -> Shader {
         let mut source = self.text;
@@ -327,6 +363,22 @@ fn block_len(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// A text with another number at the end of names that end in `_0`.
+fn replace_suffix(text: &str, k: usize) -> String {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut pieces = text.split("_0").peekable();
+    let mut out = String::with_capacity(text.len());
+    while let Some(piece) = pieces.next() {
+        out.push_str(piece);
+        match pieces.peek() {
+            Some(next) if next.starts_with(part) => out.push_str("_0"),
+            Some(_) => out += &format!("_{k}"),
+            None => {}
+        }
+    }
+    out
 }
 
 /// A text with every whole word `word` replaced.
@@ -423,6 +475,17 @@ mod tests {
         let long = Linker::new(text).define("N", 33).expect("N is there").finish().source;
         assert!(long.contains("for (var i_0 = 0u; i_0 < 32u; i_0 += 16u) {"), "{long}");
         assert_eq!(long.matches("a[(i_0 + 15u)]").count() + long.matches("a[32u]").count(), 2);
+    }
+
+    #[test]
+    fn lines_are_written_for_each() {
+        let text = "fn f() {\n    a_0 = b_0(x_00, 10u, 0u * 4u, y_0[0]); // each N\n    a_0;\n}\n";
+        let shader = Linker::new(text).each("N", 2).expect("N is there").finish();
+        assert_eq!(
+            shader.source,
+            "fn f() {\n    a_0 = b_0(x_00, 10u, 0u * 4u, y_0[0]);\n    a_1 = b_1(x_00, 10u, 1u * 4u, y_1[0]);\n    a_0;\n}\n"
+        );
+        assert!(Linker::new(text).each("M", 2).is_err());
     }
 
     #[test]

@@ -6,8 +6,10 @@
 mod common;
 
 use common::{Random, assert_close, devices};
+use vorpal_autodiff::compile::ir::Target;
 use vorpal_autodiff::ops::AttentionOptions;
-use vorpal_autodiff::{DType, Device, Tensor, grad};
+use vorpal_autodiff::{DType, Device, Tensor, grad, plan};
+use vorpal_kernels::Abilities;
 
 /// softmax(scale · Q Kᵀ) V, with all scores in memory.
 fn written_out(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool, scale: f64) -> Tensor {
@@ -72,6 +74,128 @@ fn results_and_derivatives_on_every_device() {
                 assert_close(&found, expected, 0.1, "bf16");
             }
         }
+    }
+}
+
+/// A card whose subgroups multiply matrices.
+fn card_with_matrices() -> Target {
+    Target { abilities: Abilities { matrices: true, ..Target::CARD.abilities }, ..Target::CARD }
+}
+
+/// Halves against f64 of the same halves. On cards that multiply matrices, probabilities and cotangents of scores are halves
+/// where they meet the rows they are multiplied by, off by up to 2⁻¹² of themselves: a result, a mean of values below 1, by as
+/// much; a sum over queries by that times the sum of the probabilities of a key, up to 1 + ln 300 for the first of a causal
+/// attention and as many again for every head that shares it, times cotangents of scores below 10. The result itself is
+/// rounded to a half. Elsewhere all but that is f32.
+#[test]
+fn halves_on_every_device() {
+    let mut random = Random::new(83);
+    let mut cases: Vec<([usize; 2], usize, [usize; 2], bool)> = Vec::new();
+    for d in [64, 16, 128] {
+        for t in [1, 5, 64, 65, 100, 128, 300] {
+            cases.extend([true, false].map(|causal| ([t, t], d, [2, 2], causal)));
+        }
+    }
+    // Other numbers of queries than of keys, heads that share keys, columns of an odd number of matrices.
+    for (t, s) in [(70, 300), (300, 70), (1, 130), (130, 1), (33, 97)] {
+        cases.extend([true, false].map(|causal| ([t, s], 64, [4, 2], causal)));
+    }
+    cases.extend([([100, 90], 48, [3, 1], true), ([90, 100], 112, [2, 1], false)]);
+    for (number, ([t, s], d, [heads, kv_heads], causal)) in cases.into_iter().enumerate() {
+        let sizes = [(t, heads), (s, kv_heads), (s, kv_heads), (t, heads)];
+        let x: Vec<Vec<f64>> =
+            sizes.iter().map(|(rows, heads)| random.values(2 * rows * heads * d, -1.0, 1.0)).collect();
+        let results = |device: &Device, dtype: DType| {
+            let all = x.iter().zip(sizes).map(|(values, (rows, heads))| {
+                let halves = Tensor::from_slice(values, [2, rows, heads, d], &Device::cpu()).cast(DType::F16);
+                halves.cast(dtype).to_device(device).transpose(1, 2)
+            });
+            let all: Vec<Tensor> = all.collect();
+            let weights = all[3].clone();
+            let f = |x: &Vec<Tensor>| {
+                if dtype == DType::F16 {
+                    let options =
+                        AttentionOptions { causal, scale: Some(0.3), ..AttentionOptions::default() };
+                    return x[0].scaled_dot_product_attention(&x[1], &x[2], options);
+                }
+                let every = |x: &Tensor| {
+                    let [b, h, n, d] = [2, kv_heads, s, d];
+                    let repeated = x.unsqueeze(2).broadcast_to([b, h, heads / h, n, d]);
+                    repeated.reshape([b, heads, n, d])
+                };
+                let out = written_out(&x[0], &every(&x[1]), &every(&x[2]), causal, 0.3);
+                // The first queries see no key.
+                let blind = if causal { t.saturating_sub(s) } else { 0 };
+                let zeros = out.slice(2, ..blind as isize) * 0.0;
+                Tensor::concat(&[&zeros, &out.slice(2, blind as isize..)], 2)
+            };
+            let inputs = all[..3].to_vec();
+            let mut out = grad(&inputs, |x| (f(x) * &weights).sum_all()).expect("a graph");
+            out.push(f(&inputs));
+            out
+        };
+        let values =
+            |x: &Tensor| x.cast(DType::F64).to_device(&Device::cpu()).to_vec::<f64>().expect("values");
+        let expected: Vec<Vec<f64>> = results(&Device::cpu(), DType::F64).iter().map(values).collect();
+        for device in devices() {
+            let target = Target::of(device.info());
+            let by_matrices = target.abilities.matrices;
+            // Shaders take long to compile where there is no card.
+            if !by_matrices && !target.is_native() && number % 9 != 4 {
+                continue;
+            }
+            let found = results(&device, DType::F16);
+            for (k, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let what =
+                    format!("{device:?}, t {t} s {s} d {d}, heads {heads}, causal {causal}, result {k}");
+                let found = found.cast(DType::F32).to_vec::<f32>().expect("values");
+                let tolerance = if k == 3 { 2e-3 } else { 1e-2 };
+                assert_close(&found, expected, if by_matrices { tolerance } else { 1e-3 }, &what);
+            }
+        }
+    }
+}
+
+/// Halves are read where they lie, and nothing grows with the number of scores.
+#[test]
+fn halves_are_multiplied_as_matrices() {
+    let (batch, rows, heads, d) = (2, 512, 4, 64);
+    let x = Tensor::zeros([batch, rows, 3 * heads * d], DType::F16, &Device::cpu());
+    let weights = Tensor::zeros([batch, rows, heads * d], DType::F16, &Device::cpu()).contiguous();
+    let loss = |options: AttentionOptions| {
+        move |x: &Vec<Tensor>| {
+            let part = |k: usize| x[0].narrow(2, k * heads * d, heads * d);
+            let head = |k: usize| part(k).reshape([batch, rows, heads, d]).transpose(1, 2);
+            let out = head(0).scaled_dot_product_attention(&head(1), &head(2), options.clone());
+            (out.transpose(1, 2).reshape([batch, rows, heads * d]) * &weights).sum_all()
+        }
+    };
+    let x = vec![x.contiguous()];
+    let launches = |options: AttentionOptions, target: Target| {
+        let plan = plan(&grad(&x, loss(options)).expect("a graph"), target).expect("a plan");
+        let names: Vec<String> = plan.launches.iter().map(|l| l.kernel.name().to_string()).collect();
+        (names, plan.peak_bytes(), format!("{plan}"))
+    };
+    let (names, peak, text) = launches(AttentionOptions::default().causal(), card_with_matrices());
+    let by_matrices: Vec<&String> = names.iter().filter(|n| n.starts_with("attention")).collect();
+    assert_eq!(
+        by_matrices,
+        [
+            "attention_forward_cooperative",
+            "attention_backward_q_cooperative",
+            "attention_backward_kv_cooperative"
+        ],
+        "{text}"
+    );
+    println!("{text}");
+    assert!(peak < 2 * batch * heads * rows * rows, "{peak} bytes");
+    for (options, target) in [
+        (AttentionOptions::default().causal(), Target::CARD),
+        (AttentionOptions::default().softcap(3.0), card_with_matrices()),
+        (AttentionOptions::default().dropout(0.1), card_with_matrices()),
+    ] {
+        let (names, ..) = launches(options, target);
+        assert!(names.iter().all(|name| !name.ends_with("_cooperative")), "{names:?}");
     }
 }
 

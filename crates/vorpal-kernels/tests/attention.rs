@@ -4,10 +4,11 @@
 
 mod common;
 
-use common::{Random, adapter, bytes_of, check_shader, floats, run_native, run_on};
+use common::{Random, adapter, bytes_of, check_shader, floats, run_emulated, run_native, run_on};
+use half::f16;
 use vorpal_kernels::{
-    Abilities, Attention, AttentionDropout, AttentionPass, AttentionRules, AttentionShape, Kernel,
-    philox_word,
+    Abilities, Attention, AttentionCooperative, AttentionDropout, AttentionPass, AttentionRules,
+    AttentionShape, Kernel, philox_word,
 };
 use vorpal_tensor::{DType, Device, Layout, Shape};
 
@@ -424,4 +425,101 @@ fn bits_do_not_depend_on_threads() {
         assert_eq!(one, bits(run(3)), "{pass:?}");
         assert_eq!(one, bits(run(1)), "{pass:?}");
     }
+}
+
+/// Whether matrices of halves make what floats make: natively and by a shader of matrices of floats that does without what
+/// multiplies them; both differ by roundings of f32. Where a device does multiply matrices of halves, those that are
+/// between products have 11 bits: sums of up to 300 products of numbers below 1, of which every factor is off by up to
+/// 2⁻¹², are off by less than a hundredth of what they may be.
+fn check_halves(random: &mut Random, shape: AttentionShape, rules: AttentionRules, device: Option<&Device>) {
+    let mut setup = Setup::new(random, shape, rules);
+    for (k, window) in setup.windows.iter_mut().enumerate() {
+        window.values.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32());
+        // Behind some other numbers, as many as fill eights.
+        window.values.splice(..3, vec![9.0; 8 * (k + 1)]);
+        window.layout.offset = 8 * (k as isize + 1);
+    }
+    let reference = setup.reference();
+    let passes = [
+        (AttentionPass::Forward, &reference.forward),
+        (AttentionPass::BackwardQ, &reference.to_q),
+        (AttentionPass::BackwardKv, &reference.to_kv),
+    ];
+    for (pass, expected) in passes {
+        let used = if pass == AttentionPass::Forward { 3 } else { 4 };
+        let windows: Vec<Layout> = setup.windows[..used].iter().map(|w| w.layout.clone()).collect();
+        let kernel = AttentionCooperative::new(shape, pass, rules, &windows).expect("a kernel");
+        let what = kernel.describe();
+        check_shader(&kernel.shader().expect("a shader"));
+        let wide = setup.buffers(pass, &reference);
+        let mut halves = wide.clone();
+        for (bytes, window) in halves.iter_mut().zip(&setup.windows[..used]) {
+            *bytes = window.values.iter().flat_map(|&x| f16::from_f32(x).to_bits().to_le_bytes()).collect();
+        }
+        let result = vec![0xff; 4 * kernel.result().numel()];
+        let run = |inputs: &[Vec<u8>], run: &dyn Fn(&mut [Vec<u8>])| {
+            let mut buffers = [inputs, &[result.clone()]].concat();
+            run(&mut buffers);
+            floats(buffers.last().expect("a result"))
+        };
+        let native = run(&halves, &|buffers| run_native(&kernel, buffers, &[]).expect("it runs natively"));
+        common::assert_close(&native, expected, 2e-5, &format!("native, {what}"));
+        let Some(device) = device else { continue };
+        let begin = std::time::Instant::now();
+        let found = run(&wide, &|buffers| run_emulated(device, &kernel, buffers).expect("it runs emulated"));
+        common::assert_close(&found, expected, 2e-5, &format!("emulated, {what}"));
+        println!("{what}: {:?}", begin.elapsed());
+        if Abilities::of(device.info()).matrices {
+            let found =
+                run(&halves, &|buffers| run_on(device, &kernel, buffers, &[], None).expect("it runs"));
+            common::assert_close(&found, expected, 1e-2, &format!("by matrices, {what}"));
+        }
+    }
+}
+
+#[test]
+fn matrices_of_halves() {
+    let (mut random, device) = (Random(75), adapter());
+    let causal = AttentionRules { right: Some(0), scale: 0.5, ..PLAIN };
+    let all = AttentionRules { scale: -0.3, ..PLAIN };
+    let window = AttentionRules { left: Some(20), right: Some(5), scale: 0.7, ..PLAIN };
+    let sizes = |queries: usize, keys: usize, columns: usize| AttentionShape {
+        batch: 2,
+        heads: 2,
+        kv_heads: 2,
+        queries,
+        keys,
+        columns,
+        value_columns: columns,
+    };
+    let device = device.as_ref();
+    for (shape, rules) in [
+        (sizes(1, 1, 16), causal),
+        (sizes(5, 5, 16), causal),
+        (AttentionShape { kv_heads: 1, ..sizes(65, 100, 16) }, causal),
+        (AttentionShape { heads: 3, kv_heads: 1, batch: 1, ..sizes(40, 130, 48) }, window),
+        // The first queries see no key.
+        (AttentionShape { batch: 1, ..sizes(150, 70, 64) }, causal),
+        (AttentionShape { batch: 1, heads: 1, kv_heads: 1, ..sizes(70, 129, 80) }, all),
+        (AttentionShape { batch: 1, heads: 1, kv_heads: 1, ..sizes(100, 65, 128) }, all),
+    ] {
+        check_halves(&mut random, shape, rules, device);
+    }
+}
+
+#[test]
+fn what_matrices_of_halves_do_not_take() {
+    let shape = AttentionShape { columns: 32, value_columns: 32, ..ONE };
+    let window = Layout::contiguous(Shape::from([1, 1, 1, 32]));
+    let takes = |shape: AttentionShape, rules: AttentionRules, window: &Layout| {
+        let windows = [window.clone(), window.clone(), window.clone()];
+        AttentionCooperative::new(shape, AttentionPass::Forward, rules, &windows).is_some()
+    };
+    assert!(takes(shape, PLAIN, &window));
+    assert!(!takes(shape, AttentionRules { softcap: Some(2.0), ..PLAIN }, &window));
+    assert!(!takes(shape, AttentionRules { lengths: true, ..PLAIN }, &window));
+    assert!(!takes(AttentionShape { queries: 0, ..shape }, PLAIN, &window));
+    assert!(!takes(shape, PLAIN, &Layout { offset: 4, ..window.clone() }));
+    let narrow = Layout::contiguous(Shape::from([1, 1, 1, 24]));
+    assert!(!takes(AttentionShape { columns: 24, value_columns: 24, ..ONE }, PLAIN, &narrow));
 }

@@ -6,13 +6,13 @@ mod written_out;
 use std::sync::Arc;
 
 use vorpal_kernels::{
-    ATTENTION_COLUMNS_MAX, Attention as Kernel, AttentionPass, AttentionRules, AttentionShape, ResultType,
-    ScalarFn, map1,
+    ATTENTION_COLUMNS_MAX, Attention as Kernel, AttentionCooperative, AttentionPass, AttentionRules,
+    AttentionShape, ResultType, ScalarFn, map1,
 };
 use vorpal_tensor::{At, DType, Error, Layout, Result, Shape};
 
 use super::pointwise::ADD;
-use crate::compile::ir::{Builder, Class, NodeId};
+use crate::compile::ir::{Builder, Class, Kind, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap, vjp};
 
 pub use options::AttentionOptions;
@@ -132,6 +132,34 @@ impl Attention {
         Ok(side)
     }
 
+    /// The pass by a kernel that multiplies matrices of halves, where the target has such and everything is as it takes it.
+    fn of_halves(&self, cx: &mut Builder, x: &[NodeId], shape: AttentionShape) -> Result<Option<NodeId>> {
+        let target = cx.target();
+        let can = target.class == Class::Card && target.abilities.matrices;
+        if !can || self.bias || self.mask || cx.dtype(x[0]) != DType::F16 {
+            return Ok(None);
+        }
+        let Some(parts) = self.parts(x) else { return Ok(None) };
+        let operands = [*parts.q, *parts.k, *parts.v].into_iter().chain(parts.given.map(|given| *given[0]));
+        let (mut nodes, mut windows) = (Vec::with_capacity(5), Vec::with_capacity(4));
+        for operand in operands {
+            let mut half = halves(cx, operand)?;
+            let (_, layout) = cx.strided(half);
+            if !AttentionCooperative::reads(&layout) {
+                half = cx.copy(half);
+            }
+            let (node, layout) = cx.strided(half);
+            nodes.push(node);
+            windows.push(layout);
+        }
+        let Some(kernel) = AttentionCooperative::new(shape, self.pass, self.rules, &windows) else {
+            return Ok(None);
+        };
+        nodes.extend(Attention::side(cx, &parts, DType::F32)?);
+        let result = kernel.result();
+        Ok(Some(cx.kernel(Arc::new(kernel), &nodes, result, DType::F32)))
+    }
+
     /// Cotangent of a bias; keys that share one change nothing but the logarithms of the sums.
     fn bias_cotangent(
         &self,
@@ -148,6 +176,29 @@ impl Attention {
         }
         self.of(AttentionPass::BackwardBias, operands, at).sum_to(&shape)
     }
+}
+
+/// A node in halves: what it was before it was widened, or rounded. Cotangents of a result of halves are halves.
+fn halves(cx: &mut Builder, x: NodeId) -> Result<NodeId> {
+    let narrow = |cx: &Builder, x: NodeId| match cx.nodes()[x].kind {
+        Kind::Cast { x } if cx.dtype(x) == DType::F16 => Some(x),
+        _ => None,
+    };
+    if cx.dtype(x) == DType::F16 {
+        return Ok(x);
+    }
+    if let Some(x) = narrow(cx, x) {
+        return Ok(x);
+    }
+    if let Kind::View { base, layout, barrier: None, .. } = cx.nodes()[x].kind.clone()
+        && layout.bounds.is_empty()
+        && let Some(narrow) = narrow(cx, base)
+        // A window on a window may be none on what lies below.
+        && cx.base(narrow) == narrow
+    {
+        return cx.view(narrow, |_| Some(layout.clone()));
+    }
+    Ok(cx.cast(x, DType::F16))
 }
 
 /// Logarithms of sums below this belong to queries that see no key.
@@ -311,6 +362,9 @@ impl Op for Attention {
         let parts = self.parts(x).ok_or_else(|| Error::internal(self.name(), "operands are missing"))?;
         let dtype = cx.dtype(x[0]).compute();
         let shape = Attention::shape(cx.shape(x[0]), cx.shape(x[1]), cx.shape(x[2]));
+        if let Some(out) = self.of_halves(cx, x, shape)? {
+            return Ok(out);
+        }
         let mut nodes: Vec<NodeId> = Vec::with_capacity(x.len());
         let mut windows: Vec<Layout> = Vec::with_capacity(x.len());
         for &operand in &x[..if parts.given.is_some() { 4 } else { 3 }] {

@@ -1,5 +1,6 @@
 //! Attention without a matrix of scores.
 
+mod cooperative;
 mod native;
 mod shader;
 
@@ -11,6 +12,8 @@ use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 use crate::gemm::Matrix;
 use crate::interp::{self, Sink, Source};
 use crate::{Abilities, Arg, Cost, CpuRun, Kernel, spread};
+
+pub use cooperative::AttentionCooperative;
 
 /// Columns a query, a key or a value may have: what fits the workgroup memory of WebGPU.
 pub const ATTENTION_COLUMNS_MAX: usize = 256;

@@ -8,7 +8,7 @@ use vorpal_shaders::{
 use super::{Attention, AttentionPass, Operand};
 
 /// Steps that no sequence is longer than.
-const FAR: usize = 0x3fff_ffff;
+pub(super) const FAR: usize = 0x3fff_ffff;
 
 const LENGTHS: &str = "
 fn lengths_of(batch: u32) -> vec2<i32> {

@@ -3,8 +3,10 @@
 
 #![allow(dead_code, clippy::expect_used, clippy::panic)]
 
+mod matrices;
 mod shader;
 
+pub use matrices::run_emulated;
 pub use shader::check_shader;
 
 use vorpal_kernels::{Access, CpuArg, CpuRun, Kernel};

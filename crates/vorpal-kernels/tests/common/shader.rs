@@ -50,7 +50,7 @@ pub fn check_shader(shader: &Shader) {
         .map(|(_, v)| layouter[v.ty].size)
         .sum();
     // Cards that multiply matrices have more.
-    let room = if matrices { 32 << 10 } else { 16 << 10 };
+    let room = if matrices { 48 << 10 } else { 16 << 10 };
     assert!(shared <= room, "{shared} bytes of workgroup memory");
     let mut spv = back::spv::Options::default();
     let mut msl = back::msl::Options { fake_missing_bindings: true, ..Default::default() };

@@ -1,0 +1,143 @@
+//! Shaders with cooperative matrices on devices that have none: invocations of a subgroup have parts of rows of a matrix,
+//! halves are floats, and workgroup memory is a buffer. What is left are places, barriers and arithmetic, as they stand in the shader.
+
+use vorpal_kernels::shaders::Shader;
+use vorpal_kernels::{Access, Kernel};
+use vorpal_tensor::{Binding, Device, PipelineDesc, Replay, Result, Step};
+
+/// Fours of memory that stand for that of one workgroup.
+const GROUP_FOURS: usize = 8192;
+
+const SUPPORT: &str = "
+// Of a left factor every invocation has a row, as its neighbour does; of a sum half a row; a right factor stays in memory.
+alias Left = mat4x4<f32>;
+alias Sum = mat2x4<f32>;
+struct Right {
+    start: u32,
+    pitch: u32,
+    in_rows: bool,
+}
+var<private> group_start: u32;
+var<private> own_lane: u32;
+
+fn left_in_rows(start: u32, pitch: u32) -> Left {
+    let at = start + own_lane % 32u / 2u * pitch;
+    return Left(memory[at], memory[at + 1u], memory[at + 2u], memory[at + 3u]);
+}
+
+fn right_in_rows(start: u32, pitch: u32) -> Right {
+    return Right(start, pitch, true);
+}
+
+fn right_in_columns(start: u32, pitch: u32) -> Right {
+    return Right(start, pitch, false);
+}
+
+fn store_rows(m: Sum, start: u32, pitch: u32) {
+    let at = start + own_lane % 32u / 2u * pitch + own_lane % 2u * 2u;
+    memory[at] = m[0];
+    memory[at + 1u] = m[1];
+}
+
+fn multiply_add(a: Left, b: Right, c: Sum) -> Sum {
+    var row = a;
+    var sum = c;
+    for (var i = 0u; i < 4u; i++) {
+        for (var k = 0u; k < 8u; k++) {
+            if b.in_rows {
+                let at = b.start + (4u * i + k / 2u) * b.pitch + own_lane % 2u * 2u + k % 2u;
+                sum[k % 2u] += row[i][k / 2u] * memory[at];
+            } else {
+                let at = b.start + (own_lane % 2u * 8u + k) * b.pitch + i;
+                sum[k / 4u][k % 4u] += dot(row[i], memory[at]);
+            }
+        }
+    }
+    return sum;
+}
+";
+
+/// The text of a shader whose workgroup variables are arrays of fours, with one buffer more, behind the others.
+fn emulated(shader: &Shader, binding: usize) -> String {
+    let mut text = shader.source.replace("enable f16;", "").replace("enable wgpu_cooperative_matrix;", "");
+    text = text.replace("f16", "f32");
+    let mut start = "0u".to_string();
+    let mut names = Vec::new();
+    while let Some(at) = text.find("var<workgroup> ") {
+        let end = at + text[at..].find(";\n").expect("an end");
+        let declared = text[at + "var<workgroup> ".len()..end].to_string();
+        let (name, ty) = declared.split_once(": array<vec4<f32>, ").expect("an array of fours");
+        let length = ty.strip_suffix('>').expect("an end");
+        let all =
+            format!("const {name}_from: u32 = {start};\nconst {name}_end: u32 = {name}_from + ({length})");
+        text.replace_range(at..end, &all);
+        start = format!("{name}_end");
+        names.push(name.to_string());
+    }
+    for name in names {
+        for before in [" ", "&", "(", "-"] {
+            let by = format!("{before}memory[group_start + {name}_from + ");
+            text = text.replace(&format!("{before}{name}["), &by);
+        }
+    }
+    for (name, by) in [
+        ("coopLoadT<coop_mat16x16<f32, A>>", "left_in_rows"),
+        ("coopLoadT<coop_mat16x16<f32, B>>", "right_in_rows"),
+        ("coopLoad<coop_mat16x16<f32, B>>", "right_in_columns"),
+        ("coopStoreT", "store_rows"),
+        ("coopMultiplyAdd", "multiply_add"),
+        ("coop_mat16x16<f32, C>()", "Sum()"),
+        (
+            "let group = ",
+            "own_lane = lane;\n    group_start = (wg.x + wg.y * wgs.x) * 8192u;\n    let group = ",
+        ),
+        ("workgroupBarrier();", "workgroupBarrier(); storageBarrier();"),
+    ] {
+        text = text.replace(name, by);
+    }
+    while let Some(at) = text.find("&memory[") {
+        let open = at + "&memory".len();
+        let mut depth = 0;
+        let close = text[open..].find(|c| {
+            depth += i32::from(c == '[') - i32::from(c == ']');
+            depth == 0
+        });
+        let close = open + close.expect("a bracket");
+        text.replace_range(close..=close, ")");
+        text.replace_range(at..=open, "(");
+    }
+    let memory =
+        format!("@group(0) @binding({binding}) var<storage, read_write> memory: array<vec4<f32>>;\n");
+    text + &memory + SUPPORT
+}
+
+/// Runs a kernel with matrices of halves on a device without. Buffers hold f32 where the kernel has halves.
+pub fn run_emulated(device: &Device, kernel: &dyn Kernel, buffers: &mut [Vec<u8>]) -> Result<()> {
+    let (args, shader, groups) = (kernel.args(), kernel.shader()?, kernel.groups());
+    let source = emulated(&shader, args.len());
+    let writes: Vec<bool> = args.iter().map(|a| a.access != Access::Read).chain([true]).collect();
+    let bindings: Vec<Binding> =
+        writes.iter().map(|&w| if w { Binding::StorageWrite } else { Binding::StorageRead }).collect();
+    let pipeline = device.pipeline(&PipelineDesc {
+        kernel: kernel.name(),
+        source: &source,
+        constants: &shader.constants,
+        bindings: &bindings,
+    })?;
+    let step =
+        Step { pipeline, buffers: (0..writes.len()).collect(), writes, groups, params: None, fault: false };
+    let memory = vec![0xff; groups[0] as usize * groups[1] as usize * GROUP_FOURS * 16];
+    let mut table = Vec::new();
+    for bytes in buffers.iter().chain([&memory]) {
+        table.push(device.upload(bytes)?);
+    }
+    Replay::new(device, vec![step], 0)?.run(&table, &[])?;
+    for ((bytes, buffer), arg) in buffers.iter_mut().zip(&table).zip(&args) {
+        if arg.access != Access::Read {
+            let all = buffer.download()?;
+            let n = bytes.len();
+            bytes.copy_from_slice(&all[..n]);
+        }
+    }
+    Ok(())
+}
