@@ -170,22 +170,26 @@ fn by_vector(cx: &mut Builder, mut matrix: NodeId, mut weights: NodeId, out: &Sh
 fn cut(cx: &Builder, a: NodeId, b: NodeId) -> [usize; 2] {
     let (shape, rank) = (cx.shape(a), cx.shape(a).rank());
     let (k, n) = (shape[rank - 1], cx.shape(b)[rank - 1]);
-    let least = if k <= MATMUL_K_MAX { 1 } else { k.div_ceil(MATMUL_K_MAX / 4) };
+    if cx.target().class != Class::Card {
+        let pieces = if k <= MATMUL_K_MAX { 1 } else { k.div_ceil(MATMUL_K_MAX / 4) };
+        return [pieces, k / pieces];
+    }
     let batches: usize = shape[..rank - 2].iter().product();
     let tiles = batches * shape[rank - 2].div_ceil(TILE) * n.div_ceil(TILE);
-    if cx.target().class != Class::Card || tiles == 0 {
-        return [least, k / least];
-    }
-    let most = (GROUPS_BUSY / tiles).min(k / PIECE_MIN);
-    if most <= least {
-        return [least, k / least];
-    }
-    // Pieces without a rest, and of whole fours, as long as there are not far fewer of them.
-    let even = |fours: usize| (most / 2 + 1..=most).rev().find(|pieces| k.is_multiple_of(fours * pieces));
-    let pieces = even(4).or_else(|| even(1)).unwrap_or(most);
+    // As many as make the card busy, or the few that launches can take.
+    let least = k.div_ceil(MATMUL_K_MAX).max(1);
+    let busy = (GROUPS_BUSY + tiles / 2).checked_div(tiles).unwrap_or(1).min(k / PIECE_MIN);
+    let wanted = busy.max(least);
+    let range = if busy > least { least.max(busy / 2 + 1)..=busy } else { least..=2 * least - 1 };
+    // Pieces without a rest, and of whole fours, where their number is about the same.
+    let even = |fours: usize| {
+        let all = range.clone().filter(|pieces| k.is_multiple_of(fours * pieces));
+        all.min_by_key(|pieces| pieces.abs_diff(wanted))
+    };
+    let pieces = even(4).or_else(|| even(1)).unwrap_or(wanted);
     let length = if k.is_multiple_of(pieces) { k / pieces } else { k / pieces / 4 * 4 };
-    if pieces <= least || k - length < SPARED_MIN || !splits(cx, a, b, [pieces, length]) {
-        return [least, k / least];
+    if least == 1 && (k - length < SPARED_MIN || !splits(cx, a, b, [pieces, length])) {
+        return [1, k];
     }
     [pieces, length]
 }
