@@ -55,6 +55,20 @@ fn sums_of_few_tiles_are_cut() {
 }
 
 #[test]
+fn large_products_are_cut_in_few() {
+    // Almost enough tiles for half of the card; a sum that is longer than a launch takes; enough of everything.
+    for ([m, k, n], first) in [
+        ([768, 8192, 768], " 2×[768×4096·4096×768]"),
+        ([2048, 50_304, 768], " 4×[2048×12576·12576×768]"),
+        ([768, 8192, 3072], " 1×[768×8192·8192×3072]"),
+    ] {
+        let [a, b] = [[m, k], [k, n]].map(|s| Tensor::rand(s, DType::F32, &Device::cpu()));
+        let found = plan(&a.matmul(&b), Target::CARD).expect("a plan").to_string();
+        assert!(found.contains(first), "{found}");
+    }
+}
+
+#[test]
 fn batches_that_take_both_axes_are_not_cut() {
     let f = |[a, b]: &[Tensor; 2]| a.permute([1, 0, 2, 3]).matmul(&b.permute([1, 0, 2, 3]));
     let found = check("two axes", [&[2, 3, 8, 512], &[2, 3, 512, 8]], f);

@@ -204,27 +204,31 @@ fn cut(cx: &mut Builder, a: NodeId, b: NodeId) -> [usize; 2] {
     let halves = of_halves(cx, a, b).is_some();
     let (shape, rank) = (cx.shape(a), cx.shape(a).rank());
     let (k, n) = (shape[rank - 1], cx.shape(b)[rank - 1]);
-    let least = if halves || k <= MATMUL_K_MAX { 1 } else { k.div_ceil(MATMUL_K_MAX / 4) };
+    if cx.target().class != Class::Card {
+        let pieces = if k <= MATMUL_K_MAX { 1 } else { k.div_ceil(MATMUL_K_MAX / 4) };
+        return [pieces, k / pieces];
+    }
     let Cutting { tile, busy, run, piece_min } = if halves { OF_HALVES } else { OF_FLOATS };
     let batches: usize = shape[..rank - 2].iter().product();
     let tiles = batches * shape[rank - 2].div_ceil(tile) * n.div_ceil(tile);
-    if cx.target().class != Class::Card || tiles == 0 {
-        return [least, k / least];
-    }
-    let most = (busy / tiles).min(k / piece_min);
-    if most <= least {
-        return [least, k / least];
-    }
-    // Pieces without a rest, and of whole runs, as long as there are not far fewer of them. Halves are read in runs or not at
-    // all.
-    let even = |run: usize| (most / 2 + 1..=most).rev().find(|pieces| k.is_multiple_of(run * pieces));
+    // As many as make the card busy, or the few that launches can take.
+    let least = if halves { 1 } else { k.div_ceil(MATMUL_K_MAX).max(1) };
+    let busy = (busy + tiles / 2).checked_div(tiles).unwrap_or(1).min(k / piece_min);
+    let wanted = busy.max(least);
+    let range = if busy > least { least.max(busy / 2 + 1)..=busy } else { least..=2 * least - 1 };
+    // Pieces without a rest, and of whole runs, where their number is about the same. Halves are read in runs or not at all.
+    let even = |run: usize| {
+        let all = range.clone().filter(|pieces| k.is_multiple_of(run * pieces));
+        all.min_by_key(|pieces| pieces.abs_diff(wanted))
+    };
     let pieces = match even(run) {
-        None if halves => return [least, k / least],
-        found => found.or_else(|| even(1)).unwrap_or(most),
+        None if halves => 1,
+        found => found.or_else(|| even(1)).unwrap_or(wanted),
     };
     let length = if k.is_multiple_of(pieces) { k / pieces } else { k / pieces / run * run };
-    if pieces <= least || k - length < SPARED_MIN || !splits(cx, a, b, [pieces, length], halves) {
-        return [least, k / least];
+    let pays = k - length >= SPARED_MIN && splits(cx, a, b, [pieces, length], halves);
+    if least == 1 && !pays {
+        return [1, k];
     }
     [pieces, length]
 }
