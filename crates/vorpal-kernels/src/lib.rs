@@ -36,7 +36,8 @@ mod tape;
 mod wgsl;
 
 pub use attention::{
-    ATTENTION_COLUMNS_MAX, Attention, AttentionCooperative, AttentionDropout, AttentionPass, AttentionRules, AttentionShape,
+    ATTENTION_COLUMNS_MAX, Attention, AttentionCooperative, AttentionDropout, AttentionPass, AttentionRules,
+    AttentionShape,
 };
 pub use checked::{Checked, Promise};
 pub use conv::{CONV_TERMS_MAX, Conv, ConvPass, ConvShape};

@@ -3,8 +3,8 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use vorpal_shaders::{
-    ATTENTION_BACKWARD_KV_COOPERATIVE, ATTENTION_BACKWARD_Q_COOPERATIVE, ATTENTION_FORWARD_COOPERATIVE, Linker,
-    Shader,
+    ATTENTION_BACKWARD_KV_COOPERATIVE, ATTENTION_BACKWARD_Q_COOPERATIVE, ATTENTION_FORWARD_COOPERATIVE,
+    Linker, Shader,
 };
 use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 

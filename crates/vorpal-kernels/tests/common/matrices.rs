@@ -6,11 +6,11 @@ use vorpal_kernels::{Access, Kernel};
 use vorpal_tensor::{Binding, Device, PipelineDesc, Replay, Result, Step};
 
 /// Fours of memory that stand for that of one workgroup.
-const GROUP_FOURS: usize = 8192;
+const GROUP_FOURS: usize = 24576;
 
 const SUPPORT: &str = "
-// Of a left factor every invocation has a row, as its neighbour does; of a sum half a row; a right factor stays in memory.
-alias Left = mat4x4<f32>;
+// Of a sum every invocation has half a row; of a left factor it has a row in memory, one for every place in the text where
+// one is loaded; a right factor stays where it is.
 alias Sum = mat2x4<f32>;
 struct Right {
     start: u32,
@@ -20,9 +20,17 @@ struct Right {
 var<private> group_start: u32;
 var<private> own_lane: u32;
 
-fn left_in_rows(start: u32, pitch: u32) -> Left {
+fn rounded(x: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(unpack2x16float(pack2x16float(x.xy)), unpack2x16float(pack2x16float(x.zw)));
+}
+
+fn left_in_rows(place: u32, start: u32, pitch: u32) -> u32 {
     let at = start + own_lane % 32u / 2u * pitch;
-    return Left(memory[at], memory[at + 1u], memory[at + 2u], memory[at + 3u]);
+    let left = group_start + 8192u + (place * 128u + own_lane) * 4u;
+    for (var i = 0u; i < 4u; i++) {
+        memory[left + i] = memory[at + i];
+    }
+    return left;
 }
 
 fn right_in_rows(start: u32, pitch: u32) -> Right {
@@ -39,27 +47,39 @@ fn store_rows(m: Sum, start: u32, pitch: u32) {
     memory[at + 1u] = m[1];
 }
 
-fn multiply_add(a: Left, b: Right, c: Sum) -> Sum {
-    var row = a;
-    var sum = c;
-    for (var i = 0u; i < 4u; i++) {
-        for (var k = 0u; k < 8u; k++) {
-            if b.in_rows {
-                let at = b.start + (4u * i + k / 2u) * b.pitch + own_lane % 2u * 2u + k % 2u;
-                sum[k % 2u] += row[i][k / 2u] * memory[at];
-            } else {
-                let at = b.start + (own_lane % 2u * 8u + k) * b.pitch + i;
-                sum[k / 4u][k % 4u] += dot(row[i], memory[at]);
-            }
+fn multiply_add(left: u32, b: Right, c: Sum) -> Sum {
+    var first = c[0];
+    var second = c[1];
+    // Always four rounds, but who compiles this must not know: written out it would take minutes.
+    let rounds = select(4u, 5u, group_start == 0xffffffffu);
+    for (var i = 0u; i < rounds; i++) {
+        let four = memory[left + i];
+        let p = b.pitch;
+        if b.in_rows {
+            let at = b.start + 4u * i * p + own_lane % 2u * 2u;
+            first += four.x * memory[at] + four.y * memory[at + p];
+            first += four.z * memory[at + 2u * p] + four.w * memory[at + 3u * p];
+            second += four.x * memory[at + 1u] + four.y * memory[at + p + 1u];
+            second += four.z * memory[at + 2u * p + 1u] + four.w * memory[at + 3u * p + 1u];
+        } else {
+            let at = b.start + own_lane % 2u * 8u * p + i;
+            first += vec4<f32>(dot(four, memory[at]), dot(four, memory[at + p]),
+                dot(four, memory[at + 2u * p]), dot(four, memory[at + 3u * p]));
+            second += vec4<f32>(dot(four, memory[at + 4u * p]), dot(four, memory[at + 5u * p]),
+                dot(four, memory[at + 6u * p]), dot(four, memory[at + 7u * p]));
         }
     }
-    return sum;
+    return Sum(first, second);
 }
 ";
 
-/// The text of a shader whose workgroup variables are arrays of fours, with one buffer more, behind the others.
-fn emulated(shader: &Shader, binding: usize) -> String {
+/// The text of a shader whose workgroup variables are arrays of fours, with one buffer more, behind the others. What is
+/// converted to halves is rounded where asked for.
+fn emulated(shader: &Shader, binding: usize, rounds: bool) -> String {
     let mut text = shader.source.replace("enable f16;", "").replace("enable wgpu_cooperative_matrix;", "");
+    if rounds {
+        text = text.replace("vec4<f16>(", "rounded(");
+    }
     text = text.replace("f16", "f32");
     let mut start = "0u".to_string();
     let mut names = Vec::new();
@@ -68,7 +88,8 @@ fn emulated(shader: &Shader, binding: usize) -> String {
         let declared = text[at + "var<workgroup> ".len()..end].to_string();
         let (name, ty) = declared.split_once(": array<vec4<f32>, ").expect("an array of fours");
         let length = ty.strip_suffix('>').expect("an end");
-        let all = format!("const {name}_from: u32 = {start};\nconst {name}_end: u32 = {name}_from + ({length})");
+        let all =
+            format!("const {name}_from: u32 = {start};\nconst {name}_end: u32 = {name}_from + ({length})");
         text.replace_range(at..end, &all);
         start = format!("{name}_end");
         names.push(name.to_string());
@@ -80,7 +101,6 @@ fn emulated(shader: &Shader, binding: usize) -> String {
         }
     }
     for (name, by) in [
-        ("coopLoadT<coop_mat16x16<f32, A>>", "left_in_rows"),
         ("coopLoadT<coop_mat16x16<f32, B>>", "right_in_rows"),
         ("coopLoad<coop_mat16x16<f32, B>>", "right_in_columns"),
         ("coopStoreT", "store_rows"),
@@ -88,11 +108,18 @@ fn emulated(shader: &Shader, binding: usize) -> String {
         ("coop_mat16x16<f32, C>()", "Sum()"),
         (
             "let group = ",
-            "own_lane = lane;\n    group_start = (wg.x + wg.y * wgs.x) * 8192u;\n    let group = ",
+            "own_lane = lane;\n    group_start = (wg.x + wg.y * wgs.x) * 24576u;\n    let group = ",
         ),
         ("workgroupBarrier();", "workgroupBarrier(); storageBarrier();"),
     ] {
         text = text.replace(name, by);
+    }
+    const LEFT: &str = "coopLoadT<coop_mat16x16<f32, A>>(";
+    for place in 0.. {
+        if !text.contains(LEFT) {
+            break;
+        }
+        text = text.replacen(LEFT, &format!("left_in_rows({place}u, "), 1);
     }
     while let Some(at) = text.find("&memory[") {
         let open = at + "&memory".len();
@@ -105,14 +132,21 @@ fn emulated(shader: &Shader, binding: usize) -> String {
         text.replace_range(close..=close, ")");
         text.replace_range(at..=open, "(");
     }
-    let memory = format!("@group(0) @binding({binding}) var<storage, read_write> memory: array<vec4<f32>>;\n");
+    let memory =
+        format!("@group(0) @binding({binding}) var<storage, read_write> memory: array<vec4<f32>>;\n");
     text + &memory + SUPPORT
 }
 
-/// Runs a kernel with matrices of halves on a device without. Buffers hold f32 where the kernel has halves.
-pub fn run_emulated(device: &Device, kernel: &dyn Kernel, buffers: &mut [Vec<u8>]) -> Result<()> {
+/// Runs a kernel with matrices of halves on a device without. Buffers hold f32 where the kernel has halves, which may
+/// be rounded where it makes them itself.
+pub fn run_emulated(
+    device: &Device,
+    kernel: &dyn Kernel,
+    buffers: &mut [Vec<u8>],
+    rounds: bool,
+) -> Result<()> {
     let (args, shader, groups) = (kernel.args(), kernel.shader()?, kernel.groups());
-    let source = emulated(&shader, args.len());
+    let source = emulated(&shader, args.len(), rounds);
     let writes: Vec<bool> = args.iter().map(|a| a.access != Access::Read).chain([true]).collect();
     let bindings: Vec<Binding> =
         writes.iter().map(|&w| if w { Binding::StorageWrite } else { Binding::StorageRead }).collect();
@@ -122,14 +156,8 @@ pub fn run_emulated(device: &Device, kernel: &dyn Kernel, buffers: &mut [Vec<u8>
         constants: &shader.constants,
         bindings: &bindings,
     })?;
-    let step = Step {
-        pipeline,
-        buffers: (0..writes.len()).collect(),
-        writes,
-        groups,
-        params: None,
-        fault: false,
-    };
+    let step =
+        Step { pipeline, buffers: (0..writes.len()).collect(), writes, groups, params: None, fault: false };
     let memory = vec![0xff; groups[0] as usize * groups[1] as usize * GROUP_FOURS * 16];
     let mut table = Vec::new();
     for bytes in buffers.iter().chain([&memory]) {
