@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Random, adapter, bytes_of, check_shader, floats, run_emulated, run_native, run_on};
+use common::matrices::run_emulated;
+use common::{Random, adapter, bytes_of, check_shader, floats, run_native, run_on};
 use half::f16;
 use vorpal_kernels::{
     Abilities, Attention, AttentionCooperative, AttentionDropout, AttentionPass, AttentionRules,
@@ -427,10 +428,14 @@ fn bits_do_not_depend_on_threads() {
     }
 }
 
-/// Whether matrices of halves make what floats make: natively and by a shader of matrices of floats that does without what
-/// multiplies them; both differ by roundings of f32. Where a device does multiply matrices of halves, those that are
-/// between products have 11 bits: sums of up to 300 products of numbers below 1, of which every factor is off by up to
-/// 2⁻¹², are off by less than a hundredth of what they may be.
+/// Off by this, relative to 1 and the result: with numbers below 1, probabilities and cotangents of scores that are halves, off
+/// by up to 2⁻¹² of themselves, are multiplied by rows and added up; all probabilities of a key by up to 1 + ln 150 queries of
+/// each of three heads, times cotangents of scores below 4.
+const OF_HALVES: f64 = 1e-2;
+
+/// Whether matrices of halves make what floats make: natively and by the shader as one that multiplies matrices of floats
+/// without help, both up to roundings of f32; by that shader with its halves rounded; and by the shader itself where a device
+/// can.
 fn check_halves(random: &mut Random, shape: AttentionShape, rules: AttentionRules, device: Option<&Device>) {
     let mut setup = Setup::new(random, shape, rules);
     for (k, window) in setup.windows.iter_mut().enumerate() {
@@ -458,21 +463,29 @@ fn check_halves(random: &mut Random, shape: AttentionShape, rules: AttentionRule
         }
         let result = vec![0xff; 4 * kernel.result().numel()];
         let run = |inputs: &[Vec<u8>], run: &dyn Fn(&mut [Vec<u8>])| {
-            let mut buffers = [inputs, &[result.clone()]].concat();
+            let mut buffers = [inputs, std::slice::from_ref(&result)].concat();
             run(&mut buffers);
             floats(buffers.last().expect("a result"))
         };
         let native = run(&halves, &|buffers| run_native(&kernel, buffers, &[]).expect("it runs natively"));
         common::assert_close(&native, expected, 2e-5, &format!("native, {what}"));
         let Some(device) = device else { continue };
-        let begin = std::time::Instant::now();
-        let found = run(&wide, &|buffers| run_emulated(device, &kernel, buffers).expect("it runs emulated"));
-        common::assert_close(&found, expected, 2e-5, &format!("emulated, {what}"));
-        println!("{what}: {:?}", begin.elapsed());
+        for (rounds, tolerance) in [(false, 2e-5), (true, OF_HALVES)] {
+            let found = run(&wide, &|buffers| {
+                run_emulated(device, &kernel, buffers, rounds).expect("it runs emulated");
+            });
+            common::assert_close(&found, expected, tolerance, &format!("emulated, {rounds}, {what}"));
+            let e = found
+                .iter()
+                .zip(expected)
+                .map(|(f, r)| (f64::from(*f) - r).abs() / (1.0 + r.abs()))
+                .fold(0.0, f64::max);
+            println!("{what}: {rounds} {e:e}");
+        }
         if Abilities::of(device.info()).matrices {
             let found =
                 run(&halves, &|buffers| run_on(device, &kernel, buffers, &[], None).expect("it runs"));
-            common::assert_close(&found, expected, 1e-2, &format!("by matrices, {what}"));
+            common::assert_close(&found, expected, OF_HALVES, &format!("by matrices, {what}"));
         }
     }
 }
@@ -495,7 +508,6 @@ fn matrices_of_halves() {
     let device = device.as_ref();
     for (shape, rules) in [
         (sizes(1, 1, 16), causal),
-        (sizes(5, 5, 16), causal),
         (AttentionShape { kv_heads: 1, ..sizes(65, 100, 16) }, causal),
         (AttentionShape { heads: 3, kv_heads: 1, batch: 1, ..sizes(40, 130, 48) }, window),
         // The first queries see no key.
@@ -503,7 +515,9 @@ fn matrices_of_halves() {
         (AttentionShape { batch: 1, heads: 1, kv_heads: 1, ..sizes(70, 129, 80) }, all),
         (AttentionShape { batch: 1, heads: 1, kv_heads: 1, ..sizes(100, 65, 128) }, all),
     ] {
-        check_halves(&mut random, shape, rules, device);
+        // The shaders of wide rows take a minute to compile where there is no card.
+        let fast = |device: &&Device| shape.columns <= 64 || Abilities::of(device.info()).matrices;
+        check_halves(&mut random, shape, rules, device.filter(fast));
     }
 }
 

@@ -20,6 +20,10 @@ struct Right {
 var<private> group_start: u32;
 var<private> own_lane: u32;
 
+fn rounded(x: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(unpack2x16float(pack2x16float(x.xy)), unpack2x16float(pack2x16float(x.zw)));
+}
+
 fn left_in_rows(place: u32, start: u32, pitch: u32) -> u32 {
     let at = start + own_lane % 32u / 2u * pitch;
     let left = group_start + 8192u + (place * 128u + own_lane) * 4u;
@@ -69,9 +73,13 @@ fn multiply_add(left: u32, b: Right, c: Sum) -> Sum {
 }
 ";
 
-/// The text of a shader whose workgroup variables are arrays of fours, with one buffer more, behind the others.
-fn emulated(shader: &Shader, binding: usize) -> String {
+/// The text of a shader whose workgroup variables are arrays of fours, with one buffer more, behind the others. What is
+/// converted to halves is rounded where asked for.
+fn emulated(shader: &Shader, binding: usize, rounds: bool) -> String {
     let mut text = shader.source.replace("enable f16;", "").replace("enable wgpu_cooperative_matrix;", "");
+    if rounds {
+        text = text.replace("vec4<f16>(", "rounded(");
+    }
     text = text.replace("f16", "f32");
     let mut start = "0u".to_string();
     let mut names = Vec::new();
@@ -129,10 +137,16 @@ fn emulated(shader: &Shader, binding: usize) -> String {
     text + &memory + SUPPORT
 }
 
-/// Runs a kernel with matrices of halves on a device without. Buffers hold f32 where the kernel has halves.
-pub fn run_emulated(device: &Device, kernel: &dyn Kernel, buffers: &mut [Vec<u8>]) -> Result<()> {
+/// Runs a kernel with matrices of halves on a device without. Buffers hold f32 where the kernel has halves, which may
+/// be rounded where it makes them itself.
+pub fn run_emulated(
+    device: &Device,
+    kernel: &dyn Kernel,
+    buffers: &mut [Vec<u8>],
+    rounds: bool,
+) -> Result<()> {
     let (args, shader, groups) = (kernel.args(), kernel.shader()?, kernel.groups());
-    let source = emulated(&shader, args.len());
+    let source = emulated(&shader, args.len(), rounds);
     let writes: Vec<bool> = args.iter().map(|a| a.access != Access::Read).chain([true]).collect();
     let bindings: Vec<Binding> =
         writes.iter().map(|&w| if w { Binding::StorageWrite } else { Binding::StorageRead }).collect();

@@ -3,10 +3,9 @@
 
 #![allow(dead_code, clippy::expect_used, clippy::panic)]
 
-mod matrices;
+pub mod matrices;
 mod shader;
 
-pub use matrices::run_emulated;
 pub use shader::check_shader;
 
 use vorpal_kernels::{Access, CpuArg, CpuRun, Kernel};

@@ -206,7 +206,8 @@ impl Tensor {
     ///
     /// Neighbouring heads of queries share a head of keys where there are fewer of those (Ainslie et al. 2023); their
     /// number must divide that of the queries. Columns are 1 to 256. A query that sees no key has the result 0. 16-bit
-    /// floats are computed in f32.
+    /// floats are computed in f32; cards that multiply matrices of halves round probabilities to halves of `F16` operands
+    /// (and in derivatives the cotangents of scores), but none of their sums.
     ///
     /// Neither this nor its derivatives by queries, keys and values hold a matrix of scores: memory is linear in t and
     /// s (Dao et al. 2022), whatever the [`AttentionOptions`]. Second derivatives do hold one.
