@@ -82,11 +82,11 @@ fn card_with_matrices() -> Target {
     Target { abilities: Abilities { matrices: true, ..Target::CARD.abilities }, ..Target::CARD }
 }
 
-/// Halves against f64 of the same halves. On cards that multiply matrices, probabilities and cotangents of scores are halves
-/// where they meet the rows they are multiplied by, off by up to 2⁻¹² of themselves: a result, a mean of values below 1, by as
-/// much; a sum over queries by that times the sum of the probabilities of a key, up to 1 + ln 300 for the first of a causal
-/// attention and as many again for every head that shares it, times cotangents of scores below 10. The result itself is
-/// rounded to a half. Elsewhere all but that is f32.
+/// Halves against f64 of the same halves, relative to 1 and the result. Results are rounded to halves, off by up to 2⁻¹². On
+/// cards that multiply matrices, so are probabilities and cotangents of scores where they meet the rows they are multiplied
+/// by: a result, a mean of values below 1, is off by as much again. A derivative adds up the probabilities of a key, 1 + ln 300
+/// for the first of a causal attention and as many for every head that shares it, times cotangents of scores below 10 and a
+/// scale of 0.3, with errors of different signs: ten times as much. Elsewhere all but the result is f32.
 #[test]
 fn halves_on_every_device() {
     let mut random = Random::new(83);
@@ -149,8 +149,8 @@ fn halves_on_every_device() {
                 let what =
                     format!("{device:?}, t {t} s {s} d {d}, heads {heads}, causal {causal}, result {k}");
                 let found = found.cast(DType::F32).to_vec::<f32>().expect("values");
-                let tolerance = if k == 3 { 2e-3 } else { 1e-2 };
-                assert_close(&found, expected, if by_matrices { tolerance } else { 1e-3 }, &what);
+                let tolerance = if by_matrices && k < 3 { 3e-3 } else { 1e-3 };
+                assert_close(&found, expected, tolerance, &what);
             }
         }
     }

@@ -429,9 +429,9 @@ fn bits_do_not_depend_on_threads() {
 }
 
 /// Off by this, relative to 1 and the result: with numbers below 1, probabilities and cotangents of scores that are halves, off
-/// by up to 2⁻¹² of themselves, are multiplied by rows and added up; all probabilities of a key by up to 1 + ln 150 queries of
-/// each of three heads, times cotangents of scores below 4.
-const OF_HALVES: f64 = 1e-2;
+/// by up to 2⁻¹² of themselves, are multiplied by rows and added up; errors of many have different signs. Four times what
+/// rounding makes of these cases.
+const OF_HALVES: f64 = 1.5e-3;
 
 /// Whether matrices of halves make what floats make: natively and by the shader as one that multiplies matrices of floats
 /// without help, both up to roundings of f32; by that shader with its halves rounded; and by the shader itself where a device
@@ -475,12 +475,6 @@ fn check_halves(random: &mut Random, shape: AttentionShape, rules: AttentionRule
                 run_emulated(device, &kernel, buffers, rounds).expect("it runs emulated");
             });
             common::assert_close(&found, expected, tolerance, &format!("emulated, {rounds}, {what}"));
-            let e = found
-                .iter()
-                .zip(expected)
-                .map(|(f, r)| (f64::from(*f) - r).abs() / (1.0 + r.abs()))
-                .fold(0.0, f64::max);
-            println!("{what}: {rounds} {e:e}");
         }
         if Abilities::of(device.info()).matrices {
             let found =
