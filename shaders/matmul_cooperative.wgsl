@@ -23,9 +23,8 @@ const ALONG_PITCH: u32 = TERMS / 4u + 2u;
 const ACROSS_PITCH: u32 = TILE / 4u + 2u;
 var<workgroup> tile_a: array<vec4<f16>, TILE * ALONG_PITCH>;
 var<workgroup> tile_b: array<vec4<f16>, TILE * ALONG_PITCH>;
-// Sixteen rows of results of each subgroup, with gaps.
-const RESULTS_PITCH: u32 = 68u;
-var<workgroup> results: array<f32, 64u * RESULTS_PITCH>;
+// A matrix of results of each subgroup.
+var<workgroup> results: array<f32, 1024>;
 
 @compute @workgroup_size(128)
 fn main(
@@ -142,33 +141,69 @@ fn main(
         }
     }
     workgroupBarrier();
-    coopStoreT(c00, &results[subgroup * 16u * RESULTS_PITCH + 0u], RESULTS_PITCH);
-    coopStoreT(c01, &results[subgroup * 16u * RESULTS_PITCH + 16u], RESULTS_PITCH);
-    coopStoreT(c02, &results[subgroup * 16u * RESULTS_PITCH + 32u], RESULTS_PITCH);
-    coopStoreT(c03, &results[subgroup * 16u * RESULTS_PITCH + 48u], RESULTS_PITCH);
+    coopStoreT(c00, &results[subgroup * 256u], 16u);
     workgroupBarrier();
-    leave(batch, row0 + row + 0u, col0 + col, lane);
+    leave(batch, row0 + row + 0u, col0 + col + 0u, lane);
     workgroupBarrier();
-    coopStoreT(c10, &results[subgroup * 16u * RESULTS_PITCH + 0u], RESULTS_PITCH);
-    coopStoreT(c11, &results[subgroup * 16u * RESULTS_PITCH + 16u], RESULTS_PITCH);
-    coopStoreT(c12, &results[subgroup * 16u * RESULTS_PITCH + 32u], RESULTS_PITCH);
-    coopStoreT(c13, &results[subgroup * 16u * RESULTS_PITCH + 48u], RESULTS_PITCH);
+    coopStoreT(c01, &results[subgroup * 256u], 16u);
     workgroupBarrier();
-    leave(batch, row0 + row + 16u, col0 + col, lane);
+    leave(batch, row0 + row + 0u, col0 + col + 16u, lane);
     workgroupBarrier();
-    coopStoreT(c20, &results[subgroup * 16u * RESULTS_PITCH + 0u], RESULTS_PITCH);
-    coopStoreT(c21, &results[subgroup * 16u * RESULTS_PITCH + 16u], RESULTS_PITCH);
-    coopStoreT(c22, &results[subgroup * 16u * RESULTS_PITCH + 32u], RESULTS_PITCH);
-    coopStoreT(c23, &results[subgroup * 16u * RESULTS_PITCH + 48u], RESULTS_PITCH);
+    coopStoreT(c02, &results[subgroup * 256u], 16u);
     workgroupBarrier();
-    leave(batch, row0 + row + 32u, col0 + col, lane);
+    leave(batch, row0 + row + 0u, col0 + col + 32u, lane);
     workgroupBarrier();
-    coopStoreT(c30, &results[subgroup * 16u * RESULTS_PITCH + 0u], RESULTS_PITCH);
-    coopStoreT(c31, &results[subgroup * 16u * RESULTS_PITCH + 16u], RESULTS_PITCH);
-    coopStoreT(c32, &results[subgroup * 16u * RESULTS_PITCH + 32u], RESULTS_PITCH);
-    coopStoreT(c33, &results[subgroup * 16u * RESULTS_PITCH + 48u], RESULTS_PITCH);
+    coopStoreT(c03, &results[subgroup * 256u], 16u);
     workgroupBarrier();
-    leave(batch, row0 + row + 48u, col0 + col, lane);
+    leave(batch, row0 + row + 0u, col0 + col + 48u, lane);
+    workgroupBarrier();
+    coopStoreT(c10, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 16u, col0 + col + 0u, lane);
+    workgroupBarrier();
+    coopStoreT(c11, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 16u, col0 + col + 16u, lane);
+    workgroupBarrier();
+    coopStoreT(c12, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 16u, col0 + col + 32u, lane);
+    workgroupBarrier();
+    coopStoreT(c13, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 16u, col0 + col + 48u, lane);
+    workgroupBarrier();
+    coopStoreT(c20, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 32u, col0 + col + 0u, lane);
+    workgroupBarrier();
+    coopStoreT(c21, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 32u, col0 + col + 16u, lane);
+    workgroupBarrier();
+    coopStoreT(c22, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 32u, col0 + col + 32u, lane);
+    workgroupBarrier();
+    coopStoreT(c23, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 32u, col0 + col + 48u, lane);
+    workgroupBarrier();
+    coopStoreT(c30, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 48u, col0 + col + 0u, lane);
+    workgroupBarrier();
+    coopStoreT(c31, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 48u, col0 + col + 16u, lane);
+    workgroupBarrier();
+    coopStoreT(c32, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 48u, col0 + col + 32u, lane);
+    workgroupBarrier();
+    coopStoreT(c33, &results[subgroup * 256u], 16u);
+    workgroupBarrier();
+    leave(batch, row0 + row + 48u, col0 + col + 48u, lane);
 }
 
 // Where the first half of an eight of a tile goes, counted as it is fetched.
@@ -209,14 +244,14 @@ fn fetch_b(base: u32, col0: u32, term0: u32, k: u32) -> Eight {
     return b[(base + start.x * B_N + start.y * B_K) / 8u];
 }
 
-// Stores sixteen rows of 64 results of a subgroup, the first of which is that of a row and a column.
+// Stores the matrix of results of a subgroup, whose first element is that of a row and a column: two fours each.
 fn leave(batch: u32, row0: u32, col0: u32, lane: u32) {
-    let col = col0 + lane % 16u * 4u;
-    for (var pair = 0u; pair < 8u; pair++) {
-        let own = pair * 2u + lane % 32u / 16u;
-        let row = row0 + own;
+    for (var half = 0u; half < 2u; half++) {
+        let at = lane / 4u % 8u * 16u + half * 128u + lane % 4u * 4u;
+        let row = row0 + at / 16u;
+        let col = col0 + at % 16u;
         if row < M && col < N {
-            let i = (lane / 32u * 16u + own) * RESULTS_PITCH + lane % 16u * 4u;
+            let i = lane / 32u * 256u + at;
             let four = vec4<f32>(results[i], results[i + 1u], results[i + 2u], results[i + 3u]);
             finish_four(four, (batch * M + row) * N + col, N - col);
         }

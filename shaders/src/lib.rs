@@ -17,13 +17,7 @@ shaders! {
     /// Philox 4×32-10: `philox4x32` and `philox_word`. Shared functions, no entry point.
     PHILOX = "shared/philox.wgsl";
 
-    /// `f16_pair`, `f16_value` and `round_f16` from bits. Shared functions, no entry point.
-    HALVES = "shared/halves.wgsl";
-
-    /// The same through the packing of devices that round as they should. Shared functions, no entry point.
-    HALVES_PACKED = "shared/halves_packed.wgsl";
-
-    /// `is_nan`, rounding to bfloat16, saturating conversions, the order of floats. Shared functions, no
+    /// `is_nan`, rounding to 16-bit floats, saturating conversions, the order of floats. Shared functions, no
     /// entry point.
     BITS = "shared/bits.wgsl";
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use vorpal_shaders::{BITS, HALVES, HALVES_PACKED};
+use vorpal_shaders::BITS;
 use vorpal_tensor::{DType, Error, Layout, Result};
 
 use crate::quads::{QUAD, Quads, Sharing, Walk};
-use crate::{Abilities, Access, Arg, Domain, Epilogue, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
+use crate::{Access, Arg, Domain, Epilogue, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
 
 /// Run-time scalars one launch can take: what fits 256 bytes.
 pub const SCALARS_MAX: usize = 64;
@@ -25,8 +25,6 @@ pub(crate) struct Emitter<'a> {
     fours: Vec<bool>,
     /// Whether fours that are read come as 64-bit integers.
     wide: bool,
-    /// The shared file of halves.
-    halves: &'static str,
     /// Which values there is one of for each turn, where several turns are written out, and the turn.
     turning: Vec<bool>,
     turn: Option<usize>,
@@ -59,12 +57,13 @@ fn stored(dtype: DType) -> &'static str {
 }
 
 impl<'a> Emitter<'a> {
-    /// An emitter for invocations that evaluate one element, or four of what `quads` says, on devices of such abilities. Stores in `row_stores` go by the number of the row.
+    /// An emitter for invocations that evaluate one element, or four of what `quads` says, of which some may be read as
+    /// `wide` integers. Stores in `row_stores` go by the number of the row.
     pub fn new(
         program: &'a Program,
         args: &'a [Arg],
         quads: Quads,
-        abilities: Abilities,
+        wide: bool,
         row_stores: &[Store],
     ) -> Emitter<'a> {
         Emitter {
@@ -74,8 +73,7 @@ impl<'a> Emitter<'a> {
             quads,
             own: quads.own(program),
             fours: quads.fours(program, args, row_stores),
-            wide: abilities.words64,
-            halves: if abilities.halves { HALVES_PACKED } else { HALVES },
+            wide,
             turning: program.domains().iter().map(|&d| d == Domain::Full).collect(),
             turn: None,
             names: (0..args.len()).map(|k| format!("b{k}")).collect(),
@@ -313,7 +311,7 @@ impl<'a> Emitter<'a> {
     /// One half of a word as f32; `which` is 0 for the low one, 1 for the high one.
     fn half(&mut self, dtype: DType, word: &str, which: &str) -> String {
         if dtype == DType::F16 {
-            self.support.insert(self.halves, ());
+            self.support.insert(BITS, ());
             format!("f16_value(({word} >> (16u * ({which}))) & 0xffffu)")
         } else {
             format!("bitcast<f32>(({word} >> (16u * ({which}))) << 16u)")
@@ -455,7 +453,7 @@ impl<'a> Emitter<'a> {
         };
         match to {
             DType::F16 | DType::BF16 => {
-                self.support.insert(if to == DType::F16 { self.halves } else { BITS }, ());
+                self.support.insert(BITS, ());
                 format!("round_{to}({as_float})")
             }
             // Adapters hold no others; their kernels are native only.
@@ -518,11 +516,10 @@ impl<'a> Emitter<'a> {
 
     /// Two values of a 16-bit dtype as one word.
     fn pack(&mut self, dtype: DType, low: &str, high: &str) -> String {
+        self.support.insert(BITS, ());
         if dtype == DType::F16 {
-            self.support.insert(self.halves, ());
-            format!("f16_pair({low}, {high})")
+            format!("(f16_bits({low}) | (f16_bits({high}) << 16u))")
         } else {
-            self.support.insert(BITS, ());
             format!("(bf16_bits({low}) | (bf16_bits({high}) << 16u))")
         }
     }
@@ -631,24 +628,19 @@ pub struct EpilogueText {
     pub declarations: String,
 }
 
-/// Abilities for an epilogue, which reads words as they are.
-fn by_elements(abilities: Abilities) -> Abilities {
-    Abilities { words64: false, ..abilities }
-}
-
 /// Writes an epilogue as the function `finish` of a shader that declares its own inputs and, behind them,
 /// the f32 buffer `out0`, which must be the first of the epilogue's arguments.
 ///
 /// # Errors
 /// [`Error::Internal`] when the first argument is another, or a result is stored in 16 bits.
-pub fn emit_epilogue(epilogue: &Epilogue, args: &[Arg], abilities: Abilities) -> Result<EpilogueText> {
+pub fn emit_epilogue(epilogue: &Epilogue, args: &[Arg]) -> Result<EpilogueText> {
     let first = args.len() - epilogue.args.len();
     let fits = epilogue.args.first().is_some_and(|a| a.access != Access::Read && a.dtype == DType::F32);
     let narrow = epilogue.args.iter().any(|a| a.access != Access::Read && a.dtype.is_16bit());
     if !fits || narrow {
         return Err(Error::internal("emit", "an epilogue must store f32 first and no 16-bit floats"));
     }
-    let mut emitter = Emitter::new(&epilogue.program, args, Quads::None, by_elements(abilities), &[]);
+    let mut emitter = Emitter::new(&epilogue.program, args, Quads::None, false, &[]);
     emitter.names[first] = "out0".into();
     let mut body = emitter.values_at(epilogue, "i")?;
     for store in &epilogue.program.stores {
@@ -672,16 +664,12 @@ pub(crate) struct EpilogueOfFours {
 
 /// As [`emit_epilogue`], for results of which four neighbours each are there together and begin at a number that 4 divides.
 /// They may be stored in 16 bits.
-pub(crate) fn emit_epilogue_of_fours(
-    epilogue: &Epilogue,
-    args: &[Arg],
-    abilities: Abilities,
-) -> Result<EpilogueOfFours> {
+pub(crate) fn emit_epilogue_of_fours(epilogue: &Epilogue, args: &[Arg]) -> Result<EpilogueOfFours> {
     let first = args.len() - epilogue.args.len();
     if epilogue.args.first().is_none_or(|a| a.access == Access::Read) {
         return Err(Error::internal("emit", "an epilogue must store first"));
     }
-    let mut emitter = Emitter::new(&epilogue.program, args, Quads::Full, by_elements(abilities), &[]);
+    let mut emitter = Emitter::new(&epilogue.program, args, Quads::Full, false, &[]);
     emitter.names[first] = "out0".into();
     let mut body = emitter.values_at(epilogue, "i")?;
     for &store in &epilogue.program.stores {

@@ -70,8 +70,6 @@ pub struct Abilities {
     pub slow_barriers: bool,
     /// Whether subgroups multiply matrices of 16 by 16 halves, with sums in f32.
     pub matrices: bool,
-    /// Whether packing two floats as halves rounds to the nearest, ties to even.
-    pub halves: bool,
 }
 
 impl Abilities {
@@ -82,13 +80,7 @@ impl Abilities {
         let software = info.kind == DeviceKind::Software;
         // The kernels count on subgroups of 32.
         let matrices = has(DeviceInfo::MATRICES) && subgroup == Some(32);
-        Abilities {
-            subgroup,
-            words64: has("shader_int64") && software,
-            slow_barriers: software,
-            matrices,
-            halves: has("shader_f16") && !software,
-        }
+        Abilities { subgroup, words64: has("shader_int64") && software, slow_barriers: software, matrices }
     }
 }
 

@@ -60,7 +60,7 @@ impl Pointwise {
 
     fn element(&self) -> Result<(String, String)> {
         let quads = self.quads();
-        let mut emitter = Emitter::new(&self.program, &self.args, quads, self.abilities, &[]);
+        let mut emitter = Emitter::new(&self.program, &self.args, quads, self.abilities.words64, &[]);
         let mut body = String::new();
         if quads == Quads::Full {
             body += &format!("    let i = at * {QUAD}u;\n");

@@ -157,13 +157,7 @@ impl Target {
         let slow_barriers = matches!(class, Class::Software);
         Target {
             class,
-            abilities: Abilities {
-                subgroup: None,
-                words64: false,
-                slow_barriers,
-                matrices: false,
-                halves: false,
-            },
+            abilities: Abilities { subgroup: None, words64: false, slow_barriers, matrices: false },
         }
     }
 

@@ -2,12 +2,12 @@
 
 mod inspect;
 mod job;
+#[cfg(not(target_arch = "wasm32"))]
+mod matrices;
 mod prepared;
 #[cfg(not(target_arch = "wasm32"))]
 mod profile;
 mod read;
-#[cfg(not(target_arch = "wasm32"))]
-mod trials;
 
 use std::sync::Arc;
 
@@ -88,24 +88,16 @@ pub(crate) fn plans<T: Tensors + ?Sized>(what: &T) -> Result<Vec<(Device, Plan)>
     by_device(what)?.into_iter().map(plan).collect()
 }
 
-/// The plan of a job for a device. What a card says it can do is tried before the first plan that counts on it.
+/// The plan of a job for a device. That a card multiplies matrices right is seen before the first plan that counts on it.
 fn compiled(job: &Job, device: &Device) -> Result<Plan> {
     let target = Target::of(device.info());
     let plan = job.compile(target)?;
     #[cfg(not(target_arch = "wasm32"))]
+    if plan.launches.iter().any(|launch| launch.kernel.name().ends_with("_cooperative"))
+        && !matrices::are_right(device)
     {
-        let abilities = target.abilities;
-        let of_halves = |a: &vorpal_kernels::Arg| a.dtype == vorpal_tensor::DType::F16;
-        let mut kernels = plan.launches.iter().map(|launch| &launch.kernel);
-        let narrow = abilities.halves && kernels.any(|kernel| kernel.args().iter().any(of_halves));
-        let mut kernels = plan.launches.iter().map(|launch| &launch.kernel);
-        let by_matrices = abilities.matrices && kernels.any(|kernel| kernel.name().ends_with("_cooperative"));
-        let halves = abilities.halves && (!narrow || trials::halves_are_exact(device));
-        let matrices = abilities.matrices && (!by_matrices || trials::matrices_are_right(device));
-        if (halves, matrices) != (abilities.halves, abilities.matrices) {
-            let abilities = vorpal_kernels::Abilities { halves, matrices, ..abilities };
-            return job.compile(Target { abilities, ..target });
-        }
+        let abilities = vorpal_kernels::Abilities { matrices: false, ..target.abilities };
+        return job.compile(Target { abilities, ..target });
     }
     Ok(plan)
 }

@@ -75,7 +75,7 @@ impl Conv {
     }
 
     pub(super) fn text(&self) -> Result<Shader> {
-        let text = emit_epilogue(&self.epilogue, &self.args(), self.abilities)?;
+        let text = emit_epilogue(&self.epilogue, &self.args())?;
         let shape = &self.shape;
         let linker = Linker::new(self.base().1);
         let internal = |message| Error::internal("conv", message);

@@ -257,7 +257,7 @@ impl Kernel for MatMul {
         if let Some(tiles) = self.tiled()? {
             return Ok(self.with_sizes(tiles).finish());
         }
-        let text = emit_epilogue(&self.epilogue, &self.args(), self.abilities)?;
+        let text = emit_epilogue(&self.epilogue, &self.args())?;
         if self.variant == Variant::Broadcast {
             return self.broadcast_shader(&text);
         }

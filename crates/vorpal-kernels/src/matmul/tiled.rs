@@ -49,12 +49,12 @@ impl MatMul {
             }
         }
         if !self.finishes_fours() {
-            let text = emit_epilogue(&self.epilogue, &self.args(), self.abilities)?;
+            let text = emit_epilogue(&self.epilogue, &self.args())?;
             return Ok(Some(
                 linker.replace("finish", &text.finish).map_err(wrong)?.append(&text.declarations),
             ));
         }
-        let text = emit_epilogue_of_fours(&self.epilogue, &self.args(), self.abilities)?;
+        let text = emit_epilogue_of_fours(&self.epilogue, &self.args())?;
         let linker = linker
             .replace("finish_four", &text.finish_four)
             .and_then(|linker| linker.replace("finish", ""))

@@ -34,7 +34,7 @@ impl Row {
         let quads = self.quads();
         let mut writer = Writer {
             row: self,
-            emitter: Emitter::new(&self.program, &self.args, quads, self.abilities, &row_stores),
+            emitter: Emitter::new(&self.program, &self.args, quads, self.abilities.words64, &row_stores),
             levels: levels(&self.program),
             domains,
             quads,
