@@ -91,7 +91,11 @@ fn multiplies_matrices(adapter: &wgpu::Adapter) -> bool {
             && types == (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32)
             && !p.saturating_accumulation
     };
-    adapter.features().contains(needed) && adapter.cooperative_matrix_properties().iter().any(fits)
+    // As much workgroup memory as the kernels take.
+    let has_room = adapter.limits().max_compute_workgroup_storage_size >= 48 << 10;
+    has_room
+        && adapter.features().contains(needed)
+        && adapter.cooperative_matrix_properties().iter().any(fits)
 }
 
 fn describe(adapter: &wgpu::Adapter, kind: DeviceKind, selector: String) -> DeviceInfo {
