@@ -42,6 +42,8 @@ OPS = [
     "attention_512",
     "attention_4096",
 ]
+# What only graphics cards do in reasonable time.
+LARGE = ["gpt2_step", "matmul_4096", "matmul_8192", "matmul_4096_f16", "matmul_8192_f16", "chain_64m"]
 RUST_PEERS = ["burn", "candle", "meganeura"]
 PYTHON_PEERS = {"pytorch": [], "pytorch-compile": ["--mode", "compile"], "tinygrad": []}
 # What is compared where. A peer is asked for everything that is chosen and says what it cannot do.
@@ -80,6 +82,7 @@ BARS = {
     **{("software", step, "burn, tenth step"): 10.0 for step in STEPS[:3]},
     ("software", "cnn_step", "ms to the first step"): 3000.0,
     ("software", "cnn_step", "ms to the first step, warm caches"): 1000.0,
+    ("gpu", "gpt2_step", "pytorch"): 0.5,
 }
 # The tables stand between these lines of docs/performance.md.
 MARKS = ["<!-- tables of benches/compare/compare.py -->", "<!-- end of the tables -->"]
@@ -155,10 +158,14 @@ def measure(args, peer, device, workload, home):
     return {"unable": said[-1][:160]}
 
 
+def workloads(device):
+    return STEPS + OPS + (LARGE if device == "gpu" else [])
+
+
 def chosen(args, device, peer, workload):
     if args.workloads:
         return any(name in workload for name in args.workloads)
-    return workload in CHOSEN.get((device, peer), STEPS + OPS)
+    return workload in CHOSEN.get((device, peer), workloads(device))
 
 
 def run(args):
@@ -179,7 +186,7 @@ def run(args):
 def run_round(args, device, number, deadline, homes, found):
     """Every workload on every peer, once."""
     peers = [p for p in PEERS[device] if args.peers is None or p in args.peers]
-    for workload in STEPS + OPS:
+    for workload in workloads(device):
         for peer in ["vorpal", *peers]:
             if not chosen(args, device, peer, workload):
                 continue
@@ -230,7 +237,7 @@ def table(head, rows):
 
 def device_tables(device, found, notes):
     peers = list(dict.fromkeys(p for d, _, p in found if d == device and p != "vorpal"))
-    names = [w for w in STEPS + OPS if (device, w, "vorpal") in found]
+    names = [w for w in workloads(device) if (device, w, "vorpal") in found]
     times, firsts = [], []
     for workload in names:
         ours = found[(device, workload, "vorpal")]

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use vorpal::{Device, Error};
-use vorpal_benches::{Measurement, Workload, measure, peak_memory_bytes, workload, workloads};
+use vorpal_benches::{
+    Measurement, Workload, large_workloads, measure, peak_memory_bytes, workload, workloads,
+};
 
 /// Run workloads and say how long they took.
 #[derive(Debug, Parser)]
@@ -31,7 +33,8 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     if options.list {
-        workloads().iter().for_each(|w| println!("{:22} {}", w.name, w.what));
+        let all = workloads().into_iter().chain(large_workloads());
+        all.for_each(|w| println!("{:22} {}", w.name, w.what));
         return ExitCode::SUCCESS;
     }
     match run(&options) {

@@ -3,25 +3,30 @@
 use std::io::Write;
 use std::path::Path;
 
-use vorpal_benches::{Workload, workload, workloads};
+use vorpal_benches::{Workload, large_workloads, workload, workloads};
 
 use crate::Outcome;
 
+/// All workloads, those for graphics cards last.
+fn known() -> Vec<Workload> {
+    [workloads(), large_workloads()].concat()
+}
+
 /// The workload of a name.
 pub fn find(name: &str) -> Outcome<Workload> {
-    let known = || workloads().iter().map(|w| w.name).collect::<Vec<_>>().join(", ");
+    let known = || known().iter().map(|w| w.name).collect::<Vec<_>>().join(", ");
     workload(name).ok_or_else(|| format!("no workload is called {name}; there are {}", known()).into())
 }
 
-/// The workloads of some names; all without any.
+/// The workloads of some names; without any all but those for graphics cards.
 pub fn chosen(names: &[String]) -> Outcome<Vec<Workload>> {
     if names.is_empty() { Ok(workloads()) } else { names.iter().map(|name| find(name)).collect() }
 }
 
 /// `vorpal workloads`.
 pub fn list() -> Outcome<()> {
-    let width = workloads().iter().map(|w| w.name.len()).max().unwrap_or(0);
-    print(&workloads().iter().map(|w| format!("{:width$}  {}\n", w.name, w.what)).collect::<String>())
+    let width = known().iter().map(|w| w.name.len()).max().unwrap_or(0);
+    print(&known().iter().map(|w| format!("{:width$}  {}\n", w.name, w.what)).collect::<String>())
 }
 
 /// A text on the standard output.
