@@ -147,10 +147,11 @@ fn b_four_if(i: u32, there: bool) -> vec4<f32> {
     return select(vec4<f32>(), b_four(select(0u, i, there)), there);
 }
 
-// Four rows from `row` on, of four terms each.
+// Four rows from `row` on, of four terms each. Where tiles are whole there are no questions, which what was fetched would have to be
+// there for.
 fn fetch_a(next: ptr<function, array<vec4<f32>, STEPS>>, base: u32, row: u32, term: u32) {
     let at = base + row * A_M + term * A_K;
-    let rows = row + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(select(M, 0xffffffffu, M % TILE == 0u));
+    let rows = vec4<bool>(M % TILE == 0u) | (row + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(M));
     if A_FORM == ALONG {
         let w = a_four_if(at, rows.x && counts(term));
         let x = a_four_if(at + A_M, rows.y && counts(term));
@@ -180,7 +181,7 @@ fn fetch_a(next: ptr<function, array<vec4<f32>, STEPS>>, base: u32, row: u32, te
 // Four columns from `column` on, of four terms each.
 fn fetch_b(next: ptr<function, array<vec4<f32>, STEPS>>, base: u32, column: u32, term: u32) {
     let at = base + column * B_N + term * B_K;
-    let columns = column + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(select(N, 0xffffffffu, N % TILE == 0u));
+    let columns = vec4<bool>(N % TILE == 0u) | (column + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(N));
     if B_FORM == ALONG {
         let w = b_four_if(at, columns.x && counts(term));
         let x = b_four_if(at + B_N, columns.y && counts(term));

@@ -44,7 +44,7 @@ fn sums_of_few_tiles_are_cut() {
         (&[5, 509], &[509, 6], 7, 3),
         // Not worth it; enough tiles; longer than a launch takes.
         (&[64, 128], &[128, 64], 1, 1),
-        (&[1024, 512], &[512, 1024], 1, 1),
+        (&[2048, 512], &[512, 1024], 1, 1),
         (&[33, 20_000], &[20_000, 2], 250, 2),
     ];
     for (a, b, products, launches) in cases {
@@ -58,12 +58,24 @@ fn sums_of_few_tiles_are_cut() {
 fn large_products_are_cut_in_few() {
     // Almost enough tiles for half of the card; a sum that is longer than a launch takes; enough of everything.
     for ([m, k, n], first) in [
-        ([768, 8192, 768], " 2×[768×4096·4096×768]"),
+        ([768, 8192, 768], " 4×[768×2048·2048×768]"),
         ([2048, 50_304, 768], " 4×[2048×12576·12576×768]"),
         ([768, 8192, 3072], " 1×[768×8192·8192×3072]"),
     ] {
         let [a, b] = [[m, k], [k, n]].map(|s| Tensor::rand(s, DType::F32, &Device::cpu()));
         let found = plan(&a.matmul(&b), Target::CARD).expect("a plan").to_string();
+        assert!(found.contains(first), "{found}");
+    }
+    // Halves go by larger tiles, whole eights at a time.
+    let mut target = Target::CARD;
+    target.abilities.matrices = true;
+    for ([m, k, n], first) in [
+        ([768, 8192, 768], "matmul_cooperative 4×[768×2048·2048×768]"),
+        ([768, 50_304, 8192], "matmul_cooperative 1×[768×50304·50304×8192]"),
+        ([64, 2056, 64], "matmul_cooperative 1×[64×2056·2056×64]"),
+    ] {
+        let [a, b] = [[m, k], [k, n]].map(|s| Tensor::zeros(s, DType::F16, &Device::cpu()).contiguous());
+        let found = plan(&a.matmul(&b), target).expect("a plan").to_string();
         assert!(found.contains(first), "{found}");
     }
 }
