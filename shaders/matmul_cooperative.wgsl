@@ -24,7 +24,7 @@ const ACROSS_PITCH: u32 = TILE / 4u + 2u;
 var<workgroup> tile_a: array<vec4<f16>, TILE * ALONG_PITCH>;
 var<workgroup> tile_b: array<vec4<f16>, TILE * ALONG_PITCH>;
 // A matrix of results of each subgroup.
-var<workgroup> results: array<f32, 1024>;
+var<workgroup> results: array<vec4<f32>, 256>;
 
 @compute @workgroup_size(128)
 fn main(
@@ -34,12 +34,12 @@ fn main(
 ) {
     let tiles_m = (M + TILE - 1u) / TILE;
     let tiles_n = (N + TILE - 1u) / TILE;
-    let tile = wg.x + wg.y * wgs.x;
-    let batch = tile / (tiles_n * tiles_m);
+    let group = wg.x + wg.y * wgs.x;
+    let batch = group / (tiles_n * tiles_m);
     if batch >= BATCH0 * BATCH1 {
         return;
     }
-    let within = tile % (tiles_n * tiles_m);
+    let within = group % (tiles_n * tiles_m);
     let band = within / (BAND * tiles_n);
     let high = min(BAND, tiles_m - band * BAND);
     let row0 = (band * BAND + within % (BAND * tiles_n) % high) * TILE;
@@ -141,67 +141,67 @@ fn main(
         }
     }
     workgroupBarrier();
-    coopStoreT(c00, &results[subgroup * 256u], 16u);
+    coopStoreT(c00, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 0u, col0 + col + 0u, lane);
     workgroupBarrier();
-    coopStoreT(c01, &results[subgroup * 256u], 16u);
+    coopStoreT(c01, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 0u, col0 + col + 16u, lane);
     workgroupBarrier();
-    coopStoreT(c02, &results[subgroup * 256u], 16u);
+    coopStoreT(c02, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 0u, col0 + col + 32u, lane);
     workgroupBarrier();
-    coopStoreT(c03, &results[subgroup * 256u], 16u);
+    coopStoreT(c03, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 0u, col0 + col + 48u, lane);
     workgroupBarrier();
-    coopStoreT(c10, &results[subgroup * 256u], 16u);
+    coopStoreT(c10, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 16u, col0 + col + 0u, lane);
     workgroupBarrier();
-    coopStoreT(c11, &results[subgroup * 256u], 16u);
+    coopStoreT(c11, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 16u, col0 + col + 16u, lane);
     workgroupBarrier();
-    coopStoreT(c12, &results[subgroup * 256u], 16u);
+    coopStoreT(c12, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 16u, col0 + col + 32u, lane);
     workgroupBarrier();
-    coopStoreT(c13, &results[subgroup * 256u], 16u);
+    coopStoreT(c13, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 16u, col0 + col + 48u, lane);
     workgroupBarrier();
-    coopStoreT(c20, &results[subgroup * 256u], 16u);
+    coopStoreT(c20, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 32u, col0 + col + 0u, lane);
     workgroupBarrier();
-    coopStoreT(c21, &results[subgroup * 256u], 16u);
+    coopStoreT(c21, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 32u, col0 + col + 16u, lane);
     workgroupBarrier();
-    coopStoreT(c22, &results[subgroup * 256u], 16u);
+    coopStoreT(c22, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 32u, col0 + col + 32u, lane);
     workgroupBarrier();
-    coopStoreT(c23, &results[subgroup * 256u], 16u);
+    coopStoreT(c23, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 32u, col0 + col + 48u, lane);
     workgroupBarrier();
-    coopStoreT(c30, &results[subgroup * 256u], 16u);
+    coopStoreT(c30, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 48u, col0 + col + 0u, lane);
     workgroupBarrier();
-    coopStoreT(c31, &results[subgroup * 256u], 16u);
+    coopStoreT(c31, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 48u, col0 + col + 16u, lane);
     workgroupBarrier();
-    coopStoreT(c32, &results[subgroup * 256u], 16u);
+    coopStoreT(c32, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 48u, col0 + col + 32u, lane);
     workgroupBarrier();
-    coopStoreT(c33, &results[subgroup * 256u], 16u);
+    coopStoreT(c33, &results[subgroup * 64u], 4u);
     workgroupBarrier();
     leave(batch, row0 + row + 48u, col0 + col + 48u, lane);
 }
@@ -247,13 +247,11 @@ fn fetch_b(base: u32, col0: u32, term0: u32, k: u32) -> Eight {
 // Stores the matrix of results of a subgroup, whose first element is that of a row and a column: two fours each.
 fn leave(batch: u32, row0: u32, col0: u32, lane: u32) {
     for (var half = 0u; half < 2u; half++) {
-        let at = lane / 4u % 8u * 16u + half * 128u + lane % 4u * 4u;
-        let row = row0 + at / 16u;
-        let col = col0 + at % 16u;
+        let four = lane % 32u + half * 32u;
+        let row = row0 + four / 4u;
+        let col = col0 + four % 4u * 4u;
         if row < M && col < N {
-            let i = lane / 32u * 256u + at;
-            let four = vec4<f32>(results[i], results[i + 1u], results[i + 2u], results[i + 3u]);
-            finish_four(four, (batch * M + row) * N + col, N - col);
+            finish_four(results[lane / 32u * 64u + four], (batch * M + row) * N + col, N - col);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::matrices::run_emulated;
 use common::{Random, adapter, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
     Abilities, Arg, Domain, Epilogue, Inst, Kernel, MATMUL_K_MAX, MatMul, Program, ResultType, ScalarFn,
@@ -310,6 +311,30 @@ fn halves_are_multiplied_as_matrices() {
                 let close = (f64::from(*found) - sum).abs() <= 4e-6 * size + 1e-6;
                 assert!(close, "{}: element {k} is {found}, not {sum}", kernel.describe());
             }
+        }
+    }
+}
+
+#[test]
+fn halves_are_multiplied_with_matrices_taken_apart() {
+    let Some(device) = adapter() else { return };
+    let mut random = Random(29);
+    // More than a tile, parts of one, and terms that fill no step; each operand along the terms and across them.
+    let (m, k, n) = (136, 40, 152);
+    for turned in [[false, false], [true, true]] {
+        let lie = |rows: usize, columns: usize, turned: bool| match turned {
+            true => Layout::contiguous([2, columns, rows]).permute(&[0, 2, 1]),
+            false => Layout::contiguous([2, rows, columns]),
+        };
+        let (a, b) = (lie(m, k, turned[0]), lie(k, n, turned[1]));
+        let kernel = MatMul::of_halves(&a, &b).expect("whole eights");
+        let (x, y) = (random.units(a.shape.numel()), random.units(b.shape.numel()));
+        let expected = reference(&a, &x, &b, &y);
+        let mut buffers = vec![bytes_of(&x), bytes_of(&y), vec![0xff; 4 * expected.len()]];
+        run_emulated(&device, &kernel, &mut buffers, false).expect("it runs on the adapter");
+        for (k, (found, &(sum, size))) in floats(&buffers[2]).iter().zip(&expected).enumerate() {
+            let close = (f64::from(*found) - sum).abs() <= 4e-6 * size + 1e-6;
+            assert!(close, "{} {turned:?}: element {k} is {found}, not {sum}", kernel.describe());
         }
     }
 }

@@ -33,6 +33,17 @@ fn left_in_rows(place: u32, start: u32, pitch: u32) -> u32 {
     return left;
 }
 
+fn left_in_columns(place: u32, start: u32, pitch: u32) -> u32 {
+    let row = own_lane % 32u / 2u;
+    let left = group_start + 8192u + (place * 128u + own_lane) * 4u;
+    for (var i = 0u; i < 4u; i++) {
+        let at = start + 4u * i * pitch + row / 4u;
+        memory[left + i] = vec4<f32>(memory[at][row % 4u], memory[at + pitch][row % 4u],
+            memory[at + 2u * pitch][row % 4u], memory[at + 3u * pitch][row % 4u]);
+    }
+    return left;
+}
+
 fn right_in_rows(start: u32, pitch: u32) -> Right {
     return Right(start, pitch, true);
 }
@@ -106,6 +117,8 @@ fn emulated(shader: &Shader, binding: usize, rounds: bool) -> String {
         ("coopStoreT", "store_rows"),
         ("coopMultiplyAdd", "multiply_add"),
         ("coop_mat16x16<f32, C>()", "Sum()"),
+        ("coop_mat16x16<f32, A>()", "0u"),
+        ("coop_mat16x16<f32, B>()", "Right()"),
         (
             "let group = ",
             "own_lane = lane;\n    group_start = (wg.x + wg.y * wgs.x) * 24576u;\n    let group = ",
@@ -114,12 +127,16 @@ fn emulated(shader: &Shader, binding: usize, rounds: bool) -> String {
     ] {
         text = text.replace(name, by);
     }
-    const LEFT: &str = "coopLoadT<coop_mat16x16<f32, A>>(";
-    for place in 0.. {
-        if !text.contains(LEFT) {
-            break;
+    const LEFT: [(&str, &str); 2] = [
+        ("coopLoadT<coop_mat16x16<f32, A>>(", "left_in_rows"),
+        ("coopLoad<coop_mat16x16<f32, A>>(", "left_in_columns"),
+    ];
+    let mut place = 0;
+    for (load, by) in LEFT {
+        while text.contains(load) {
+            text = text.replacen(load, &format!("{by}({place}u, "), 1);
+            place += 1;
         }
-        text = text.replacen(LEFT, &format!("left_in_rows({place}u, "), 1);
     }
     while let Some(at) = text.find("&memory[") {
         let open = at + "&memory".len();
