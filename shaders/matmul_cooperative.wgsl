@@ -9,8 +9,6 @@ const TERMS: u32 = 32u;
 // Eights of each operand that an invocation fetches at a time, and the matrices along its terms.
 const FETCHES: u32 = 4u;
 const PARTS: u32 = 2u;
-// Rows of tiles that are gone through column by column, so that operands are found in the cache.
-const BAND: u32 = 8u;
 
 // How operands lie: in eights along the terms or across rows or columns.
 const ALONG: u32 = 1u;
@@ -32,18 +30,15 @@ fn main(
     @builtin(num_workgroups) wgs: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tiles_m = (M + TILE - 1u) / TILE;
-    let tiles_n = (N + TILE - 1u) / TILE;
     let group = wg.x + wg.y * wgs.x;
-    let batch = group / (tiles_n * tiles_m);
+    let tiles = (M + TILE - 1u) / TILE * ((N + TILE - 1u) / TILE);
+    let batch = group / tiles;
     if batch >= BATCH0 * BATCH1 {
         return;
     }
-    let within = group % (tiles_n * tiles_m);
-    let band = within / (BAND * tiles_n);
-    let high = min(BAND, tiles_m - band * BAND);
-    let row0 = (band * BAND + within % (BAND * tiles_n) % high) * TILE;
-    let col0 = within % (BAND * tiles_n) / high * TILE;
+    let first = first_of(group % tiles);
+    let row0 = first.x;
+    let col0 = first.y;
     let a_base = A_OFFSET + batch / BATCH1 * A_BATCH0 + batch % BATCH1 * A_BATCH1;
     let b_base = B_OFFSET + batch / BATCH1 * B_BATCH0 + batch % BATCH1 * B_BATCH1;
     let subgroup = lane / 32u;

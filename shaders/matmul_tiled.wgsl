@@ -13,8 +13,6 @@ const STEPS: u32 = 4u;
 // Rows of a block of results, and fours of results of an invocation.
 const ROWS: u32 = 4u;
 const RESULTS: u32 = 8u;
-// Rows of tiles that are gone through column by column, so that operands are found in the cache.
-const BAND: u32 = 8u;
 
 // How operands are read: one by one; in fours along the terms; in fours across rows or columns. Fours never reach over
 // an end.
@@ -33,18 +31,15 @@ fn main(
     @builtin(num_workgroups) wgs: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tiles_m = (M + TILE - 1u) / TILE;
-    let tiles_n = (N + TILE - 1u) / TILE;
-    let tile = wg.x + wg.y * wgs.x;
-    let batch = tile / (tiles_n * tiles_m);
+    let group = wg.x + wg.y * wgs.x;
+    let tiles = (M + TILE - 1u) / TILE * ((N + TILE - 1u) / TILE);
+    let batch = group / tiles;
     if batch >= BATCH0 * BATCH1 {
         return;
     }
-    let within = tile % (tiles_n * tiles_m);
-    let band = within / (BAND * tiles_n);
-    let high = min(BAND, tiles_m - band * BAND);
-    let row0 = (band * BAND + within % (BAND * tiles_n) % high) * TILE;
-    let col0 = within % (BAND * tiles_n) / high * TILE;
+    let first = first_of(group % tiles);
+    let row0 = first.x;
+    let col0 = first.y;
     let a_base = A_OFFSET + batch / BATCH1 * A_BATCH0 + batch % BATCH1 * A_BATCH1;
     let b_base = B_OFFSET + batch / BATCH1 * B_BATCH0 + batch % BATCH1 * B_BATCH1;
     // Which four rows (columns) and terms of a tile this invocation fetches.

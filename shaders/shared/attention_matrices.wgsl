@@ -4,15 +4,6 @@
 // probabilities, two invocations a row, and go back as halves. Scores are in units of ln 2.
 // Subgroups are told apart by numbers of invocations: with their own builtins drivers do not compile cooperative matrices.
 
-enable f16;
-enable wgpu_cooperative_matrix;
-
-// Eight neighbours, read at once.
-struct Eight {
-    low: vec4<f16>,
-    high: vec4<f16>,
-}
-
 @group(0) @binding(0) var<storage, read> q: array<Eight>;
 @group(0) @binding(1) var<storage, read> k: array<Eight>;
 @group(0) @binding(2) var<storage, read> v: array<Eight>;

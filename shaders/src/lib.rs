@@ -112,11 +112,11 @@ shaders! {
     WIDE = "shared/wide.wgsl";
 
     /// Matrix product through workgroup memory.
-    MATMUL_TILED = "shared/operands.wgsl" "shared/matmul.wgsl" "matmul_tiled.wgsl" "shared/finish.wgsl";
+    MATMUL_TILED = "shared/operands.wgsl" "shared/matmul.wgsl" "matmul_tiled.wgsl" "shared/matmul_tile.wgsl";
 
     /// Matrix product of halves by subgroups that multiply matrices.
-    MATMUL_COOPERATIVE = "shared/matrices_f16.wgsl" "shared/matmul.wgsl" "matmul_cooperative.wgsl"
-        "shared/finish.wgsl";
+    MATMUL_COOPERATIVE = "shared/eights.wgsl" "shared/operands_f16.wgsl" "shared/matmul.wgsl"
+        "matmul_cooperative.wgsl" "shared/matmul_tile.wgsl";
 
     /// Attention.
     ATTENTION_FORWARD = "shared/attention.wgsl" "shared/attention_keys.wgsl" "attention_forward.wgsl";
@@ -130,15 +130,15 @@ shaders! {
         "attention_backward_kv.wgsl";
 
     /// Attention of halves by subgroups that multiply matrices.
-    ATTENTION_FORWARD_COOPERATIVE = "shared/attention_matrices.wgsl" "shared/attention_keys_matrices.wgsl"
+    ATTENTION_FORWARD_COOPERATIVE = "shared/eights.wgsl" "shared/attention_matrices.wgsl" "shared/attention_keys_matrices.wgsl"
         "attention_forward_cooperative.wgsl";
 
     /// Derivative of attention of halves by the queries.
-    ATTENTION_BACKWARD_Q_COOPERATIVE = "shared/attention_matrices.wgsl" "shared/attention_backward_matrices.wgsl"
+    ATTENTION_BACKWARD_Q_COOPERATIVE = "shared/eights.wgsl" "shared/attention_matrices.wgsl" "shared/attention_backward_matrices.wgsl"
         "shared/attention_keys_matrices.wgsl" "attention_backward_q_cooperative.wgsl";
 
     /// Derivatives of attention of halves by keys and values.
-    ATTENTION_BACKWARD_KV_COOPERATIVE = "shared/attention_matrices.wgsl" "shared/attention_backward_matrices.wgsl"
+    ATTENTION_BACKWARD_KV_COOPERATIVE = "shared/eights.wgsl" "shared/attention_matrices.wgsl" "shared/attention_backward_matrices.wgsl"
         "attention_backward_kv_cooperative.wgsl";
 
     /// Derivative of attention by what is added to its scores.
