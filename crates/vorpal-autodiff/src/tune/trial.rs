@@ -10,11 +10,11 @@ use vorpal_tensor::{Buffer, DType, Device, Replay, Result};
 use crate::compile::plan::{Launch, Place, Plan};
 use crate::exec;
 
-/// Times a variant is run at most, and at least unless it is far behind.
+/// Times a variant is run at most, and at least unless it is slow and far behind.
 const RUNS: usize = 7;
 const RUNS_MIN: usize = 2;
 
-/// Time after which a variant has been run often enough.
+/// Time after which a variant has been run often enough. On a busy machine a single run may wait for ten milliseconds.
 const TIME_PER_VARIANT: Duration = Duration::from_millis(60);
 
 /// A first run that took so long counts itself, although it may have compiled something.
@@ -114,6 +114,12 @@ pub fn compare(
     Ok(trial)
 }
 
+/// Whether a variant has been run often enough after so many runs of so long together.
+fn is_enough(runs: usize, shortest: Duration, spent: Duration, limit: Duration) -> bool {
+    let hopeless = shortest / 2 > limit;
+    spent > TIME_PER_VARIANT && (hopeless || runs >= RUNS_MIN)
+}
+
 /// Buffers with the same content for every variant.
 struct Stage<'a> {
     device: &'a Device,
@@ -167,8 +173,7 @@ impl<'a> Stage<'a> {
             let time = replay.run_timed(&self.buffers, &self.params)?.iter().sum();
             shortest = shortest.min(time);
             spent += time;
-            let hopeless = shortest / 2 > limit;
-            if hopeless || (run + 1 >= RUNS_MIN && spent > TIME_PER_VARIANT) {
+            if is_enough(run + 1, shortest, spent, limit) {
                 break;
             }
         }
@@ -316,6 +321,14 @@ mod tests {
             assert_eq!(differs(&sums(64, terms, true, 0)), None, "{terms}");
             assert!(differs(&sums(64, terms, true, 1)).is_some(), "{terms}");
         }
+    }
+
+    #[test]
+    fn one_run_that_had_to_wait_decides_nothing() {
+        let (limit, ms) = (Duration::from_millis(1), Duration::from_millis);
+        assert!(!is_enough(1, ms(12), ms(12), limit) && !is_enough(4, ms(12), ms(60), limit));
+        assert!(is_enough(5, ms(12), ms(72), limit) && is_enough(1, ms(70), ms(70), limit));
+        assert!(!is_enough(1, ms(70), ms(70), ms(60)) && is_enough(2, ms(70), ms(140), ms(60)));
     }
 
     #[test]
