@@ -4,7 +4,9 @@
 //! arithmetic that is most of programs is done several steps at a time, each rounded as if it were alone, so that results
 //! do not depend on what met in a pass.
 
+use crate::elementary::exp;
 use crate::lane::vectorized;
+use crate::stream::{Ahead, LINE};
 use crate::{Lane, LaneElement, LaneMut, ScalarFn};
 
 /// What a function does, where it is arithmetic that passes join.
@@ -84,6 +86,11 @@ pub(crate) fn is_difference(f: &ScalarFn) -> bool {
     Arithmetic::of(f) == Some(Arithmetic::Sub)
 }
 
+/// Whether a function is the exponential one.
+pub(crate) fn is_exponential(f: &ScalarFn) -> bool {
+    f.name == "exp"
+}
+
 /// Whether [`normalize`] can take operands, of which `wide` have an element each.
 pub(crate) fn normalizes(wide: [bool; 5]) -> bool {
     matches!(wide, [true, false, false, true, true] | [true, true, true, true, true])
@@ -104,6 +111,35 @@ pub(crate) fn normalize(operands: &[Lane<'_>], out: LaneMut<'_>) {
             (b, c) => {
                 for (((((o, &a), &b), &c), &d), &e) in out.iter_mut().zip(a).zip(b).zip(c).zip(d).zip(e) {
                     *o = ((a - b) * c) * d + e;
+                }
+            }
+        },
+    );
+}
+
+/// Fills `out` with eᵃ⁻ᵇ.
+pub(crate) fn exp_difference(operands: &[Lane<'_>], out: LaneMut<'_>, ahead: &mut Ahead<'_>) {
+    let (&[a, b], out) = (operands, f32::of_mut(out)) else { return };
+    let [a, b] = [a, b].map(f32::of);
+    vectorized(
+        #[inline(always)]
+        || match b {
+            &[b] => {
+                let (lines, rest) = out.as_chunks_mut::<LINE>();
+                let (values, values_rest) = a.as_chunks::<LINE>();
+                for (line, values) in lines.iter_mut().zip(values) {
+                    ahead.call();
+                    for (o, &a) in line.iter_mut().zip(values) {
+                        *o = exp(a - b);
+                    }
+                }
+                for (o, &a) in rest.iter_mut().zip(values_rest) {
+                    *o = exp(a - b);
+                }
+            }
+            b => {
+                for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *o = exp(a - b);
                 }
             }
         },

@@ -58,10 +58,10 @@ fn limited(x: f32, low: f32, high: f32) -> f32 {
     if x > high { high } else { x }
 }
 
-/// The whole number nearest to `x` times `factor`, as a float and as an integer.
+/// The whole number nearest to x ∕ ln 2, as a float and as an integer.
 #[inline(always)]
-fn whole(x: f32, factor: f32) -> (f32, i32) {
-    let sum = fused(x, factor, WHOLE);
+fn whole(x: f32) -> (f32, i32) {
+    let sum = fused(x, LOG2_E, WHOLE);
     (sum - WHOLE, (sum.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32))
 }
 
@@ -71,13 +71,6 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-/// x · 2ⁿ for −252 ≤ n ≤ 254, rounded once.
-#[inline(always)]
-fn scaled(x: f32, n: i32) -> f32 {
-    let half = n >> 1;
-    x * power_of_two(half) * power_of_two(n.wrapping_sub(half))
-}
-
 /// eʳ − 1 for |r| ≤ ½ ln 2.
 #[inline(always)]
 fn expm1_near_zero(r: f32) -> f32 {
@@ -85,18 +78,44 @@ fn expm1_near_zero(r: f32) -> f32 {
     fused(r * r, p, r)
 }
 
-/// The whole number n and the rest r of x = n ln 2 + r.
+/// x − n ln 2.
+#[inline(always)]
+fn without(x: f32, n: f32) -> f32 {
+    fused(n, -LN_2_LOW, fused(n, -LN_2_HIGH, x))
+}
+
+/// The rest r and the whole number n of x = n ln 2 + r.
 #[inline(always)]
 fn reduced(x: f32) -> (f32, i32) {
-    let (n, bits) = whole(x, LOG2_E);
-    (fused(n, -LN_2_LOW, fused(n, -LN_2_HIGH, x)), bits)
+    let (n, bits) = whole(x);
+    (without(x, n), bits)
+}
+
+/// What is left of x after n / `factor` for the nearest whole n with −252 ≤ n ≤ 254, and 2ⁿ as a product of two powers, as
+/// what is multiplied by both is rounded once only: half of n is rounded by itself, and the rest is the other half.
+#[inline(always)]
+fn exponent(x: f32, factor: f32) -> (f32, [f32; 2]) {
+    // Low bits that are an exponent with its bias: shifted to its place, they are a power of two.
+    const BIAS: f32 = 127.0;
+    let sum = fused(x, factor, WHOLE + 2.0 * BIAS);
+    let half = fused(x, 0.5 * factor, WHOLE + BIAS);
+    let rest = sum.to_bits().wrapping_sub(half.to_bits());
+    (sum - (WHOLE + 2.0 * BIAS), [half.to_bits(), rest].map(|bits| f32::from_bits(bits << 23)))
+}
+
+/// eʳ for |r| ≤ ½ ln 2.
+#[inline(always)]
+fn exp_near_zero(r: f32) -> f32 {
+    let c = [1.0, 1.0, 0.5, 0.166_665_76, 0.041_666_552, 0.008_363_42, 0.001_392_648_4];
+    c.into_iter().rev().reduce(|sum, c| fused(sum, r, c)).unwrap_or(1.0)
 }
 
 /// eˣ.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    let (r, n) = reduced(limited(x, -104.0, 89.0));
-    scaled(expm1_near_zero(r) + 1.0, n)
+    let x = limited(x, -104.0, 89.0);
+    let (n, [half, rest]) = exponent(x, LOG2_E);
+    exp_near_zero(without(x, n)) * half * rest
 }
 
 /// 1 ∕ (1 + e⁻ˣ); 0 where it would be subnormal.
@@ -111,8 +130,8 @@ pub fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 pub fn exp2(x: f32) -> f32 {
     let x = limited(x, -151.0, 129.0);
-    let (n, bits) = whole(x, 1.0);
-    scaled(expm1_near_zero((x - n) * std::f32::consts::LN_2) + 1.0, bits)
+    let (n, [half, rest]) = exponent(x, 1.0);
+    exp_near_zero((x - n) * std::f32::consts::LN_2) * half * rest
 }
 
 /// eˣ − 1, accurate near 0.
@@ -267,9 +286,9 @@ mod tests {
     fn errors_in_units_of_the_last_place() {
         type Measured = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f64);
         let functions: [Measured; 10] = [
-            ("exp", exp, f64::exp, 1.1),
+            ("exp", exp, f64::exp, 1.0),
             ("sigmoid", |x| sigmoid(x.max(-87.0)), |x| 1.0 / (1.0 + (-x.max(-87.0)).exp()), 2.5),
-            ("exp2", exp2, f64::exp2, 1.1),
+            ("exp2", exp2, f64::exp2, 1.0),
             ("expm1", expm1, f64::exp_m1, 2.0),
             ("ln", ln, f64::ln, 1.1),
             ("log2", log2, f64::log2, 2.0),

@@ -12,11 +12,11 @@ use vorpal_tensor::{DType, Error, Layout, Result};
 
 pub(crate) use crate::arguments::{Arguments, Piece, Sink, Source, take};
 use crate::arguments::{cut, gather, load, place};
-use crate::chain::normalize;
+use crate::chain::{exp_difference, normalize};
 use crate::fold::{deviation_rows, dot_rows, fold_rows};
 use crate::lane::{alike, vectorized};
-use crate::stream::call_for;
-use crate::tape::{Action, Class, Home, Operand, Scope, Step, Tape};
+use crate::stream::{Ahead, call_for};
+use crate::tape::{Action, Calls, Class, Home, Operand, Scope, Step, Tape};
 use crate::{Arg, CpuRun, Lane, LaneElement, LaneMut, Lanes, Program};
 
 /// Elements of a block where nothing speaks for another number.
@@ -258,6 +258,11 @@ impl<'v> View<'v, '_> {
                 self.call(operands, step.out.class, out, |operands, out| pair.run(operands, out))?;
             }
             Action::Normalize(operands) => self.call(operands, step.out.class, out, normalize)?,
+            Action::ExpDifference { operands, calls } => {
+                let mut ahead = self.called_for(calls);
+                let f = |operands: &[Lane<'_>], out: LaneMut<'_>| exp_difference(operands, out, &mut ahead);
+                self.call(operands, step.out.class, out, f)?;
+            }
             Action::Deviation(operands) => {
                 deviation_rows(self.lane(&operands[0])?, self.lane(&operands[1])?, self.tape_columns(), out);
             }
@@ -280,7 +285,7 @@ impl<'v> View<'v, '_> {
         operands: &[Operand],
         class: Class,
         mut out: LaneMut<'_>,
-        f: impl Fn(&[Lane<'_>], LaneMut<'_>),
+        mut f: impl FnMut(&[Lane<'_>], LaneMut<'_>),
     ) -> Result<()> {
         let mut whole = [Lane::U8(&[]); 5];
         for (lane, x) in whole.iter_mut().zip(operands) {
@@ -323,6 +328,14 @@ impl<'v> View<'v, '_> {
         let Block { start, n, .. } = *self.block;
         let next = what.and_then(|(arg, offset)| self.bound.sources[arg]?.lane(offset + start + n, n));
         next.unwrap_or(Lane::F32(&[]))
+    }
+
+    /// What a step calls for.
+    fn called_for(&self, calls: &Calls) -> Ahead<'v> {
+        let Block { start, n, .. } = *self.block;
+        let written = |arg| self.pieces.into_iter().flatten().find(|p| p.arg == arg)?.lane(start, n);
+        let sink = calls.sink.and_then(written).unwrap_or(Lane::F32(&[]));
+        Ahead::new([self.ahead(calls.source), sink].map(f32::of))
     }
 
     fn tape_columns(&self) -> usize {

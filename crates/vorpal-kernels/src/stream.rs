@@ -11,8 +11,24 @@ pub(crate) fn large() -> usize {
 }
 
 /// Elements of a line of the caches.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
+
+/// What is read or written after a step that computes more than it moves: called for line by line while it does. All of it at
+/// once would wait for the memory.
+#[derive(Debug)]
+pub(crate) struct Ahead<'a>([std::slice::Chunks<'a, f32>; 2]);
+
+impl<'a> Ahead<'a> {
+    pub fn new(stretches: [&'a [f32]; 2]) -> Ahead<'a> {
+        Ahead(stretches.map(|stretch| stretch.chunks(LINE)))
+    }
+
+    /// Calls for the next line of each.
+    #[inline(always)]
+    pub fn call(&mut self) {
+        self.0.iter_mut().filter_map(Iterator::next).for_each(call_for);
+    }
+}
 
 /// Copies `values` into memory past the caches, and calls for `ahead`, which will be read soon.
 ///
@@ -46,6 +62,7 @@ pub(crate) fn stream(out: &mut [f32], values: &[f32], ahead: &[f32]) {
 }
 
 /// Calls for what will be read soon.
+#[inline(always)]
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[allow(unsafe_code)]
 pub(crate) fn call_for(next: &[f32]) {

@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
-use crate::chain::{Pair, is_difference, is_product, normalizes, pair};
+use crate::chain::{Pair, is_difference, is_exponential, is_product, normalizes, pair};
 use crate::stream::large;
 use crate::{Access, Arg, Domain, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
 
@@ -79,6 +79,11 @@ pub(crate) enum Action {
     Dot(SmallVec<[Operand; 3]>),
     /// The sum of the squares of differences from a number for each row.
     Deviation(SmallVec<[Operand; 3]>),
+    /// eᵃ⁻ᵇ, and what is called for meanwhile.
+    ExpDifference {
+        operands: SmallVec<[Operand; 3]>,
+        calls: Calls,
+    },
     /// The same value for more elements.
     Spread(Operand),
     /// The value once more, as it is stored.
@@ -88,6 +93,15 @@ pub(crate) enum Action {
         x: Operand,
         ahead: Option<(usize, usize)>,
     },
+}
+
+/// What is read or written soon.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Calls {
+    /// An argument that the next block reads, and where it starts.
+    pub source: Option<(usize, usize)>,
+    /// A result that this block writes.
+    pub sink: Option<usize>,
 }
 
 /// One value made.
@@ -384,6 +398,17 @@ impl Maker<'_> {
         })
     }
 
+    /// What a step that computes much calls for: what streams read and write they call for themselves.
+    fn calls(&self) -> Calls {
+        let full = || self.scope.stores.iter().filter(|(_, class)| *class == Class::Full);
+        if full().any(|(store, class)| self.is_streamed(store.arg, *class)) {
+            return Calls::default();
+        }
+        let fresh = |arg: usize| self.args[arg].access == Access::Write && self.args[arg].dtype == DType::F32;
+        let sink = full().map(|(store, _)| store.arg).find(|&arg| fresh(arg));
+        Calls { source: self.read_in_place(), sink }
+    }
+
     /// Results that are made in their place, and copies of the others at the end.
     fn stores(&mut self) {
         for (store, class) in &self.scope.stores {
@@ -496,6 +521,12 @@ impl Maker<'_> {
         };
         let wide = |k: usize| self.is_wide(k);
         match draft.action {
+            Action::Call { f, .. } if is_exponential(f) && draft.class == Class::Full => {
+                let (f, inner) = inner(0)?;
+                let operands = inner.operands.clone();
+                let action = Action::ExpDifference { operands: SmallVec::new(), calls: self.calls() };
+                (is_difference(f) && wide(operands[0])).then_some((action, operands, draft.operands[0]))
+            }
             Action::Reduce { kind: ReduceKind::Sum, .. } if self.scope.rows.is_some() => {
                 let (f, inner) = inner(0)?;
                 let both = is_product(f) && inner.operands.iter().all(|&k| wide(k));
@@ -605,6 +636,7 @@ fn with_operands(action: &Action, operands: SmallVec<[Operand; 3]>) -> Action {
     match &mut action {
         Action::Call { operands: own, .. }
         | Action::Pair { operands: own, .. }
+        | Action::ExpDifference { operands: own, .. }
         | Action::Normalize(own)
         | Action::Dot(own)
         | Action::Deviation(own) => *own = operands,
