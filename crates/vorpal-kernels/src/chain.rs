@@ -117,7 +117,7 @@ pub(crate) fn normalize(operands: &[Lane<'_>], out: LaneMut<'_>) {
     );
 }
 
-/// Fills `out` with eᵃ⁻ᵇ.
+/// Fills `out` with eᵃ⁻ᵇ. Where one `b` stands for all, it calls for a line of what is `ahead` with every line it makes.
 pub(crate) fn exp_difference(operands: &[Lane<'_>], out: LaneMut<'_>, ahead: &mut Ahead<'_>) {
     let (&[a, b], out) = (operands, f32::of_mut(out)) else { return };
     let [a, b] = [a, b].map(f32::of);

@@ -71,11 +71,20 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
+/// (eʳ − 1 − r) ∕ r² for |r| ≤ ½ ln 2, by powers of r.
+const EXP_NEAR_ZERO: [f32; 5] = [0.5, 0.166_665_76, 0.041_666_552, 0.008_363_42, 0.001_392_648_4];
+
 /// eʳ − 1 for |r| ≤ ½ ln 2.
 #[inline(always)]
 fn expm1_near_zero(r: f32) -> f32 {
-    let p = polynomial(r, [0.5, 0.166_665_76, 0.041_666_552, 0.008_363_42, 0.001_392_648_4]);
-    fused(r * r, p, r)
+    fused(r * r, polynomial(r, EXP_NEAR_ZERO), r)
+}
+
+/// eʳ for |r| ≤ ½ ln 2, by Horner's scheme: fewer operations than eʳ − 1 and 1 take.
+#[inline(always)]
+fn exp_near_zero(r: f32) -> f32 {
+    let [c2, c3, c4, c5, c6] = EXP_NEAR_ZERO;
+    [c5, c4, c3, c2, 1.0, 1.0].into_iter().fold(c6, |sum, c| fused(sum, r, c))
 }
 
 /// x − n ln 2.
@@ -91,8 +100,8 @@ fn reduced(x: f32) -> (f32, i32) {
     (without(x, n), bits)
 }
 
-/// What is left of x after n / `factor` for the nearest whole n with −252 ≤ n ≤ 254, and 2ⁿ as a product of two powers, as
-/// what is multiplied by both is rounded once only: half of n is rounded by itself, and the rest is the other half.
+/// The whole number n nearest to `x` times `factor`, where −252 ≤ n ≤ 254, and 2ⁿ as a product of two powers, so that what is
+/// multiplied by both is rounded once only: half of n is rounded by itself, and the rest is the other half.
 #[inline(always)]
 fn exponent(x: f32, factor: f32) -> (f32, [f32; 2]) {
     // Low bits that are an exponent with its bias: shifted to its place, they are a power of two.
@@ -101,13 +110,6 @@ fn exponent(x: f32, factor: f32) -> (f32, [f32; 2]) {
     let half = fused(x, 0.5 * factor, WHOLE + BIAS);
     let rest = sum.to_bits().wrapping_sub(half.to_bits());
     (sum - (WHOLE + 2.0 * BIAS), [half.to_bits(), rest].map(|bits| f32::from_bits(bits << 23)))
-}
-
-/// eʳ for |r| ≤ ½ ln 2.
-#[inline(always)]
-fn exp_near_zero(r: f32) -> f32 {
-    let c = [1.0, 1.0, 0.5, 0.166_665_76, 0.041_666_552, 0.008_363_42, 0.001_392_648_4];
-    c.into_iter().rev().reduce(|sum, c| fused(sum, r, c)).unwrap_or(1.0)
 }
 
 /// eˣ.

@@ -2,7 +2,8 @@
 //!
 //! A store into memory that is not in a cache reads the whole line first, to throw it away, and drives out what will be
 //! read again. Results too large to be found in a cache later are made block by block in the first cache and written from
-//! there by stores that do neither; meanwhile what the next block reads is called for.
+//! there by stores that do neither; meanwhile what the next block reads is called for. So it is, with what this block writes,
+//! during steps that compute more than they move.
 
 /// Bytes of a result from which on it is not found in the last cache later: more than most processors have there, and than a
 /// core's part of one that many share.
@@ -46,11 +47,9 @@ pub(crate) fn stream(out: &mut [f32], values: &[f32], ahead: &[f32]) {
     let (out, out_rest) = out.as_chunks_mut::<LINE>();
     let (values, values_rest) = values.as_chunks::<LINE>();
     out_rest.copy_from_slice(values_rest);
-    let mut ahead = ahead.chunks(LINE);
+    let mut ahead = Ahead::new([ahead, &[]]);
     for (out, value) in out.iter_mut().zip(values) {
-        if let Some(next) = ahead.next() {
-            call_for(next);
-        }
+        ahead.call();
         for (out, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(value.as_chunks::<4>().0) {
             // SAFETY: both are four floats, `out` is borrowed to be written, and it starts at a multiple of 16 bytes, as what
             // stands before such a place was cut. The fence below orders these stores before whatever tells others of them.
