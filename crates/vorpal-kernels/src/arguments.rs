@@ -100,6 +100,7 @@ impl<'a> Sink<'a> {
     }
 
     /// `n` elements from `from` on, to fill; `None` where they are stored shorter than they are computed.
+    #[inline(always)]
     pub fn lane_mut(&mut self, from: usize, n: usize) -> Option<LaneMut<'_>> {
         let range = from..from + n;
         match self {

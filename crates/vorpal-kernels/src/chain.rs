@@ -81,6 +81,11 @@ pub(crate) fn is_product(f: &ScalarFn) -> bool {
     Arithmetic::of(f) == Some(Arithmetic::Mul)
 }
 
+/// Whether a function is the sum of two.
+pub(crate) fn is_sum(f: &ScalarFn) -> bool {
+    Arithmetic::of(f) == Some(Arithmetic::Add)
+}
+
 /// Whether a function is the difference.
 pub(crate) fn is_difference(f: &ScalarFn) -> bool {
     Arithmetic::of(f) == Some(Arithmetic::Sub)
@@ -103,11 +108,7 @@ pub(crate) fn normalize(operands: &[Lane<'_>], out: LaneMut<'_>) {
     vectorized(
         #[inline(always)]
         || match (b, c) {
-            (&[b], &[c]) => {
-                for (((o, &a), &d), &e) in out.iter_mut().zip(a).zip(d).zip(e) {
-                    *o = ((a - b) * c) * d + e;
-                }
-            }
+            (&[b], &[c]) => normalize_row([a, d, e], b, c, out),
             (b, c) => {
                 for (((((o, &a), &b), &c), &d), &e) in out.iter_mut().zip(a).zip(b).zip(c).zip(d).zip(e) {
                     *o = ((a - b) * c) * d + e;
@@ -115,6 +116,14 @@ pub(crate) fn normalize(operands: &[Lane<'_>], out: LaneMut<'_>) {
             }
         },
     );
+}
+
+/// Fills `out` with ((a − b) c) d + e, of which `b` and `c` are one number each.
+#[inline(always)]
+pub(crate) fn normalize_row([a, d, e]: [&[f32]; 3], b: f32, c: f32, out: &mut [f32]) {
+    for (((o, &a), &d), &e) in out.iter_mut().zip(a).zip(d).zip(e) {
+        *o = ((a - b) * c) * d + e;
+    }
 }
 
 /// Fills `out` with eᵃ⁻ᵇ. Where one `b` stands for all, it calls for a line of what is `ahead` with every line it makes.

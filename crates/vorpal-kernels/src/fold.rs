@@ -121,6 +121,63 @@ pub(crate) fn dot_rows(a: Lane<'_>, b: Lane<'_>, columns: usize, out: LaneMut<'_
     }
 }
 
+/// The sum of the squares of differences from a number.
+#[inline(always)]
+fn deviation_f32(values: &[f32], less: f32) -> f64 {
+    sum_f32(
+        values,
+        values,
+        #[inline(always)]
+        |a, _| (a - less) * (a - less),
+    )
+}
+
+/// The sum of a row.
+pub(crate) fn sum_row(values: &[f32]) -> f64 {
+    vectorized(
+        #[inline(always)]
+        || plain_sum_f32(values),
+    )
+}
+
+/// The sum of the squares of differences of a row from a number.
+pub(crate) fn deviation_row(values: &[f32], less: f32) -> f64 {
+    vectorized(
+        #[inline(always)]
+        || deviation_f32(values, less),
+    )
+}
+
+/// [`deviation_row`] of a row and [`sum_row`] of another of the same length. It says for two what [`sum_f32`] says for one sum,
+/// as compilers do not keep an array of sums in registers.
+pub(crate) fn deviation_and_sum_row(values: &[f32], less: f32, others: &[f32]) -> [f64; 2] {
+    let square = |a: f32| (a - less) * (a - less);
+    vectorized(
+        #[inline(always)]
+        || {
+            let [mut deviation, mut sum] = [0.0; 2];
+            for (values, others) in values.chunks(SHORT).zip(others.chunks(SHORT)) {
+                let (mut squares, mut plain) = ([0f32; SIDE], [0f32; SIDE]);
+                let ((chunks, rest), (other_chunks, other_rest)) =
+                    (values.as_chunks::<SIDE>(), others.as_chunks::<SIDE>());
+                for (values, others) in chunks.iter().zip(other_chunks) {
+                    for k in 0..SIDE {
+                        squares[k] += square(values[k]);
+                        plain[k] += others[k];
+                    }
+                }
+                if !chunks.is_empty() {
+                    deviation += across_f32(&squares);
+                    sum += across_f32(&plain);
+                }
+                deviation += rest.iter().map(|&a| f64::from(square(a))).sum::<f64>();
+                sum += other_rest.iter().map(|&other| f64::from(other)).sum::<f64>();
+            }
+            [deviation, sum]
+        },
+    )
+}
+
 /// Sums of the squares of the elements of rows of `columns`, less a number for each row.
 pub(crate) fn deviation_rows(a: Lane<'_>, less: Lane<'_>, columns: usize, out: LaneMut<'_>) {
     if let (Lane::F32(a), Lane::F32(less), LaneMut::F32(out)) = (a, less, out) {
@@ -130,7 +187,7 @@ pub(crate) fn deviation_rows(a: Lane<'_>, less: Lane<'_>, columns: usize, out: L
             #[inline(always)]
             || {
                 for (o, (a, &less)) in out.iter_mut().zip(rows) {
-                    *o = sum_f32(a, a, |a, _| (a - less) * (a - less)) as f32;
+                    *o = deviation_f32(a, less) as f32;
                 }
             },
         );

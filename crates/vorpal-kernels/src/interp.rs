@@ -15,6 +15,7 @@ use crate::arguments::{cut, gather, load, place};
 use crate::chain::{exp_difference, normalize};
 use crate::fold::{deviation_rows, dot_rows, fold_rows};
 use crate::lane::{alike, vectorized};
+use crate::standardize::NUMBERS;
 use crate::stream::{Ahead, call_for};
 use crate::tape::{Action, Calls, Class, Home, Operand, Scope, Step, Tape};
 use crate::{Arg, CpuRun, Lane, LaneElement, LaneMut, Lanes, Program};
@@ -143,12 +144,22 @@ struct Geometry {
     /// First register and size of a register by class, in words.
     first: [usize; 3],
     size: [usize; 3],
+    /// Of those with an element each the first ones, which are as long as a row, and their size.
+    of_a_row: [usize; 2],
 }
 
 impl Geometry {
     fn range(&self, class: Class, register: usize) -> Range<usize> {
-        let start = self.first[class as usize] + register * self.size[class as usize];
-        start..start + self.size[class as usize]
+        let (first, size, [short, length]) =
+            (self.first[class as usize], self.size[class as usize], self.of_a_row);
+        match class {
+            Class::Full if register < short => first + register * length..first + (register + 1) * length,
+            Class::Full => {
+                let start = first + short * length + (register - short) * size;
+                start..start + size
+            }
+            _ => first + register * size..first + (register + 1) * size,
+        }
     }
 }
 
@@ -164,12 +175,14 @@ impl Registers {
         // A line more, so that the same places of two registers do not fall on one place of the cache.
         let words = |elements: usize| (elements * tape.width).div_ceil(64) * 8 + 8;
         let size = [1, words(rows), words(n)];
+        let of_a_row = tape.row_kept().map_or([0, 0], |columns| [tape.kept, words(columns)]);
+        let [short, length] = of_a_row;
         // The largest come first, so that they start where lines of the cache do if the first does.
-        let full = size[2] * tape.registers[2];
+        let full = size[2] * (tape.registers[2] - short) + length * short;
         let row = size[1] * tape.registers[1];
         let words = vec![0u64; full + row + tape.registers[0] + 7];
         let skip = words.as_ptr().align_offset(64).min(7);
-        let geometry = Geometry { first: [skip + full + row, skip + full, skip], size };
+        let geometry = Geometry { first: [skip + full + row, skip + full, skip], size, of_a_row };
         Registers { words, geometry }
     }
 }
@@ -223,6 +236,7 @@ impl<'v> View<'v, '_> {
         match x.home {
             Home::Register(register) => {
                 let range = self.geometry.range(x.class, register);
+                let n = if self.bound.tape.is_kept(x) { self.bound.tape.row_kept().unwrap_or(n) } else { n };
                 let words = if range.start < self.end {
                     self.before.get(range)?
                 } else {
@@ -258,6 +272,16 @@ impl<'v> View<'v, '_> {
                 self.call(operands, step.out.class, out, |operands, out| pair.run(operands, out))?;
             }
             Action::Normalize(operands) => self.call(operands, step.out.class, out, normalize)?,
+            Action::Standardize { how, operands } => {
+                let &[x, weight, bias, ref numbers @ ..] = &operands[..] else { return Err(no_operand()) };
+                let mut known = [0.0; NUMBERS];
+                for (known, number) in known.iter_mut().zip(numbers) {
+                    *known = f32::of(self.lane(number)?).first().copied().ok_or_else(no_operand)?;
+                }
+                let rows =
+                    [f32::of(self.lane(&x)?), f32::of(self.lane(&weight)?), f32::of(self.lane(&bias)?)];
+                how.run(rows, &known, self.tape_columns(), f32::of_mut(out));
+            }
             Action::ExpDifference { operands, calls } => {
                 let mut ahead = self.called_for(calls);
                 let f = |operands: &[Lane<'_>], out: LaneMut<'_>| exp_difference(operands, out, &mut ahead);
@@ -417,6 +441,7 @@ impl<'t, 'a> Bound<'t, 'a> {
     /// What is done once for a thread, for blocks of up to the size of one.
     pub fn begin(&self, n: usize, rows: usize) -> Result<Registers> {
         let mut registers = Registers::new(self.tape, n, rows);
+        let n = self.tape.row_kept().unwrap_or(n);
         self.steps(&self.tape.once, &Block { start: 0, n, row: 0, rows }, &mut registers, &mut [])?;
         Ok(registers)
     }
@@ -492,8 +517,17 @@ impl Tape {
         matches!(x.home, Home::Register(k) if x.class == Class::Full && k < self.kept)
     }
 
-    /// Elements of a block whose registers fit the cache.
+    /// Columns, where of values that are made once there is but one row.
+    fn row_kept(&self) -> Option<usize> {
+        self.columns.filter(|_| self.kept_once)
+    }
+
+    /// Elements of a block whose registers fit the cache. One step that goes row by row needs none, and no blocks.
     fn block_len(&self) -> usize {
+        let alone = self.registers[Class::Full as usize] == self.kept && self.kept_once;
+        if alone && matches!(self.steps[..], [Step { action: Action::Standardize { .. }, .. }]) {
+            return usize::MAX;
+        }
         let all = self.registers[Class::Full as usize];
         // What is done for each row of a block costs more than what is read again from the second cache.
         let (registers, most) = match self.columns {

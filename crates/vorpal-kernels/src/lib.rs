@@ -30,6 +30,7 @@ mod scatter_add;
 mod search_sorted;
 mod segment;
 mod sort;
+mod standardize;
 mod stream;
 mod subgroup_tile;
 mod tape;

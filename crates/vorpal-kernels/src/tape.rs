@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
 use crate::chain::{Pair, is_difference, is_exponential, is_product, normalizes, pair};
+use crate::standardize::{Link, Links, NUMBERS, Standardize};
 use crate::stream::large;
 use crate::{Access, Arg, Domain, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
 
@@ -75,6 +76,11 @@ pub(crate) enum Action {
     },
     /// ((a − b) c) d + e.
     Normalize(SmallVec<[Operand; 3]>),
+    /// All of a layer norm: of the elements of rows, their weights and biases, and numbers that are the same for all rows.
+    Standardize {
+        how: Standardize,
+        operands: SmallVec<[Operand; 3]>,
+    },
     /// The sum of products.
     Dot(SmallVec<[Operand; 3]>),
     /// The sum of the squares of differences from a number for each row.
@@ -141,6 +147,8 @@ pub(crate) struct Tape {
     pub registers: [usize; 3],
     /// Of those with an element each the first ones, which are made once: every row of them is the same.
     pub kept: usize,
+    /// Whether there is but one row of those, as whatever reads them goes row by row.
+    pub kept_once: bool,
     /// Bytes of an element of a register.
     pub width: usize,
     /// Columns of a row, where blocks are whole rows.
@@ -459,6 +467,79 @@ impl Maker<'_> {
                 self.deviation(k);
             }
         }
+        floats.iter().for_each(|&k| self.standardize(k, goals));
+    }
+
+    /// Rows that are normalised by what follows from their own sums take those themselves, where nothing else reads them.
+    fn standardize(&mut self, k: usize, goals: &[usize]) {
+        let (Action::Normalize(_), &[x, mean, factor, weight, bias]) =
+            (&self.drafts[k].action, &self.drafts[k].operands[..])
+        else {
+            return;
+        };
+        // Of what all rows share there may be but one.
+        if self.drafts[x].once {
+            return;
+        }
+        let mut operands = smallvec::smallvec![x, weight, bias];
+        let mut inner = Vec::new();
+        let of_sum = |draft: &Draft| {
+            matches!(draft.action, Action::Reduce { kind: ReduceKind::Sum, .. }) && draft.operands[0] == x
+        };
+        let of_deviation =
+            |draft: &Draft| matches!(draft.action, Action::Deviation(_)) && draft.operands[..] == [x, mean];
+        let Some(mean) = self.links(mean, of_sum, &mut operands, &mut inner) else { return };
+        let Some(factor) = self.links(factor, of_deviation, &mut operands, &mut inner) else { return };
+        let outside = |(j, draft): (usize, &Draft)| {
+            j != k && !draft.gone && !inner.contains(&j) && draft.operands.iter().any(|j| inner.contains(j))
+        };
+        if self.drafts.iter().enumerate().any(outside) || goals.iter().any(|goal| inner.contains(goal)) {
+            return;
+        }
+        inner.iter().for_each(|&j| self.drafts[j].gone = true);
+        let action = Action::Standardize { how: Standardize { mean, factor }, operands: SmallVec::new() };
+        (self.drafts[k].action, self.drafts[k].operands) = (action, operands);
+    }
+
+    /// How the numbers of rows in a draft follow from `base`; what it takes beside that is added to `operands`, behind the three
+    /// that links do not name, and what it does to `inner`.
+    fn links(
+        &self,
+        mut k: usize,
+        base: impl Fn(&Draft) -> bool,
+        operands: &mut SmallVec<[usize; 3]>,
+        inner: &mut Vec<usize>,
+    ) -> Option<Links> {
+        let mut links = Links::new();
+        loop {
+            let draft = &self.drafts[k];
+            if draft.class != Class::Row || draft.sink.is_some() || draft.home.is_some() || draft.gone {
+                return None;
+            }
+            inner.push(k);
+            if base(draft) {
+                links.reverse();
+                return Some(links);
+            }
+            let Action::Call { f, .. } = draft.action else { return None };
+            let number = |k: usize| match &self.drafts[k] {
+                Draft { class: Class::Uniform, .. } => Some(k),
+                Draft { action: Action::Spread(_), operands, .. } => Some(operands[0]),
+                _ => None,
+            };
+            let (next, with) = match draft.operands[..] {
+                [next] => (next, None),
+                [next, other] | [other, next] if number(other).is_some() => (next, number(other)),
+                _ => return None,
+            };
+            let place = operands.len() - 3;
+            links.push(Link::of(f, with.map(|_| place))?);
+            operands.extend(with);
+            if place == NUMBERS {
+                return None;
+            }
+            k = next;
+        }
     }
 
     /// A sum of squares of differences makes the differences itself, which are cheaper than a pass.
@@ -546,6 +627,31 @@ impl Maker<'_> {
         }
     }
 
+    /// Whether whatever reads the values with an element each that are made once goes row by row.
+    fn are_read_by_rows(&self, goals: &[usize]) -> bool {
+        let kept = |&k: &usize| {
+            let draft = &self.drafts[k];
+            draft.once && draft.home.is_none() && draft.class == Class::Full
+        };
+        let by_rows = |draft: &Draft| {
+            let calls = match draft.action {
+                Action::Standardize { .. } => true,
+                Action::Call { .. }
+                | Action::Pair { .. }
+                | Action::Normalize(_)
+                | Action::ExpDifference { .. } => {
+                    draft.operands.iter().any(|&k| self.drafts[k].class == Class::Row)
+                }
+                _ => false,
+            };
+            calls
+                && draft.class == Class::Full
+                && draft.operands.iter().all(|&k| self.drafts[k].dtype == DType::F32)
+        };
+        let readers = self.drafts.iter().filter(|draft| !draft.gone && draft.operands.iter().any(kept));
+        !goals.iter().any(kept) && readers.into_iter().all(by_rows)
+    }
+
     /// Gives every value its place.
     fn finish(mut self) -> Tape {
         let goals: Vec<usize> = self.scope.goals.iter().map(|&(v, class)| self.at(v, class)).collect();
@@ -569,6 +675,7 @@ impl Maker<'_> {
             registers[draft.class as usize] += 1;
         }
         let kept_full = registers[Class::Full as usize];
+        let kept_once = kept_full > 0 && self.are_read_by_rows(&goals);
         for k in 0..end {
             let (class, dtype) = (self.drafts[k].class, self.drafts[k].dtype);
             let home = match (&self.drafts[k], fixed[k]) {
@@ -623,6 +730,7 @@ impl Maker<'_> {
             goals: goals.into_iter().map(|k| places[k]).collect(),
             registers,
             kept: kept_full,
+            kept_once,
             width,
             columns: self.scope.rows.map(|(_, columns)| columns),
             weight,
@@ -637,6 +745,7 @@ fn with_operands(action: &Action, operands: SmallVec<[Operand; 3]>) -> Action {
         Action::Call { operands: own, .. }
         | Action::Pair { operands: own, .. }
         | Action::ExpDifference { operands: own, .. }
+        | Action::Standardize { operands: own, .. }
         | Action::Normalize(own)
         | Action::Dot(own)
         | Action::Deviation(own) => *own = operands,

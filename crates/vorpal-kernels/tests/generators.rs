@@ -24,6 +24,7 @@ static SUB: ScalarFn = function("sub", 2, "a - b", |x, o| map2(x, o, |a: f32, b:
 static MUL: ScalarFn = function("mul", 2, "a * b", |x, o| map2(x, o, |a: f32, b: f32| a * b));
 static DIV: ScalarFn = function("div", 2, "a / b", |x, o| map2(x, o, |a: f32, b: f32| a / b));
 static EXP: ScalarFn = function("exp", 1, "exp(a)", |x, o| map1(x, o, |a: f32| a.exp()));
+static RSQRT: ScalarFn = function("rsqrt", 1, "inverseSqrt(a)", |x, o| map1(x, o, |a: f32| 1.0 / a.sqrt()));
 static LESS: ScalarFn = ScalarFn {
     result: ResultType::Bool,
     ..function("less", 2, "a < b", |x, o| map2(x, o, |a: f32, b: f32| u32::from(a < b)))
@@ -39,6 +40,7 @@ fn reference(f: &ScalarFn, x: &[f64]) -> f64 {
         "mul" => x[0] * x[1],
         "div" => x[0] / x[1],
         "exp" => x[0].exp(),
+        "rsqrt" => 1.0 / x[0].sqrt(),
         "less" => f64::from(u8::from(x[0] < x[1])),
         _ => {
             if x[0] != 0.0 {
@@ -381,6 +383,107 @@ fn softmax_of_many_sizes_and_in_place() {
             run_on(&device, &*over, &mut buffers, &[], None).expect("it runs");
             assert_close(&floats(&buffers[0]), &reference, 1e-5, "in place, adapter");
         }
+    }
+}
+
+/// What else a layer norm gives, and of what it is one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Beside {
+    Nothing,
+    /// Its means.
+    Means,
+    /// Its results times the weights once more.
+    Again,
+    /// It is one of the operand plus itself.
+    Doubled,
+    /// It is one of the weights, which are the same in every row.
+    Shared,
+}
+
+/// Layer norm with a weight and a bias for every element or, as `each` tells, for every column.
+fn layer_norm([rows, columns]: [usize; 2], each: [bool; 2], beside: Beside) -> Case {
+    let (n, shape) = (rows * columns, Shape::from([rows, columns]));
+    let load = |arg: usize, layout: Layout| Inst::Load { arg, layout, fill: 0.0, domain: Domain::Full };
+    let weights = |arg: usize, each: bool| match each {
+        true => load(arg, Layout::contiguous([n])),
+        false => load(arg, Layout::contiguous([1, columns]).broadcast_to(&shape)),
+    };
+    let call = |f: &'static ScalarFn, args: &[usize]| Inst::Call { f, args: args.iter().copied().collect() };
+    let number = |value: f64| Inst::Const { value, dtype: DType::F32 };
+    let mut insts = vec![load(0, Layout::contiguous([n])), weights(1, each[0]), weights(2, each[1])];
+    let mut add = |inst: Inst| {
+        insts.push(inst);
+        insts.len() - 1
+    };
+    let x = match beside {
+        Beside::Doubled => add(call(&ADD, &[0, 0])),
+        Beside::Shared => 1,
+        _ => 0,
+    };
+    let (of_mean, eps) = (add(number(1.0 / columns as f64)), add(number(1e-5)));
+    let sum = add(Inst::Reduce { kind: ReduceKind::Sum, x });
+    let mean = add(call(&MUL, &[sum, of_mean]));
+    let centred = add(call(&SUB, &[x, mean]));
+    let squares = add(call(&MUL, &[centred, centred]));
+    let sum = add(Inst::Reduce { kind: ReduceKind::Sum, x: squares });
+    let variance = add(call(&MUL, &[of_mean, sum]));
+    let variance = add(call(&ADD, &[variance, eps]));
+    let factor = add(call(&RSQRT, &[variance]));
+    let scaled = add(call(&MUL, &[centred, factor]));
+    let weighted = add(call(&MUL, &[scaled, 1]));
+    let out = add(call(&ADD, &[weighted, 2]));
+    let mut stores = vec![(out, n)];
+    match beside {
+        Beside::Means => stores.push((mean, rows)),
+        Beside::Again => stores.push((add(call(&MUL, &[out, 1])), n)),
+        Beside::Nothing | Beside::Doubled | Beside::Shared => {}
+    }
+    let sizes = [n, if each[0] { n } else { columns }, if each[1] { n } else { columns }];
+    let mut args: Vec<Arg> = sizes.iter().map(|&n| Arg::read(DType::F32, n)).collect();
+    let stores = stores.into_iter().map(|(value, n)| {
+        args.push(Arg::write(DType::F32, n));
+        Store { value, arg: args.len() - 1 }
+    });
+    let stores = stores.collect();
+    Case { program: Program { insts, stores }, args, inputs: vec![], scalars: vec![] }
+}
+
+#[test]
+fn layer_norms_of_many_sizes_are_the_same_whatever_is_made_beside() {
+    let mut random = Random(101);
+    for (shape, each) in [
+        ([3, 1], [false, false]),
+        ([9, 63], [false, false]),
+        ([1, 64], [false, false]),
+        ([40, 65], [false, true]),
+        ([70, 100], [true, false]),
+        ([130, 1024], [false, false]),
+        ([1000, 128], [false, false]),
+        ([17, 1100], [true, true]),
+        ([9, 2500], [false, false]),
+    ] {
+        let (n, axes) = (shape[0] * shape[1], [false, true]);
+        let map = row_map(&Shape::from(shape), &axes);
+        let sizes = layer_norm(shape, each, Beside::Nothing).args;
+        let inputs: Vec<Vec<f32>> = sizes[..3].iter().map(|arg| random.units(arg.len)).collect();
+        let mut norms: Vec<Vec<u8>> = Vec::new();
+        for beside in [Beside::Nothing, Beside::Means, Beside::Again, Beside::Doubled, Beside::Shared] {
+            let case = Case { inputs: inputs.clone(), ..layer_norm(shape, each, beside) };
+            let values = evaluate(&case.program, &wide(&inputs), &[], n, &map);
+            let outputs = case.program.stores.iter().zip(&case.args[3..]).map(|(store, arg)| {
+                let all = &values[store.value];
+                if arg.len == n { all.clone() } else { all.iter().step_by(shape[1]).copied().collect() }
+            });
+            let outputs: Vec<Vec<f64>> = outputs.collect();
+            let kernel = Row::new(case.program.clone(), case.args.clone(), vec![], Shape::from(shape), &axes);
+            let kernel = kernel.expect("short rows");
+            compare(&kernel, &case, &outputs, 5e-6);
+            let mut buffers: Vec<Vec<u8>> = inputs.iter().map(|x| bytes_of(x)).collect();
+            buffers.extend(outputs.iter().map(|o| vec![0xffu8; 4 * o.len()]));
+            run_native(&kernel, &mut buffers, &[]).expect("it runs natively");
+            norms.push(buffers.swap_remove(3));
+        }
+        assert!(norms[0] == norms[1] && norms[0] == norms[2], "{shape:?}");
     }
 }
 
