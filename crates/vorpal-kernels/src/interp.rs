@@ -15,6 +15,7 @@ use crate::arguments::{cut, gather, load, place};
 use crate::chain::{exp_difference, normalize};
 use crate::fold::{deviation_rows, dot_rows, fold_rows};
 use crate::lane::{alike, vectorized};
+use crate::scratch::Scratch;
 use crate::standardize::NUMBERS;
 use crate::stream::{Ahead, call_for};
 use crate::tape::{Action, Calls, Class, Home, Operand, Scope, Step, Tape};
@@ -165,7 +166,7 @@ impl Geometry {
 
 /// Registers of one thread.
 pub(crate) struct Registers {
-    words: Vec<u64>,
+    words: Scratch<u64>,
     geometry: Geometry,
 }
 
@@ -180,9 +181,8 @@ impl Registers {
         // The largest come first, so that they start where lines of the cache do if the first does.
         let full = size[2] * (tape.registers[2] - short) + length * short;
         let row = size[1] * tape.registers[1];
-        let words = vec![0u64; full + row + tape.registers[0] + 7];
-        let skip = words.as_ptr().align_offset(64).min(7);
-        let geometry = Geometry { first: [skip + full + row, skip + full, skip], size, of_a_row };
+        let words = Scratch::new(full + row + tape.registers[0]);
+        let geometry = Geometry { first: [full + row, full, 0], size, of_a_row };
         Registers { words, geometry }
     }
 }

@@ -27,6 +27,7 @@ mod quads;
 mod row;
 mod scan;
 mod scatter_add;
+mod scratch;
 mod search_sorted;
 mod segment;
 mod sort;

@@ -9,11 +9,16 @@ use crate::fold::combine;
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
 use crate::lane::vectorized;
+use crate::scratch::Scratch;
 use crate::{elementary, philox4x32};
 
-/// Queries and keys of a block of scores.
-const QUERIES: usize = 64;
-const KEYS: usize = 128;
+/// Queries and keys of a block of scores, and of one of long sequences: larger blocks have their keys and values laid out for
+/// products less often, but have more scores that are not seen where those are masked.
+const BLOCK: [usize; 2] = [64, 128];
+const BLOCK_LONG: [usize; 2] = [128, 256];
+
+/// Keys from which on a sequence is long.
+const LONG: usize = 512;
 
 /// The element types.
 pub(super) trait Number:
@@ -120,15 +125,21 @@ struct Block {
 /// Room for blocks: probabilities (or scores), cotangents of scores, derivatives of bounded products, what the
 /// probabilities are multiplied by.
 struct Room<T> {
-    p: Vec<T>,
-    change: Vec<T>,
-    bounded: Vec<T>,
-    kept: Vec<T>,
+    p: Scratch<T>,
+    change: Scratch<T>,
+    bounded: Scratch<T>,
+    kept: Scratch<T>,
 }
 
 impl Attention {
+    /// Queries and keys of a block of scores.
+    fn block_size(&self) -> [usize; 2] {
+        if self.shape.keys >= LONG { BLOCK_LONG } else { BLOCK }
+    }
+
     fn room<T: Number>(&self) -> Room<T> {
-        let block = |there: bool| vec![T::ZERO; if there { QUERIES * KEYS } else { 0 }];
+        let [queries, keys] = self.block_size();
+        let block = |there: bool| Scratch::new(if there { queries * keys } else { 0 });
         Room {
             p: block(true),
             change: block(self.pass != AttentionPass::Forward),
@@ -153,17 +164,18 @@ impl Attention {
             return Ok(());
         }
         let (shape, d, e) = (&self.shape, self.shape.columns, self.shape.value_columns);
+        let [by_queries, by_keys] = self.block_size();
         match self.pass {
             AttentionPass::Forward => {
-                let tasks = blocks(out, shape.queries, e + 1, QUERIES);
+                let tasks = blocks(out, shape.queries, e + 1, by_queries);
                 for_each(tasks, |(pair, first, out)| self.forward(&x, &self.head(&x, pair), first, out))
             }
             AttentionPass::BackwardQ => {
-                let tasks = blocks(out, shape.queries, d, QUERIES);
+                let tasks = blocks(out, shape.queries, d, by_queries);
                 for_each(tasks, |(pair, first, out)| self.backward_q(&x, &self.head(&x, pair), first, out))
             }
             AttentionPass::BackwardKv => {
-                let tasks = blocks(out, shape.keys, d + e, KEYS);
+                let tasks = blocks(out, shape.keys, d + e, by_keys);
                 for_each(tasks, |(pair, from, out)| self.backward_kv(&x, pair, from, out))
             }
             AttentionPass::Backward if shape.queries.min(shape.keys) == 0 => {
@@ -178,11 +190,11 @@ impl Attention {
                 for_each(tasks, |(shared, (to_q, to_kv))| self.backward(&x, shared, to_q, to_kv))
             }
             AttentionPass::BackwardBias if self.is_row() => {
-                let tasks = blocks(out, shape.keys, 1, KEYS);
+                let tasks = blocks(out, shape.keys, 1, by_keys);
                 for_each(tasks, |(pair, from, out)| self.backward_row(&x, &self.head(&x, pair), from, out))
             }
             AttentionPass::BackwardBias => {
-                let tasks = blocks(out, shape.queries, shape.keys, QUERIES);
+                let tasks = blocks(out, shape.queries, shape.keys, by_queries);
                 for_each(tasks, |(which, first, out)| self.backward_bias(&x, which, first, out))
             }
         }
@@ -253,13 +265,14 @@ impl Attention {
         queries: Range<usize>,
         keys: Range<usize>,
     ) -> impl Iterator<Item = Block> {
-        queries.clone().step_by(QUERIES).flat_map(move |first| {
-            let rows = QUERIES.min(queries.end - first);
+        let [by_queries, by_keys] = self.block_size();
+        queries.clone().step_by(by_queries).flat_map(move |first| {
+            let rows = by_queries.min(queries.end - first);
             let seen = self.seen_by(&head, first, rows);
             let end = seen.end.min(keys.end);
             let start = seen.start.max(keys.start).min(end);
-            (start..end).step_by(KEYS).map(move |from| {
-                let columns = KEYS.min(end - from);
+            (start..end).step_by(by_keys).map(move |from| {
+                let columns = by_keys.min(end - from);
                 Block { first, rows, from, columns }
             })
         })
@@ -378,7 +391,7 @@ impl Attention {
         let e = self.shape.value_columns;
         let rows = out.len() / (e + 1);
         let mut room = self.room();
-        let mut state = [(T::NOTHING, T::ZERO); QUERIES];
+        let mut state = [(T::NOTHING, T::ZERO); BLOCK_LONG[0]];
         out.fill(T::ZERO);
         if let Some(so_far) = x.so_far {
             let from = (head.pair * self.shape.queries + first) * (e + 1);
@@ -403,7 +416,7 @@ impl Attention {
                 *top = high;
             }
             self.draw(head, block, &mut room.kept);
-            room.p.iter_mut().zip(&room.kept).for_each(|(p, &kept)| *p *= kept);
+            room.p.iter_mut().zip(&*room.kept).for_each(|(p, &kept)| *p *= kept);
             let p = (&room.p[..], Matrix::rows_of(block.columns));
             let values = (x.windows[2], self.rows(2, head, block.from));
             T::gemm([rows, e, block.columns], (out, Matrix::rows_of(e + 1)), p, values, true, false)?;
@@ -436,7 +449,7 @@ impl Attention {
             false,
         )?;
         self.draw(head, block, &mut room.kept);
-        room.change.iter_mut().zip(&room.kept).for_each(|(c, &kept)| *c *= kept);
+        room.change.iter_mut().zip(&*room.kept).for_each(|(c, &kept)| *c *= kept);
         let place = head.pair * self.shape.queries + block.first;
         let rows = self.shape.pairs() * self.shape.queries;
         let lines = room.p.chunks_mut(n).zip(room.change.chunks_mut(n)).take(block.rows);
@@ -445,14 +458,14 @@ impl Attention {
             exponentials(p, log_sum);
             p.iter().zip(change).for_each(|(&p, change)| *change = p * (*change + excess));
         }
-        room.p.iter_mut().zip(&room.kept).for_each(|(p, &kept)| *p *= kept);
+        room.p.iter_mut().zip(&*room.kept).for_each(|(p, &kept)| *p *= kept);
         Ok(())
     }
 
     /// From cotangents of scores to those of products of queries and keys.
     fn unbound<T: Number>(&self, block: Block, room: &mut Room<T>) {
         let elements = room.change[..block.rows * block.columns].iter_mut();
-        elements.zip(&room.bounded).for_each(|(change, &slope)| *change *= slope);
+        elements.zip(&*room.bounded).for_each(|(change, &slope)| *change *= slope);
     }
 
     /// Adds what a block gives to the cotangents of its queries, not yet scaled.

@@ -8,6 +8,7 @@ use vorpal_tensor::Result;
 use super::ConvShape;
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
+use crate::scratch::Scratch;
 
 /// Bytes of the columns made at a time by one core: half of the second cache, as the product lays them out once more. The
 /// more there are, the less often it lays out the filters.
@@ -285,11 +286,11 @@ fn columns<T: Gemm>(
     shape: &ConvShape,
     images: &[T],
     block: &Block,
-    out: &mut Vec<T>,
+    out: &mut Scratch<T>,
     many: bool,
 ) -> Result<()> {
     let all = block.all_pixels();
-    out.resize(shape.channels * shape.window_len() * all, T::default());
+    out.resize(shape.channels * shape.window_len() * all);
     if out.is_empty() {
         return Ok(());
     }
@@ -378,7 +379,7 @@ fn blocks<T: Gemm>(
     many: bool,
     mut f: impl FnMut(&Block, &[T], Matrix) -> Result<()>,
 ) -> Result<()> {
-    let mut buffer = Vec::new();
+    let mut buffer = Scratch::new(0);
     for block in shape.blocks(count, many) {
         let here: Cow<'_, [T]>;
         let matrix = if shape.is_pointwise() && count == 1 {
@@ -551,7 +552,7 @@ pub(super) fn backward_data<T: Gemm>(shape: &ConvShape, dy: &[T], w: &[T], out: 
             return Ok(());
         }
         let filters = (filters, Matrix::rows_of(k).transposed());
-        let mut columns = Vec::new();
+        let mut columns = Scratch::new(0);
         for block in shape.blocks(count, many) {
             let sizes = [k, block.all_pixels(), shape.filters];
             let (grads, from) = grads_of(shape, grads, &block);
@@ -560,7 +561,7 @@ pub(super) fn backward_data<T: Gemm>(shape: &ConvShape, dy: &[T], w: &[T], out: 
                 T::gemm(sizes, (images, to), filters, (&grads, from), false, !many)?;
                 continue;
             }
-            columns.resize(k * block.all_pixels(), T::default());
+            columns.resize(k * block.all_pixels());
             let to = Matrix::rows_of(block.all_pixels());
             T::gemm(sizes, (&mut columns, to), filters, (&grads, from), false, !many)?;
             add_columns(shape, &mut columns, &block, images, many)?;
