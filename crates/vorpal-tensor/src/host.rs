@@ -9,33 +9,17 @@ use crate::{Error, Result};
 /// lie in two lines each, and take twice as long to write.
 const LINE: usize = 64;
 
-/// Bytes of a large page. In small ones of 4 KiB a processor looks up where a page lies, and starts anew to notice what is read
-/// next, for every row of 1,024 floats.
-#[cfg(all(target_os = "linux", not(miri)))]
-const LARGE_PAGE: usize = 2 << 20;
-
-/// The part of a block that may be wasted behind it: one in so many.
-#[cfg(all(target_os = "linux", not(miri)))]
-const WASTE: usize = 16;
-
 /// A block of host memory, aligned for every element type and to lines of the caches.
 #[derive(Debug)]
 pub(crate) struct HostBlock(RwLock<Memory>);
 
-/// Bytes that may start after those of an allocation.
 #[derive(Debug)]
-struct Memory {
-    owned: Owned,
-    start: usize,
-}
-
-#[derive(Debug)]
-enum Owned {
-    /// Of the allocator.
-    Words(Vec<u64>),
-    /// Of the system itself, which was asked for large pages.
-    #[cfg(all(target_os = "linux", not(miri)))]
-    Pages(memmap2::MmapMut),
+enum Memory {
+    /// Of the allocator, and how many bytes come before the first line.
+    Words(Vec<u64>, usize),
+    /// In large pages.
+    #[cfg(target_os = "linux")]
+    Pages(crate::pages::Pages),
 }
 
 impl Memory {
@@ -46,55 +30,39 @@ impl Memory {
         block.try_reserve_exact(words).ok()?;
         let start = block.as_ptr().cast::<u8>().align_offset(LINE).min(LINE - 8);
         block.resize(words, 0);
-        Some(Memory { owned: Owned::Words(block), start })
+        Some(Memory::Words(block, start))
     }
 
-    /// In large pages, zeroed when they are first touched, where a block is as long as one and the system has them: Linux gives
-    /// them to whoever asks unless it is told otherwise (`/sys/kernel/mm/transparent_hugepage/enabled`).
-    #[cfg(all(target_os = "linux", not(miri)))]
+    /// In large pages, zeroed, where the system has them.
     fn pages(bytes: usize) -> Option<Memory> {
-        if bytes < LARGE_PAGE {
-            return None;
+        #[cfg(target_os = "linux")]
+        return crate::pages::Pages::new(bytes).map(Memory::Pages);
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = bytes;
+            None
         }
-        let pages = memmap2::MmapMut::map_anon(bytes.checked_add(LARGE_PAGE)?).ok()?;
-        let start = pages.as_ptr().align_offset(LARGE_PAGE);
-        if start > LARGE_PAGE {
-            return None;
-        }
-        // The last page is a large one, too, unless so much of it would be wasted that it matters.
-        let (below, above) = (bytes / LARGE_PAGE * LARGE_PAGE, bytes.next_multiple_of(LARGE_PAGE));
-        let length = if above - bytes <= bytes / WASTE { above } else { below };
-        pages.advise_range(memmap2::Advice::HugePage, start, length).ok()?;
-        Some(Memory { owned: Owned::Pages(pages), start })
-    }
-
-    /// None: the system has no such pages, or nobody to ask for them.
-    #[cfg(not(all(target_os = "linux", not(miri))))]
-    fn pages(_bytes: usize) -> Option<Memory> {
-        None
     }
 }
 
 impl Deref for Memory {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        let bytes = match &self.owned {
-            Owned::Words(words) => bytemuck::cast_slice(words),
-            #[cfg(all(target_os = "linux", not(miri)))]
-            Owned::Pages(pages) => pages,
-        };
-        &bytes[self.start..]
+        match self {
+            Memory::Words(words, start) => &bytemuck::cast_slice(words)[*start..],
+            #[cfg(target_os = "linux")]
+            Memory::Pages(pages) => pages,
+        }
     }
 }
 
 impl DerefMut for Memory {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let bytes = match &mut self.owned {
-            Owned::Words(words) => bytemuck::cast_slice_mut(words),
-            #[cfg(all(target_os = "linux", not(miri)))]
-            Owned::Pages(pages) => pages,
-        };
-        &mut bytes[self.start..]
+        match self {
+            Memory::Words(words, start) => &mut bytemuck::cast_slice_mut(words)[*start..],
+            #[cfg(target_os = "linux")]
+            Memory::Pages(pages) => pages,
+        }
     }
 }
 
@@ -180,16 +148,6 @@ mod tests {
             drop(written);
             assert!(block.read(bytes).expect("nobody panicked").iter().all(|&byte| byte == 7), "{bytes}");
         }
-    }
-
-    #[test]
-    #[cfg(all(target_os = "linux", not(miri)))]
-    fn long_blocks_lie_in_pages_of_their_own() {
-        let kind =
-            |bytes| HostBlock::allocate(bytes).expect("little memory").0.into_inner().expect("unused").owned;
-        assert!(matches!(kind(LARGE_PAGE - 1), Owned::Words(_)));
-        let large = HostBlock::allocate(3 * LARGE_PAGE + 5).expect("little memory");
-        assert_eq!(large.read(1).expect("nobody panicked").as_ptr().align_offset(LARGE_PAGE), 0);
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod layout;
 #[cfg(not(target_arch = "wasm32"))]
 mod leave;
 mod memory_limit;
+#[cfg(target_os = "linux")]
+mod pages;
 mod pipelines;
 mod pool;
 mod replay;
