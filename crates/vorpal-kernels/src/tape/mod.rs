@@ -3,11 +3,13 @@
 //! Values of a block lie where they are read (operands that lie in memory in the right order and type), where they are
 //! written (results), or in registers, which are shared by values that are never alive together.
 
+mod joins;
+
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
-use crate::chain::{Pair, is_difference, is_exponential, is_product, normalizes, pair};
-use crate::standardize::{Link, Links, NUMBERS, Standardize};
+use crate::chain::Pair;
+use crate::standardize::Standardize;
 use crate::stream::large;
 use crate::{Access, Arg, Domain, Inst, Program, ReduceKind, ScalarFn, Store, ValueId};
 
@@ -179,9 +181,6 @@ struct Draft {
 
 /// Columns from which on a pass over a single row is worth its call.
 const COLUMNS_ALONE: usize = 64;
-
-/// What does a step and one before it, of which drafts, and which that is.
-type Joined = (Action, SmallVec<[usize; 3]>, usize);
 
 struct Maker<'p> {
     program: &'p Program,
@@ -445,185 +444,6 @@ impl Maker<'_> {
             let copy = self.push(action, smallvec::smallvec![k], *class, dtype);
             self.drafts[copy].once = false;
             self.drafts[copy].sink = Some(store.arg);
-        }
-    }
-
-    /// Joins steps of arithmetic that one pass can do, where nothing else reads what lies between them.
-    fn join(&mut self, goals: &[usize]) {
-        for k in 0..self.drafts.len() {
-            for operand in self.drafts[k].operands.clone() {
-                self.drafts[operand].uses += 1;
-            }
-        }
-        goals.iter().for_each(|&k| self.drafts[k].uses += 1);
-        let floats: Vec<usize> =
-            (0..self.drafts.len()).filter(|&k| self.drafts[k].dtype == DType::F32).collect();
-        let rules: [fn(&Self, usize) -> Option<Joined>; 2] = [Self::joined, Self::normalized];
-        for rule in rules {
-            for &k in &floats {
-                let Some((action, operands, inner)) = rule(self, k) else { continue };
-                self.drafts[inner].gone = true;
-                (self.drafts[k].action, self.drafts[k].operands) = (action, operands);
-                self.deviation(k);
-            }
-        }
-        floats.iter().for_each(|&k| self.standardize(k, goals));
-    }
-
-    /// Rows that are normalised by what follows from their own sums take those themselves, where nothing else reads them.
-    fn standardize(&mut self, k: usize, goals: &[usize]) {
-        let (Action::Normalize(_), &[x, mean, factor, weight, bias]) =
-            (&self.drafts[k].action, &self.drafts[k].operands[..])
-        else {
-            return;
-        };
-        // Of what all rows share there may be but one.
-        if self.drafts[x].once {
-            return;
-        }
-        let mut operands = smallvec::smallvec![x, weight, bias];
-        let mut inner = Vec::new();
-        let of_sum = |draft: &Draft| {
-            matches!(draft.action, Action::Reduce { kind: ReduceKind::Sum, .. }) && draft.operands[0] == x
-        };
-        let of_deviation =
-            |draft: &Draft| matches!(draft.action, Action::Deviation(_)) && draft.operands[..] == [x, mean];
-        let Some(mean) = self.links(mean, of_sum, &mut operands, &mut inner) else { return };
-        let Some(factor) = self.links(factor, of_deviation, &mut operands, &mut inner) else { return };
-        let outside = |(j, draft): (usize, &Draft)| {
-            j != k && !draft.gone && !inner.contains(&j) && draft.operands.iter().any(|j| inner.contains(j))
-        };
-        if self.drafts.iter().enumerate().any(outside) || goals.iter().any(|goal| inner.contains(goal)) {
-            return;
-        }
-        inner.iter().for_each(|&j| self.drafts[j].gone = true);
-        let action = Action::Standardize { how: Standardize { mean, factor }, operands: SmallVec::new() };
-        (self.drafts[k].action, self.drafts[k].operands) = (action, operands);
-    }
-
-    /// How the numbers of rows in a draft follow from `base`; what it takes beside that is added to `operands`, behind the three
-    /// that links do not name, and what it does to `inner`.
-    fn links(
-        &self,
-        mut k: usize,
-        base: impl Fn(&Draft) -> bool,
-        operands: &mut SmallVec<[usize; 3]>,
-        inner: &mut Vec<usize>,
-    ) -> Option<Links> {
-        let mut links = Links::new();
-        loop {
-            let draft = &self.drafts[k];
-            if draft.class != Class::Row || draft.sink.is_some() || draft.home.is_some() || draft.gone {
-                return None;
-            }
-            inner.push(k);
-            if base(draft) {
-                links.reverse();
-                return Some(links);
-            }
-            let Action::Call { f, .. } = draft.action else { return None };
-            let number = |k: usize| match &self.drafts[k] {
-                Draft { class: Class::Uniform, .. } => Some(k),
-                Draft { action: Action::Spread(_), operands, .. } => Some(operands[0]),
-                _ => None,
-            };
-            let (next, with) = match draft.operands[..] {
-                [next] => (next, None),
-                [next, other] | [other, next] if number(other).is_some() => (next, number(other)),
-                _ => return None,
-            };
-            let place = operands.len() - 3;
-            links.push(Link::of(f, with.map(|_| place))?);
-            operands.extend(with);
-            if place == NUMBERS {
-                return None;
-            }
-            k = next;
-        }
-    }
-
-    /// A sum of squares of differences makes the differences itself, which are cheaper than a pass.
-    fn deviation(&mut self, k: usize) {
-        let operands = match (&self.drafts[k].action, &self.drafts[k].operands[..]) {
-            (Action::Dot(_), &[a, b]) if a == b => match &self.drafts[a] {
-                Draft {
-                    action: Action::Call { f, .. },
-                    operands,
-                    home: None,
-                    sink: None,
-                    once: false,
-                    ..
-                } if is_difference(f) && !self.is_wide(operands[1]) => operands.clone(),
-                _ => return,
-            },
-            _ => return,
-        };
-        let inner = self.drafts[k].operands[0];
-        self.drafts[inner].uses -= 2;
-        self.drafts[inner].gone = self.drafts[inner].uses == 0;
-        (self.drafts[k].action, self.drafts[k].operands) = (Action::Deviation(SmallVec::new()), operands);
-    }
-
-    fn is_wide(&self, k: usize) -> bool {
-        self.drafts[k].class == Class::Full
-    }
-
-    /// Two pairs that normalise, of which nothing else reads the first.
-    fn normalized(&self, k: usize) -> Option<Joined> {
-        let Action::Pair { pair: Pair::MulAdd, .. } = self.drafts[k].action else { return None };
-        let inner = self.drafts[k].operands[0];
-        let first = &self.drafts[inner];
-        let Action::Pair { pair: Pair::SubMul, .. } = first.action else { return None };
-        if first.uses != 1 || first.sink.is_some() {
-            return None;
-        }
-        let operands: SmallVec<[usize; 3]> =
-            first.operands.iter().chain(&self.drafts[k].operands[1..]).copied().collect();
-        let &[a, b, c, d, e] = &operands[..] else { return None };
-        normalizes([a, b, c, d, e].map(|k| self.is_wide(k))).then_some((
-            Action::Normalize(SmallVec::new()),
-            operands,
-            inner,
-        ))
-    }
-
-    /// What does a step and one of those before it, of which operands, and which that is.
-    fn joined(&self, k: usize) -> Option<Joined> {
-        let draft = &self.drafts[k];
-        // The function of an operand, where only this step reads it.
-        let inner = |at: usize| {
-            let inner = &self.drafts[draft.operands[at]];
-            match inner.action {
-                Action::Call { f, .. } if inner.uses == 1 && inner.class == Class::Full && !inner.gone => {
-                    (inner.sink.is_none() && !inner.once && inner.operands.len() == 2).then_some((f, inner))
-                }
-                _ => None,
-            }
-        };
-        let wide = |k: usize| self.is_wide(k);
-        match draft.action {
-            Action::Call { f, .. } if is_exponential(f) && draft.class == Class::Full => {
-                let (f, inner) = inner(0)?;
-                let operands = inner.operands.clone();
-                let action = Action::ExpDifference { operands: SmallVec::new(), calls: self.calls() };
-                (is_difference(f) && wide(operands[0])).then_some((action, operands, draft.operands[0]))
-            }
-            Action::Reduce { kind: ReduceKind::Sum, .. } if self.scope.rows.is_some() => {
-                let (f, inner) = inner(0)?;
-                let both = is_product(f) && inner.operands.iter().all(|&k| wide(k));
-                let operands = inner.operands.clone();
-                both.then(|| (Action::Dot(SmallVec::new()), operands, draft.operands[0]))
-            }
-            Action::Call { f: second, .. } if draft.class == Class::Full && draft.operands.len() == 2 => {
-                (0..2).find_map(|at| {
-                    let (first, inner) = inner(at)?;
-                    let (a, b, c) = (inner.operands[0], inner.operands[1], draft.operands[1 - at]);
-                    let (pair, order) = pair(first, second, at, [a, b, c].map(wide))?;
-                    let operands = order.iter().map(|&k| [a, b, c][k]).collect();
-                    Some((Action::Pair { pair, operands: SmallVec::new() }, operands, draft.operands[at]))
-                })
-            }
-            _ => None,
         }
     }
 
