@@ -522,10 +522,12 @@ impl Tape {
         self.columns.filter(|_| self.kept_once)
     }
 
-    /// Elements of a block whose registers fit the cache. One step that goes row by row needs none, and no blocks.
+    /// Elements of a block whose registers fit the cache. Rows that one step alone goes over, where they are read and written,
+    /// need no blocks.
     fn block_len(&self) -> usize {
-        let alone = self.registers[Class::Full as usize] == self.kept && self.kept_once;
-        if alone && matches!(self.steps[..], [Step { action: Action::Standardize { .. }, .. }]) {
+        let in_place =
+            self.registers[Class::Full as usize] == self.kept && (self.kept == 0 || self.kept_once);
+        if self.columns.is_some() && in_place && self.passes <= 1 {
             return usize::MAX;
         }
         let all = self.registers[Class::Full as usize];

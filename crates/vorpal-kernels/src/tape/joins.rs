@@ -128,7 +128,7 @@ impl Maker<'_> {
         (self.drafts[k].action, self.drafts[k].operands) = (Action::Deviation(SmallVec::new()), operands);
     }
 
-    fn is_wide(&self, k: usize) -> bool {
+    pub(super) fn is_wide(&self, k: usize) -> bool {
         self.drafts[k].class == Class::Full
     }
 

@@ -149,6 +149,8 @@ pub(crate) struct Tape {
     pub registers: [usize; 3],
     /// Of those with an element each the first ones, which are made once: every row of them is the same.
     pub kept: usize,
+    /// Steps that read or make values with an element each.
+    pub passes: usize,
     /// Whether there is but one row of those, as whatever reads them goes row by row.
     pub kept_once: bool,
     /// Bytes of an element of a register.
@@ -486,7 +488,7 @@ impl Maker<'_> {
         goals.iter().for_each(|&k| self.drafts[k].last_use = end);
         let (mut registers, mut free) = ([0usize; 3], [const { Vec::<usize>::new() }; 3]);
         let mut places: Vec<Operand> = Vec::with_capacity(end);
-        let (mut once, mut steps, mut weight) = (Vec::new(), Vec::new(), 0usize);
+        let (mut once, mut steps, mut weight, mut passes) = (Vec::new(), Vec::new(), 0usize, 0);
         // What is done once comes first and keeps its register.
         let kept = |d: &Draft| d.once && d.home.is_none();
         let mut fixed: Vec<Option<usize>> = vec![None; end];
@@ -524,6 +526,9 @@ impl Maker<'_> {
                 if self.drafts[k].once {
                     once.push(Step { action, out })
                 } else {
+                    passes += usize::from(
+                        self.is_wide(k) || self.drafts[k].operands.iter().any(|&o| self.is_wide(o)),
+                    );
                     steps.push(Step { action, out })
                 }
             }
@@ -550,6 +555,7 @@ impl Maker<'_> {
             goals: goals.into_iter().map(|k| places[k]).collect(),
             registers,
             kept: kept_full,
+            passes,
             kept_once,
             width,
             columns: self.scope.rows.map(|(_, columns)| columns),
