@@ -523,12 +523,12 @@ impl Tape {
     }
 
     /// Elements of a block whose registers fit the cache. Rows that one step alone goes over, where they are read and written,
-    /// need no blocks.
+    /// need no blocks but for their row values.
     fn block_len(&self) -> usize {
         let in_place =
             self.registers[Class::Full as usize] == self.kept && (self.kept == 0 || self.kept_once);
-        if self.columns.is_some() && in_place && self.passes <= 1 {
-            return usize::MAX;
+        if let (Some(columns), true, 0..=1) = (self.columns, in_place, self.passes) {
+            return columns.saturating_mul(ROWS_BLOCK);
         }
         let all = self.registers[Class::Full as usize];
         // What is done for each row of a block costs more than what is read again from the second cache.

@@ -5,7 +5,7 @@
 //! (`/sys/kernel/mm/transparent_hugepage/enabled`).
 
 use std::ops::{Deref, DerefMut, Range};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::{Advice, MmapMut};
@@ -13,36 +13,37 @@ use memmap2::{Advice, MmapMut};
 /// Bytes of a large page.
 const LARGE_PAGE: usize = 2 << 20;
 
-/// The part of a block in pages of its own that may be wasted behind it: one in so many.
-const WASTE: usize = 16;
-
 /// Bytes of the slabs that shorter blocks are cut from. Pages that nothing was written to take no memory.
 const SLAB: usize = 16 * LARGE_PAGE;
 
 /// Bytes of the shortest block that is cut from a slab.
 const LEAST: usize = 4 << 10;
 
-/// Bytes behind a block: the same places of two blocks do not fall on one place of the cache.
+/// Bytes behind a block of a slab: the same places of two neighbours do not fall on one place of the cache.
 const GAP: usize = 64;
 
-/// Bytes of slabs without a block beyond which no more are made: what blocks leave behind is not cut again.
-const LEFT_MAX: usize = 6 * SLAB;
+/// Bytes of slabs that no block holds, beyond a quarter of those that blocks hold, from which on no more slabs are made: what a
+/// block leaves behind is not cut again.
+const LEFT_MAX: usize = 2 * SLAB;
 
-/// Bytes of slabs, and of blocks in them.
+/// Bytes of slabs that are cut, and of blocks in them.
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the system has no large pages to ask for.
+static REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// The slab that is cut, and from where on.
 static CURRENT: Mutex<Option<(Arc<Slab>, usize)>> = Mutex::new(None);
 
-/// Memory of the system, zeroed. It goes back when the last block in it is gone.
+/// Memory of the system, zeroed. It goes back when it is cut no longer and the last block in it is gone.
 #[derive(Debug)]
 struct Slab {
     base: *mut u8,
     /// Where the first large page starts.
     start: usize,
-    /// How many from there on are blocks' or may become so.
-    bytes: usize,
+    /// Bytes that are cut, none where all are one block.
+    counted: usize,
     /// What `base` points to.
     _pages: MmapMut,
 }
@@ -56,25 +57,28 @@ unsafe impl Send for Slab {}
 unsafe impl Sync for Slab {}
 
 impl Slab {
-    /// At least `bytes` bytes from where a large page starts, `large` of them in such pages.
-    fn new(bytes: usize, large: usize) -> Option<Slab> {
+    /// `bytes` bytes from where a large page starts; as many as fill such pages lie in them.
+    fn new(bytes: usize, is_cut: bool) -> Option<Slab> {
         let mut pages = MmapMut::map_anon(bytes.checked_add(LARGE_PAGE)?).ok()?;
         let base = pages.as_mut_ptr();
         let start = base.align_offset(LARGE_PAGE);
         if start > LARGE_PAGE {
             return None;
         }
-        if !cfg!(miri) {
-            pages.advise_range(Advice::HugePage, start, large).ok()?;
+        let large = bytes / LARGE_PAGE * LARGE_PAGE;
+        if !cfg!(miri) && pages.advise_range(Advice::HugePage, start, large).is_err() {
+            REFUSED.store(true, Ordering::Relaxed);
+            return None;
         }
-        MAPPED.fetch_add(bytes, Ordering::Relaxed);
-        Some(Slab { base, start, bytes, _pages: pages })
+        let counted = if is_cut { bytes } else { 0 };
+        MAPPED.fetch_add(counted, Ordering::Relaxed);
+        Some(Slab { base, start, counted, _pages: pages })
     }
 }
 
 impl Drop for Slab {
     fn drop(&mut self) {
-        MAPPED.fetch_sub(self.bytes, Ordering::Relaxed);
+        MAPPED.fetch_sub(self.counted, Ordering::Relaxed);
     }
 }
 
@@ -88,49 +92,44 @@ pub(crate) struct Pages {
 impl Pages {
     /// Zeroed bytes; `None` where they are too few, or the system has no such pages.
     pub fn new(bytes: usize) -> Option<Pages> {
-        if bytes < LEAST {
+        if bytes < LEAST || REFUSED.load(Ordering::Relaxed) {
             return None;
         }
         if bytes < LARGE_PAGE {
             return Pages::cut(bytes);
         }
-        // The last page is a large one, too, unless so much of it would be wasted that it matters.
-        let (below, above) = (bytes / LARGE_PAGE * LARGE_PAGE, bytes.checked_next_multiple_of(LARGE_PAGE)?);
-        let slab = Slab::new(bytes, if above - bytes <= bytes / WASTE { above } else { below })?;
-        let start = slab.start;
-        Some(Pages::of(Arc::new(slab), start, bytes))
+        let slab = Slab::new(bytes, false)?;
+        let range = slab.start..slab.start + bytes;
+        Some(Pages { slab: Arc::new(slab), range })
     }
 
     /// The next bytes of the slab that is cut, or the first of another.
     fn cut(bytes: usize) -> Option<Pages> {
         let length = bytes.next_multiple_of(GAP) + GAP;
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-        let (slab, start) = match current.take() {
-            Some((slab, next)) if next + length <= slab.start + slab.bytes => (slab, next),
-            _ => {
-                let live = LIVE.load(Ordering::Relaxed);
-                if MAPPED.load(Ordering::Relaxed).saturating_sub(live) > LEFT_MAX + live / 4 {
-                    return None;
-                }
-                let slab = Slab::new(SLAB, SLAB)?;
-                let start = slab.start;
-                (Arc::new(slab), start)
+        let fits = |(slab, next): &(Arc<Slab>, usize)| next + length <= slab.start + SLAB;
+        if !current.as_ref().is_some_and(fits) {
+            let live = LIVE.load(Ordering::Relaxed);
+            if MAPPED.load(Ordering::Relaxed).saturating_sub(live) > LEFT_MAX + live / 4 {
+                return None;
             }
-        };
-        *current = Some((slab.clone(), start + length));
-        Some(Pages::of(slab, start, bytes))
-    }
-
-    /// `bytes` bytes from `start` on, which nobody else was given.
-    fn of(slab: Arc<Slab>, start: usize, bytes: usize) -> Pages {
+            let slab = Slab::new(SLAB, true)?;
+            let start = slab.start;
+            *current = Some((Arc::new(slab), start));
+        }
+        let (slab, next) = current.as_mut()?;
+        let range = *next..*next + bytes;
+        *next += length;
         LIVE.fetch_add(bytes, Ordering::Relaxed);
-        Pages { slab, range: start..start + bytes }
+        Some(Pages { slab: slab.clone(), range })
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        LIVE.fetch_sub(self.range.len(), Ordering::Relaxed);
+        if self.slab.counted > 0 {
+            LIVE.fetch_sub(self.range.len(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -159,7 +158,9 @@ mod tests {
     #[test]
     fn no_two_blocks_share_a_byte() {
         let sizes = (0..200).map(|k| LEAST + 977 * k * (k % 7)).chain([LARGE_PAGE, 5 * LARGE_PAGE + 13]);
-        let mut blocks: Vec<Pages> = sizes.map(|bytes| Pages::new(bytes).expect("a block")).collect();
+        // A system without large pages gives none.
+        let mut blocks: Vec<Pages> = sizes.filter_map(Pages::new).collect();
+        assert!(blocks.len() == 202 || REFUSED.load(Ordering::Relaxed));
         assert!(blocks.iter().all(|block| block.as_ptr().align_offset(GAP) == 0));
         std::thread::scope(|scope| {
             for (k, block) in blocks.iter_mut().enumerate() {
@@ -177,6 +178,13 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_does_not_fit_a_slab_starts_another() {
+        let some: Vec<Pages> = (0..40).filter_map(|_| Pages::new(LARGE_PAGE - 1)).collect();
+        let within = |block: &Pages| block.range.end <= block.slab.start + SLAB;
+        assert!(some.iter().all(within));
+    }
+
+    #[test]
     fn few_bytes_and_far_too_many_are_refused() {
         for bytes in [0, LEAST - 1, usize::MAX, usize::MAX - LARGE_PAGE] {
             assert!(Pages::new(bytes).is_none(), "{bytes}");
@@ -185,8 +193,11 @@ mod tests {
 
     #[test]
     fn long_blocks_start_where_large_pages_do() {
-        for bytes in [LARGE_PAGE, 3 * LARGE_PAGE + 5, 4 * LARGE_PAGE - 5] {
-            let block = Pages::new(bytes).expect("a block");
+        for bytes in [LARGE_PAGE, 3 * LARGE_PAGE + 5, 4 * LARGE_PAGE - 5, 16 * LARGE_PAGE + 1] {
+            let Some(block) = Pages::new(bytes) else {
+                assert!(REFUSED.load(Ordering::Relaxed));
+                return;
+            };
             assert_eq!((block.as_ptr().align_offset(LARGE_PAGE), block.len()), (0, bytes));
         }
     }

@@ -17,7 +17,7 @@ use crate::{elementary, philox4x32};
 const BLOCK: [usize; 2] = [64, 128];
 const BLOCK_LONG: [usize; 2] = [128, 256];
 
-/// Keys from which on a sequence is long.
+/// Queries, and keys that each of them sees, from which on sequences are long.
 const LONG: usize = 512;
 
 /// The element types.
@@ -134,11 +134,17 @@ struct Room<T> {
 impl Attention {
     /// Queries and keys of a block of scores.
     fn block_size(&self) -> [usize; 2] {
-        if self.shape.keys >= LONG { BLOCK_LONG } else { BLOCK }
+        let window = match (self.rules.left, self.rules.right) {
+            (Some(left), Some(right)) => left.saturating_add(right),
+            _ => usize::MAX,
+        };
+        let long = self.shape.keys.min(self.shape.queries).min(window) >= LONG;
+        if long { BLOCK_LONG } else { BLOCK }
     }
 
     fn room<T: Number>(&self) -> Room<T> {
         let [queries, keys] = self.block_size();
+        let (queries, keys) = (queries.min(self.shape.queries), keys.min(self.shape.keys));
         let block = |there: bool| Scratch::new(if there { queries * keys } else { 0 });
         Room {
             p: block(true),

@@ -32,6 +32,15 @@ impl Maker<'_> {
             }
         }
         floats.iter().for_each(|&k| self.standardize(k, goals));
+        // Numbers that were spread over rows for steps that are gone.
+        for k in 0..self.drafts.len() {
+            let is_spread =
+                matches!(self.drafts[k].action, Action::Spread(_)) && self.drafts[k].sink.is_none();
+            let is_read = |draft: &Draft| !draft.gone && draft.operands.contains(&k);
+            if is_spread && !goals.contains(&k) && !self.drafts.iter().any(is_read) {
+                self.drafts[k].gone = true;
+            }
+        }
     }
 
     /// Rows that are normalised by what follows from their own sums take those themselves, where nothing else reads them.
@@ -41,7 +50,7 @@ impl Maker<'_> {
         else {
             return;
         };
-        // Of what all rows share there may be but one.
+        // Of a value that is made once there may be but one row.
         if self.drafts[x].once {
             return;
         }
@@ -65,8 +74,8 @@ impl Maker<'_> {
         (self.drafts[k].action, self.drafts[k].operands) = (action, operands);
     }
 
-    /// How the numbers of rows in a draft follow from `base`; what it takes beside that is added to `operands`, behind the three
-    /// that links do not name, and what it does to `inner`.
+    /// The links that lead from `base` to draft `k`. Numbers that they take are added to `operands`, behind the three that links
+    /// do not name; drafts that they replace, to `inner`.
     fn links(
         &self,
         mut k: usize,

@@ -149,10 +149,10 @@ pub(crate) struct Tape {
     pub registers: [usize; 3],
     /// Of those with an element each the first ones, which are made once: every row of them is the same.
     pub kept: usize,
-    /// Steps that read or make values with an element each.
-    pub passes: usize,
     /// Whether there is but one row of those, as whatever reads them goes row by row.
     pub kept_once: bool,
+    /// Steps that read or make values with an element each.
+    pub passes: usize,
     /// Bytes of an element of a register.
     pub width: usize,
     /// Columns of a row, where blocks are whole rows.
@@ -490,7 +490,7 @@ impl Maker<'_> {
         let mut places: Vec<Operand> = Vec::with_capacity(end);
         let (mut once, mut steps, mut weight, mut passes) = (Vec::new(), Vec::new(), 0usize, 0);
         // What is done once comes first and keeps its register.
-        let kept = |d: &Draft| d.once && d.home.is_none();
+        let kept = |d: &Draft| d.once && d.home.is_none() && !d.gone;
         let mut fixed: Vec<Option<usize>> = vec![None; end];
         for (k, draft) in self.drafts.iter().enumerate().filter(|(_, d)| kept(d)) {
             fixed[k] = Some(registers[draft.class as usize]);
@@ -522,7 +522,11 @@ impl Maker<'_> {
                 let operands: SmallVec<[Operand; 3]> =
                     self.drafts[k].operands.iter().map(|&o| places[o]).collect();
                 let action = with_operands(&self.drafts[k].action, operands);
-                weight += 1 + if let Action::Call { f, .. } = &action { f.flops as usize / 4 } else { 0 };
+                weight += match &action {
+                    Action::Call { f, .. } => 1 + f.flops as usize / 4,
+                    Action::Standardize { .. } => 3,
+                    _ => 1,
+                };
                 if self.drafts[k].once {
                     once.push(Step { action, out })
                 } else {
