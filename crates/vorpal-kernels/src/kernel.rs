@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use vorpal_shaders::Shader;
 use vorpal_tensor::{DType, DeviceInfo, DeviceKind, Element, Error, Fault, Layout, Result};
 
-use crate::Epilogue;
+use crate::{Epilogue, Rebased};
 
 /// How a kernel touches one of its buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,6 +183,12 @@ pub trait Kernel: Debug + Send + Sync + 'static {
     /// the invocation that then writes the same place of `output`. Later arguments move down by one.
     fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
         let _ = (input, output);
+        None
+    }
+
+    /// The same kernel for buffers bound from where it first reads them, so that the kernels of all steps of an unrolled
+    /// loop are one; `None` where it reads them from the start, or takes no notice.
+    fn rebased(&self) -> Option<Rebased> {
         None
     }
 }

@@ -9,8 +9,9 @@ use vorpal_tensor::{DType, Error, Result};
 use crate::emit::Emitter;
 use crate::parts::parts;
 use crate::quads::{QUAD, Quads};
+use crate::starts::rebased;
 use crate::tape::Tape;
-use crate::{Abilities, Access, Arg, Cost, CpuRun, Domain, Kernel, Program, interp, spread};
+use crate::{Abilities, Access, Arg, Cost, CpuRun, Domain, Kernel, Program, Rebased, interp, spread};
 
 /// Elements below which four at a time are not worth a longer shader.
 const LEN_MIN: usize = 1 << 12;
@@ -134,6 +135,12 @@ impl Kernel for Pointwise {
         merged(&self.program, &self.args, self.len, input, output).map(|(program, args)| {
             Arc::new(Pointwise::new(program, args, self.scalars.clone(), self.len)) as Arc<dyn Kernel>
         })
+    }
+
+    fn rebased(&self) -> Option<Rebased> {
+        let mut moved = Pointwise { tapes: OnceLock::new(), ..self.clone() };
+        let starts = moved.program.rebase(&mut moved.args);
+        rebased(moved, starts)
     }
 }
 

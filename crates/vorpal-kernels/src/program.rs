@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout};
 
 use crate::pointwise::merged;
-use crate::{Arg, Lane, LaneMut};
+use crate::{Arg, Lane, LaneMut, Starts};
 
 /// Position of an instruction in its [`Program`]; instructions only refer to earlier ones.
 pub type ValueId = usize;
@@ -284,5 +284,14 @@ impl Epilogue {
         }
         let (program, args) = merged(&self.program, args, len, input, output)?;
         Some(Epilogue { program, args: args[own..].to_vec(), scalars: self.scalars.clone() })
+    }
+
+    /// This epilogue of a kernel with arguments `args`, bound from where it first reads them; the kernel's own start where
+    /// they do.
+    pub(crate) fn rebased(&self, args: &[Arg]) -> (Epilogue, Starts) {
+        let own = args.len() - self.args.len();
+        let (mut program, mut args) = (self.program.clone(), args.to_vec());
+        let starts = program.rebase(&mut args);
+        (Epilogue { program, args: args[own..].to_vec(), scalars: self.scalars.clone() }, starts)
     }
 }

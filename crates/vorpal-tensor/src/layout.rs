@@ -242,16 +242,28 @@ impl Layout {
 
     /// One past the largest place the layout reads; 0 when it reads nothing.
     pub fn span(&self) -> usize {
-        let mut last = self.offset;
+        self.extremes().map_or(0, |[_, last]| (last + 1).max(0) as usize)
+    }
+
+    /// The smallest place the layout reads; `None` when it reads nothing.
+    pub fn first(&self) -> Option<usize> {
+        self.extremes().map(|[first, _]| first.max(0) as usize)
+    }
+
+    /// The smallest and the largest place.
+    fn extremes(&self) -> Option<[isize; 2]> {
+        let [mut first, mut last] = [self.offset; 2];
         for axis in 0..self.shape.rank() {
             let (lo, hi) = self.bounds.get(axis).copied().unwrap_or((0, self.shape[axis]));
             if hi <= lo || self.shape[axis] == 0 {
-                return 0;
+                return None;
             }
             let stride = self.strides[axis];
-            last += if stride > 0 { (hi - 1) as isize * stride } else { lo as isize * stride };
+            let [low, high] = [lo as isize * stride, (hi - 1) as isize * stride];
+            first += low.min(high);
+            last += low.max(high);
         }
-        (last + 1).max(0) as usize
+        Some([first, last])
     }
 }
 
@@ -307,5 +319,23 @@ mod tests {
         assert_eq!(places(&p.flip(0)), [None, None, Some(1), Some(0), None]);
         assert_eq!(places(&p.slice(0, 1, 2, 2)), [Some(0), None]);
         assert!(p.pad(&[1], &[0]).is_none());
+    }
+
+    #[test]
+    fn the_extremes_are_those_of_all_places() {
+        let base = Layout::contiguous([4, 6]);
+        let padded = base.pad(&[1, 2], &[0, 1]).expect("unpadded");
+        for layout in [
+            base.slice(0, 2, 2, 1),
+            base.slice(1, 1, 3, 2).flip(1).flip(0),
+            padded.clone(),
+            padded.slice(0, 3, 2, 1).flip(1),
+            padded.slice(1, 0, 2, 1),
+            base.slice(0, 4, 0, 1),
+        ] {
+            let all = places(&layout);
+            assert_eq!(layout.first(), all.iter().flatten().min().copied(), "{layout:?}");
+            assert_eq!(layout.span(), all.iter().flatten().max().map_or(0, |&last| last + 1), "{layout:?}");
+        }
     }
 }

@@ -27,6 +27,9 @@ pub struct Step {
     pub pipeline: Pipeline,
     /// Which buffers of the table it binds, in order.
     pub buffers: Vec<usize>,
+    /// Where in each of them its binding starts, in bytes: multiples of what the device asks for, at most 256. Those that
+    /// are not told start at 0.
+    pub starts: Vec<u64>,
     /// Which of them it writes.
     pub writes: Vec<bool>,
     /// Workgroups; a zero skips the launch.
@@ -240,9 +243,17 @@ impl Replay {
             let binding = entries.len() as u32;
             entries.push(wgpu::BindGroupEntry { binding, resource });
         };
-        for &b in &step.buffers {
+        for (k, &b) in step.buffers.iter().enumerate() {
             let buffer = table[b].gpu().ok_or_else(missing)?;
-            entry(buffer.as_entire_binding());
+            let offset = step.starts.get(k).copied().unwrap_or(0);
+            if offset >= buffer.size() {
+                let label = step.pipeline.label();
+                return Err(Error::internal(
+                    "replay",
+                    format!("{label} is bound behind the end of a buffer"),
+                ));
+            }
+            entry(wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: None }));
         }
         if let (Some(offset), Some(buffer)) = (step.params, &self.params) {
             let size = std::num::NonZero::new(PARAMS_BYTES as u64);

@@ -115,6 +115,7 @@ fn two_launches_run_in_one_submit_and_make_nothing_new() {
     let step = |buffers: Vec<usize>, params| Step {
         pipeline: pipeline.clone(),
         buffers,
+        starts: Vec::new(),
         writes: vec![false, true],
         groups: [2, 1, 1],
         params: Some(params),
@@ -173,6 +174,7 @@ fn memory_may_go_while_it_is_in_use() {
     let step = Step {
         pipeline,
         buffers: vec![0, 1],
+        starts: Vec::new(),
         writes: vec![false, true],
         groups: [1, 1, 1],
         params: Some(0),

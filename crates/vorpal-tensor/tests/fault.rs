@@ -19,8 +19,15 @@ fn a_fault_comes_back_with_the_next_download() {
     let bindings = [Binding::StorageWrite, Binding::Uniform, Binding::StorageWrite];
     let desc = PipelineDesc { kernel: "faulty", source, constants: &[], bindings: &bindings };
     let pipeline = device.pipeline(&desc).expect("it compiles");
-    let step =
-        Step { pipeline, buffers: vec![0], writes: vec![true], groups: [1; 3], params: Some(0), fault: true };
+    let step = Step {
+        pipeline,
+        buffers: vec![0],
+        starts: Vec::new(),
+        writes: vec![true],
+        groups: [1; 3],
+        params: Some(0),
+        fault: true,
+    };
     let mut replay = Replay::new(&device, vec![step], 256).expect("an adapter");
     let at = At::caller();
     let index = Fault::Index { size: 10 };

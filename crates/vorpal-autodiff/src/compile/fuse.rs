@@ -16,7 +16,7 @@ use super::dag::Dag;
 use super::ir::{Barrier, Kind, Node, NodeId};
 
 /// Buffers one kernel may bind under WebGPU's default limits.
-const BUFFERS_MAX: usize = 8;
+const BUFFERS_MAX: usize = 16;
 
 /// Nodes that are computed by one launch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -322,6 +322,10 @@ impl Builder {
         if layout.bounds.iter().zip(layout.shape.iter()).all(whole) {
             layout.bounds.clear();
         }
+        // What shows nothing but fill needs no buffer: of the steps of a loop all but one, where only that is read.
+        if layout.bounds.iter().any(|(lo, hi)| lo >= hi) {
+            return self.constant(fill, layout.shape, self.nodes[base].dtype);
+        }
         if barrier.is_none() && layout.is_identity() && layout.shape == self.nodes[base].shape {
             return base;
         }
@@ -545,6 +549,10 @@ mod tests {
         assert_eq!(b.shape(p), &Shape::from([7]));
         let s = b.view(p, |l| Some(l.slice(0, 2, 4, 1))).expect("a view");
         assert_eq!(s, x);
+        // What is left of the fill alone is a constant.
+        let p = b.pad(x, &[2], &[1], 7.0).expect("a padded view");
+        let fill = b.view(p, |l| Some(l.slice(0, 0, 2, 1))).expect("a view");
+        assert_eq!(fill, b.constant(7.0, [2], DType::F32));
     }
 
     #[test]

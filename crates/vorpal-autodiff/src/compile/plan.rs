@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vorpal_kernels::{Abilities, Access, Kernel, Pointwise, Row, SCALARS_MAX};
+use smallvec::smallvec;
+use vorpal_kernels::{Abilities, Access, Kernel, Pointwise, Rebased, Row, SCALARS_MAX, Starts};
 use vorpal_tensor::{Error, Layout, Result};
 
 use super::fuse::{Fusion, Group, Rows, each_source, fuse, reads};
@@ -29,10 +30,19 @@ pub struct Launch {
     pub kernel: Arc<dyn Kernel>,
     /// Its buffers, in order of its arguments.
     pub buffers: Vec<Place>,
+    /// Where in each of them its binding starts, in elements; those that are not told start at 0.
+    pub starts: Starts,
     /// Its run-time scalars, by their number in the graph.
     pub scalars: Vec<usize>,
     /// Number of the op to blame for indices out of range.
     pub origin: Option<usize>,
+}
+
+impl Launch {
+    /// Where in its buffer argument `k` starts, in elements.
+    pub fn start(&self, k: usize) -> usize {
+        self.starts.get(k).copied().unwrap_or(0)
+    }
 }
 
 /// A result: a window on a buffer.
@@ -79,10 +89,10 @@ impl Plan {
             let own = launch.kernel.cost();
             cost.flops += own.flops;
             cost.bytes += own.bytes;
-            for (&place, arg) in launch.buffers.iter().zip(launch.kernel.args()) {
-                if let Place::Input(index) = place {
+            for (k, arg) in launch.kernel.args().iter().enumerate() {
+                if let Place::Input(index) = launch.buffers[k] {
                     let most: &mut usize = given.entry(index).or_default();
-                    *most = arg.dtype.bytes(arg.len).max(*most);
+                    *most = arg.dtype.bytes(launch.start(k) + arg.len).max(*most);
                 }
             }
         }
@@ -187,7 +197,11 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
             bound.remove(input);
         }
         let buffers = bound.iter().map(|&id| place(id)).collect::<Result<Vec<_>>>()?;
-        launches.push(Launch { kernel, buffers, scalars, origin });
+        let (kernel, starts) = match kernel.rebased() {
+            Some(Rebased { kernel, starts }) => (kernel, starts),
+            None => (kernel, smallvec![0; buffers.len()]),
+        };
+        launches.push(Launch { kernel, buffers, starts, scalars, origin });
     }
     let mut outputs = Vec::with_capacity(windows.len());
     for (id, layout) in windows {

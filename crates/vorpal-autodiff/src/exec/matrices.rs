@@ -75,7 +75,8 @@ fn alone(device: &Device, kernel: &MatMul) -> Result<Replay> {
         constants: &shader.constants,
         bindings: &bindings,
     })?;
-    let (buffers, writes) = ((0..3).collect(), vec![false, false, true]);
-    let step = Step { pipeline, buffers, writes, groups: kernel.groups(), params: None, fault: false };
+    let (buffers, starts, writes) = ((0..3).collect(), Vec::new(), vec![false, false, true]);
+    let step =
+        Step { pipeline, buffers, starts, writes, groups: kernel.groups(), params: None, fault: false };
     Replay::new(device, vec![step], 0)
 }

@@ -1,6 +1,7 @@
 //! Plans ready to run: everything that is the same in every run is worked out once.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ struct NativeLaunch {
 struct NativeArg {
     /// Which buffer of the table.
     buffer: usize,
-    bytes: usize,
+    /// Which bytes of it.
+    bytes: Range<usize>,
     writes: bool,
 }
 
@@ -172,14 +174,17 @@ impl NativeRun {
 
 impl NativeLaunch {
     fn new(launch: &Launch, plan: &Plan) -> NativeLaunch {
-        let arg = |(arg, place): (&Arg, _)| NativeArg {
-            buffer: plan.table_index(place),
-            bytes: arg.dtype.bytes(arg.len),
-            writes: arg.access != Access::Read,
+        let arg = |(k, arg): (usize, &Arg)| {
+            let start = arg.dtype.bytes(launch.start(k));
+            NativeArg {
+                buffer: plan.table_index(launch.buffers[k]),
+                bytes: start..start + arg.dtype.bytes(arg.len),
+                writes: arg.access != Access::Read,
+            }
         };
         NativeLaunch {
             kernel: launch.kernel.clone(),
-            args: launch.kernel.args().iter().zip(launch.buffers.iter().copied()).map(arg).collect(),
+            args: launch.kernel.args().iter().enumerate().map(arg).collect(),
             scalars: launch.scalars.iter().copied().collect(),
             origin: launch.origin,
         }
@@ -201,8 +206,8 @@ impl NativeLaunch {
         let mut slices: SmallVec<[CpuArg<'_>; 8]> = SmallVec::new();
         for (guard, arg) in guards.iter_mut().zip(&self.args) {
             slices.push(match guard {
-                Guard::Read(guard) => CpuArg::Read(guard.get(..arg.bytes).ok_or_else(short)?),
-                Guard::Write(guard) => CpuArg::Write(guard.get_mut(..arg.bytes).ok_or_else(short)?),
+                Guard::Read(guard) => CpuArg::Read(guard.get(arg.bytes.clone()).ok_or_else(short)?),
+                Guard::Write(guard) => CpuArg::Write(guard.get_mut(arg.bytes.clone()).ok_or_else(short)?),
             });
         }
         let blame = self.origin.map(|k| (job.order[k].op.name(), job.order[k].at));
@@ -266,10 +271,12 @@ pub(crate) fn replay(device: &Device, plan: &Plan) -> Result<Replay> {
     for (launch, pipeline) in plan.launches.iter().zip(device.pipelines(&descs)?) {
         let kernel = &launch.kernel;
         let has_scalars = !kernel.scalars().is_empty();
+        let args = kernel.args();
         steps.push(Step {
             pipeline,
             buffers: launch.buffers.iter().map(|&p| plan.table_index(p)).collect(),
-            writes: kernel.args().iter().map(|a| a.access != Access::Read).collect(),
+            starts: args.iter().zip(&launch.starts).map(|(a, &start)| a.dtype.bytes(start) as u64).collect(),
+            writes: args.iter().map(|a| a.access != Access::Read).collect(),
             groups: kernel.groups(),
             params: has_scalars.then_some(params),
             fault: kernel.checks_indices(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use half::{bf16, f16};
-use vorpal_kernels::{Access, Arg, Kernel};
+use vorpal_kernels::{Access, Arg, Kernel, Starts};
 use vorpal_tensor::{Buffer, DType, Device, Replay, Result};
 
 use crate::compile::plan::{Launch, Place, Plan};
@@ -146,6 +146,7 @@ impl<'a> Stage<'a> {
         let launch = Launch {
             kernel: kernel.clone(),
             buffers: (0..self.args.len()).map(Place::Input).collect(),
+            starts: Starts::new(),
             scalars: Vec::new(),
             origin: None,
         };

@@ -11,8 +11,9 @@ use vorpal_tensor::{DType, Result};
 use crate::contraction::{EpilogueTape, contract};
 use crate::gemm::Gemm;
 use crate::matmul::Variant;
+use crate::starts::{rebased, start_of};
 use crate::subgroup_tile::Tile;
-use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel};
+use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel, Rebased};
 
 /// Longest sum one launch takes. Callers split longer ones, so that no invocation goes through more steps than
 /// a software adapter allows.
@@ -364,5 +365,16 @@ impl Kernel for Conv {
     fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
         // The products are there before a result is stored, natively all, in a shader those of the invocation.
         self.with_epilogue(self.epilogue.in_place(&self.args(), self.len(), input, output)?)
+    }
+
+    fn rebased(&self) -> Option<Rebased> {
+        let args = self.args();
+        let (epilogue, mut starts) = self.epilogue.rebased(&args);
+        let mut moved = Conv { epilogue, tape: EpilogueTape::new(), ..self.clone() };
+        for (k, offset) in moved.offsets.iter_mut().enumerate() {
+            starts[k] = start_of(&args[k], *offset);
+            *offset -= starts[k];
+        }
+        rebased(moved, starts)
     }
 }

@@ -16,8 +16,9 @@ use crate::contraction::{EpilogueTape, contract};
 use crate::gemm::Matrix;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::panels::{self, PANEL};
+use crate::starts::{rebased, start_of};
 use crate::subgroup_tile::{Fours, Tile};
-use crate::{Abilities, Access, Arg, Cost, CpuRun, Epilogue, Kernel, emit_epilogue, spread};
+use crate::{Abilities, Access, Arg, Cost, CpuRun, Epilogue, Kernel, Rebased, emit_epilogue, spread};
 
 /// Longest sum one launch takes. Callers split longer ones, so that no invocation goes through more steps than
 /// a software adapter allows.
@@ -81,6 +82,23 @@ struct Operand {
     len: usize,
     batch: [isize; 2],
     matrix: Matrix,
+}
+
+impl Operand {
+    /// Binds the operand from where it is first read; gives where.
+    fn rebase(&mut self, arg: &Arg, batch: [usize; 2], [rows, columns]: [usize; 2]) -> usize {
+        if self.len == 0 {
+            return 0;
+        }
+        let Matrix { offset, row_stride, column_stride } = self.matrix;
+        let sizes = [batch[0], batch[1], rows, columns];
+        let strides = [self.batch[0], self.batch[1], row_stride, column_stride];
+        let back: isize = sizes.iter().zip(strides).map(|(&n, s)| (n as isize - 1) * s.min(0)).sum();
+        let start = start_of(arg, (offset + back).max(0) as usize);
+        self.matrix.offset -= start as isize;
+        self.len -= start;
+        start
+    }
 }
 
 impl MatMul {
@@ -335,5 +353,17 @@ impl Kernel for MatMul {
     fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
         // The products are there before a result is stored, natively all, in a shader those of the invocation.
         self.with_epilogue(self.epilogue.in_place(&self.args(), self.results(), input, output)?)
+    }
+
+    fn rebased(&self) -> Option<Rebased> {
+        let args = self.args();
+        let (epilogue, mut starts) = self.epilogue.rebased(&args);
+        let mut moved = MatMul { epilogue, tape: EpilogueTape::new(), ..self.clone() };
+        let [m, n, k] = self.sizes;
+        starts[0] = moved.a.rebase(&args[0], self.batch, [m, k]);
+        if !self.in_panels {
+            starts[1] = moved.b.rebase(&args[1], self.batch, [k, n]);
+        }
+        rebased(moved, starts)
     }
 }

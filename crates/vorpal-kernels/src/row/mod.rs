@@ -10,8 +10,11 @@ use vorpal_shaders::{Linker, ROW_GROUP, ROW_SUBGROUP, ROW_THREAD, Shader};
 use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 
 use crate::quads::{QUAD, Quads, Sharing};
+use crate::starts::rebased;
 use crate::tape::Class;
-use crate::{Abilities, Arg, Cost, CpuRun, Domain, Inst, Kernel, Program, Store, ValueId, pointwise, spread};
+use crate::{
+    Abilities, Arg, Cost, CpuRun, Domain, Inst, Kernel, Program, Rebased, Store, ValueId, pointwise, spread,
+};
 
 /// Loop trips one invocation may take over all its passes. Some software adapters end an invocation
 /// silently after 65,535.
@@ -433,5 +436,11 @@ impl Kernel for Row {
                 Arc::new(Row { program, args, recipe: OnceLock::new(), ..self.clone() }) as Arc<dyn Kernel>
             },
         )
+    }
+
+    fn rebased(&self) -> Option<Rebased> {
+        let mut moved = Row { recipe: OnceLock::new(), ..self.clone() };
+        let starts = moved.program.rebase(&mut moved.args);
+        rebased(moved, starts)
     }
 }

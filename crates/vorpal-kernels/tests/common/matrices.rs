@@ -173,8 +173,9 @@ pub fn run_emulated(
         constants: &shader.constants,
         bindings: &bindings,
     })?;
+    let bound = (0..writes.len()).collect();
     let step =
-        Step { pipeline, buffers: (0..writes.len()).collect(), writes, groups, params: None, fault: false };
+        Step { pipeline, buffers: bound, starts: Vec::new(), writes, groups, params: None, fault: false };
     let memory = vec![0xff; groups[0] as usize * groups[1] as usize * GROUP_FOURS * 16];
     let mut table = Vec::new();
     for bytes in buffers.iter().chain([&memory]) {

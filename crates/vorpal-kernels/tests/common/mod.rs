@@ -83,6 +83,7 @@ pub fn run_on(
     let step = Step {
         pipeline,
         buffers: (0..args.len()).collect(),
+        starts: Vec::new(),
         writes: args.iter().map(|a| a.access != Access::Read).collect(),
         groups: kernel.groups(),
         params: (!dtypes.is_empty()).then_some(0),
