@@ -148,6 +148,9 @@ shaders! {
     /// Dropout inside of attention: `has_draw`. Shared functions for shaders of attention.
     ATTENTION_DRAWS = "shared/philox.wgsl" "shared/attention_draws.wgsl";
 
+    /// Tensors one behind the other along an axis.
+    JOIN = "join.wgsl";
+
     /// Fused pointwise expressions.
     POINTWISE = "pointwise.wgsl";
 

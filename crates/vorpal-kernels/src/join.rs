@@ -1,10 +1,13 @@
-//! Tensors one behind the other along an axis, by native code: more than the bindings of a shader hold.
+//! Tensors one behind the other along an axis.
 
-use vorpal_shaders::Shader;
+use smallvec::smallvec;
+use vorpal_shaders::{JOIN, Linker, Shader};
 use vorpal_tensor::{DType, Error, Result};
 
 use crate::interp::for_each;
-use crate::{Arg, Cost, CpuArg, CpuRun, Kernel};
+use crate::quads::QUAD;
+use crate::starts::{rebased, start_of};
+use crate::{Arg, Cost, CpuArg, CpuRun, Kernel, Rebased, Starts, spread};
 
 /// Bytes of a task at least: some five microseconds.
 const TASK: usize = 1 << 16;
@@ -46,6 +49,23 @@ impl Join {
     /// Joins parts of `outer` stretches each.
     pub fn new(dtype: DType, outer: usize, parts: Vec<Joined>) -> Join {
         Join { dtype, outer, parts }
+    }
+
+    /// Whether adapters can do it, too: they move whole words of 32 bits.
+    pub fn has_shader(&self) -> bool {
+        self.width().is_some()
+    }
+
+    /// Words that an invocation of a shader moves, if they are whole.
+    fn width(&self) -> Option<usize> {
+        let whole = |words: usize| {
+            let aligned = |elements: usize| (elements * self.dtype.size()).is_multiple_of(4 * words);
+            self.parts.iter().all(|part| match *part {
+                Joined::Operand { offset, len } => aligned(offset) && aligned(len),
+                Joined::Zeros { len } => aligned(len),
+            })
+        };
+        [QUAD, 1].into_iter().find(|&words| whole(words))
     }
 
     /// Elements of a stretch of the result.
@@ -91,11 +111,46 @@ impl Kernel for Join {
     }
 
     fn shader(&self) -> Result<Shader> {
-        Err(Error::internal("join", "shaders join by selection"))
+        let refuse = || Error::internal("join", format!("{} has no shader", self.describe()));
+        let width = self.width().ok_or_else(refuse)?;
+        let item = if width == QUAD { "vec4<u32>" } else { "u32" };
+        let units = |elements: usize| elements * self.dtype.size() / (4 * width);
+        let (mut declared, mut body) = (String::new(), String::new());
+        let declare = |binding: usize, access: &str, name: &str| {
+            format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<{item}>;\n")
+        };
+        let (mut binding, mut start) = (0, 0);
+        for (k, part) in self.parts.iter().enumerate() {
+            let (len, end) = (units(part.len()), start + units(part.len()));
+            let value = match *part {
+                Joined::Zeros { .. } => format!("{item}()"),
+                Joined::Operand { offset, .. } => {
+                    let name = format!("b{binding}");
+                    declared += &declare(binding, "read", &name);
+                    binding += 1;
+                    format!("{name}[{}u + row * {len}u + column - {start}u]", units(offset))
+                }
+            };
+            // What lies behind all others needs no question.
+            let asked = if k + 1 < self.parts.len() { format!("if column < {end}u ") } else { String::new() };
+            let other = if k > 0 { " else " } else { "    " };
+            body += &format!("{other}{asked}{{\n        out[at] = {value};\n    }}");
+            start = end;
+        }
+        declared += &declare(binding, "read_write", "out");
+        let place = format!("fn place(at: u32, row: u32, column: u32) {{\n{body}\n}}");
+        let linker = Linker::new(JOIN).replace("place", &place).map_err(|e| Error::internal("join", e))?;
+        let stretch = units(self.stretch());
+        Ok(linker
+            .append(&declared)
+            .constant("COUNT", self.outer * stretch)
+            .constant("STRETCH", stretch.max(1))
+            .finish())
     }
 
     fn groups(&self) -> [u32; 3] {
-        [0, 0, 0]
+        let width = self.width().unwrap_or(1);
+        spread((self.outer * self.stretch() * self.dtype.size()).div_ceil(4 * width).div_ceil(64))
     }
 
     fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
@@ -147,5 +202,19 @@ impl Kernel for Join {
     fn cost(&self) -> Cost {
         let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: 0, bytes: bytes as u64 }
+    }
+
+    fn rebased(&self) -> Option<Rebased> {
+        let (mut moved, args) = (self.clone(), self.args());
+        let mut starts: Starts = smallvec![0; args.len()];
+        let operands = moved.parts.iter_mut().filter_map(|part| match part {
+            Joined::Operand { offset, .. } => Some(offset),
+            Joined::Zeros { .. } => None,
+        });
+        for ((offset, arg), start) in operands.zip(&args).zip(&mut starts) {
+            *start = start_of(arg, *offset);
+            *offset -= *start;
+        }
+        rebased(moved, starts)
     }
 }

@@ -60,8 +60,10 @@ pub struct Cost {
 
 /// What shaders of a device can do beyond what WebGPU promises, as far as kernels make use of it, and what they had
 /// better do without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Abilities {
+    /// Buffers that a kernel may bind.
+    pub buffers: u32,
     /// Invocations of every subgroup, where shaders may use subgroups and all have as many.
     pub subgroup: Option<u32>,
     /// Whether there are words of 64 bits and reading them pays: where every invocation reads element by element.
@@ -72,7 +74,26 @@ pub struct Abilities {
     pub matrices: bool,
 }
 
+impl Default for Abilities {
+    fn default() -> Abilities {
+        Abilities::PROMISED
+    }
+}
+
+/// Buffers that WebGPU lets every kernel bind, and how many pay where a device has more.
+const BUFFERS_PROMISED: u32 = 8;
+const BUFFERS_MAX: u32 = 16;
+
 impl Abilities {
+    /// What WebGPU promises of every device.
+    pub const PROMISED: Abilities = Abilities {
+        buffers: BUFFERS_PROMISED,
+        subgroup: None,
+        words64: false,
+        slow_barriers: false,
+        matrices: false,
+    };
+
     /// What a device can do.
     pub fn of(info: &DeviceInfo) -> Abilities {
         let subgroup = info.subgroups.and_then(|[least, most]| (least == most).then_some(least));
@@ -80,7 +101,13 @@ impl Abilities {
         let software = info.kind == DeviceKind::Software;
         // The kernels count on subgroups of 32.
         let matrices = has(DeviceInfo::MATRICES) && subgroup == Some(32);
-        Abilities { subgroup, words64: has("shader_int64") && software, slow_barriers: software, matrices }
+        Abilities {
+            buffers: info.limits.max_storage_buffers.clamp(BUFFERS_PROMISED, BUFFERS_MAX),
+            subgroup,
+            words64: has("shader_int64") && software,
+            slow_barriers: software,
+            matrices,
+        }
     }
 }
 

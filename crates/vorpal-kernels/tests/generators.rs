@@ -251,8 +251,8 @@ fn compare(kernel: &dyn Kernel, case: &Case, outputs: &[Vec<f64>], tolerance: f6
 
 /// Software adapters without and with what goes beyond WebGPU's defaults.
 const ABILITIES: [Abilities; 2] = [
-    Abilities { subgroup: None, words64: false, slow_barriers: true, matrices: false },
-    Abilities { subgroup: Some(8), words64: true, slow_barriers: true, matrices: false },
+    Abilities { slow_barriers: true, ..Abilities::PROMISED },
+    Abilities { subgroup: Some(8), words64: true, slow_barriers: true, ..Abilities::PROMISED },
 ];
 
 const SHAPES: [&[usize]; 15] = [

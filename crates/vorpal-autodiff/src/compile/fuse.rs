@@ -15,8 +15,8 @@ use vorpal_tensor::{Layout, Shape};
 use super::dag::Dag;
 use super::ir::{Barrier, Kind, Node, NodeId};
 
-/// Buffers one kernel may bind under WebGPU's default limits.
-const BUFFERS_MAX: usize = 16;
+/// Buffers a kernel binds as a rule.
+const BUFFERS: usize = 8;
 
 /// Nodes that are computed by one launch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,26 +108,47 @@ fn is_fusable(kind: &Kind) -> bool {
     matches!(kind, Kind::Call { .. } | Kind::Cast { .. } | Kind::Reduce { .. })
 }
 
-/// What fits a kernel with an epilogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What fits a kernel.
+#[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Results it may write.
+    /// Buffers that a kernel may bind which is nothing but the program of a group.
+    alone: usize,
+    /// Results that an epilogue may write.
     results: usize,
-    /// Buffers it may bind.
+    /// Buffers that a kernel and its epilogue may bind.
     buffers: usize,
     /// The same while nodes are placed, as some results are read by nodes that have yet to join.
     results_meanwhile: usize,
     buffers_meanwhile: usize,
+    /// Whether an epilogue may take in groups that were there before its kernel.
+    joins_groups: bool,
 }
 
-/// Say, what a derivative needs of a layer, and the layer's result. More make a kernel of an adapter slower than a launch of
-/// their own does.
-const ON_ADAPTERS: Limits =
-    Limits { results: 2, buffers: BUFFERS_MAX, results_meanwhile: 2, buffers_meanwhile: BUFFERS_MAX };
+impl Limits {
+    /// Native code binds nothing: a weight goes through the update of its optimizer, with both moments, while its
+    /// derivative is in the cache.
+    const NATIVE: Limits = Limits {
+        alone: 16,
+        results: 3,
+        buffers: 12,
+        results_meanwhile: 6,
+        buffers_meanwhile: 16,
+        joins_groups: true,
+    };
 
-/// Native code binds nothing: a weight goes through the update of its optimizer, with both moments, while its derivative is in
-/// the cache.
-const NATIVELY: Limits = Limits { results: 3, buffers: 12, results_meanwhile: 6, buffers_meanwhile: 16 };
+    /// Of an epilogue say, what a derivative needs of a layer, and the layer's result. More make a kernel of an adapter
+    /// slower than a launch of their own does.
+    fn of_adapter(buffers: usize) -> Limits {
+        Limits {
+            alone: buffers,
+            results: 2,
+            buffers,
+            results_meanwhile: 2,
+            buffers_meanwhile: buffers,
+            joins_groups: false,
+        }
+    }
+}
 
 /// Rounds of placing nodes after which no epilogue is let have more than fits in the end.
 const ROUNDS_MAX: usize = 4;
@@ -157,7 +178,7 @@ struct Draft {
     /// Whether a member has a 16-bit type.
     sixteen: bool,
     /// Buffers it reads, and how many members read each.
-    reads: SmallVec<[(NodeId, usize); BUFFERS_MAX]>,
+    reads: SmallVec<[(NodeId, usize); BUFFERS]>,
     /// Members that are read outside of it, or asked for.
     results: usize,
 }
@@ -184,8 +205,8 @@ struct Fuser<'a> {
 pub enum Fusion {
     /// Every node stands alone, which is what fusion is tested against.
     Off,
-    /// For kernels of an adapter.
-    Adapter,
+    /// For kernels of an adapter that bind so many buffers at most.
+    Adapter(usize),
     /// For native code.
     Native,
 }
@@ -193,7 +214,11 @@ pub enum Fusion {
 /// Groups of the live nodes, in an order in which they can run. `roots` must be nodes with a buffer of their own (no views,
 /// constants, scalars or places).
 pub fn fuse(nodes: &[Node], roots: &[NodeId], fusion: Fusion) -> Vec<Group> {
-    let limits = if fusion == Fusion::Native { NATIVELY } else { ON_ADAPTERS };
+    let limits = match fusion {
+        Fusion::Native => Limits::NATIVE,
+        Fusion::Adapter(buffers) => Limits::of_adapter(buffers),
+        Fusion::Off => Limits::of_adapter(BUFFERS),
+    };
     let reads: Vec<_> = (0..nodes.len()).map(|id| reads(nodes, id)).collect();
     let heads: Vec<bool> = nodes.iter().map(takes_epilogue).collect();
     let (mut strict, mut rounds) = (BTreeSet::new(), 0);
@@ -250,7 +275,7 @@ impl<'a> Fuser<'a> {
 
     /// Results and buffers that the epilogue of a kernel may have while nodes are placed.
     fn room(&self, head: NodeId) -> (usize, usize) {
-        let Limits { results, buffers, results_meanwhile, buffers_meanwhile } = self.limits;
+        let Limits { results, buffers, results_meanwhile, buffers_meanwhile, .. } = self.limits;
         if self.strict.contains(&head) { (results, buffers) } else { (results_meanwhile, buffers_meanwhile) }
     }
 
@@ -361,7 +386,7 @@ impl<'a> Fuser<'a> {
     /// Whether a node can be evaluated in a group.
     fn fits(&self, id: NodeId, g: usize) -> bool {
         let (group, node) = (&self.groups[g], &self.nodes[id]);
-        let buffers = group.head.map_or(BUFFERS_MAX, |head| self.room(head).1);
+        let buffers = group.head.map_or(self.limits.alone, |head| self.room(head).1);
         if group.members.len() >= MEMBERS_MAX || self.buffers_with(id, g) > buffers {
             return false;
         }
@@ -484,11 +509,11 @@ impl<'a> Fuser<'a> {
             (Some(_), Some(_)) => return false,
             (one, two) => one.or(two),
         };
-        // What a kernel reads must be there before it, and an epilogue reduces nothing. Adapters have no room for what meets here.
+        // What a kernel reads must be there before it, and an epilogue reduces nothing.
         if let Some(head) = head {
             let inside = |base: &NodeId| matches!(self.group_of[*base], Some(h) if h == g || h == other);
             let plain = a.rows.is_none() && b.rows.is_none() && !a.sixteen && !b.sixteen;
-            if !plain || self.limits == ON_ADAPTERS || self.bases(head).iter().any(inside) {
+            if !plain || !self.limits.joins_groups || self.bases(head).iter().any(inside) {
                 return false;
             }
         }
@@ -511,7 +536,7 @@ impl<'a> Fuser<'a> {
         let joint = |r: &&(NodeId, usize)| a.reads.iter().any(|have| have.0 == r.0);
         let inner = self.crossing(g, other).count();
         let reads = a.reads.len() + b.reads.len() - b.reads.iter().filter(joint).count() - inner;
-        let (results, buffers) = head.map_or((usize::MAX, BUFFERS_MAX + 1), |head| self.room(head));
+        let (results, buffers) = head.map_or((usize::MAX, self.limits.alone + 1), |head| self.room(head));
         let both = self.results_of_both(g, other);
         // What a kernel and its epilogue both read counts twice.
         let own = head.map_or(0, |head| self.bases(head).len());
@@ -535,7 +560,7 @@ impl<'a> Fuser<'a> {
 
     fn merge(&mut self, g: usize, other: usize) {
         let results = self.results_of_both(g, other);
-        let crossing: SmallVec<[(NodeId, usize); BUFFERS_MAX]> = self.crossing(g, other).collect();
+        let crossing: SmallVec<[(NodeId, usize); BUFFERS]> = self.crossing(g, other).collect();
         for &(base, count) in &crossing {
             self.readers[base] -= count;
         }
@@ -577,7 +602,7 @@ impl<'a> Fuser<'a> {
 }
 
 /// Adds to the count of a node.
-fn count(counts: &mut SmallVec<[(NodeId, usize); BUFFERS_MAX]>, base: NodeId, more: usize) {
+fn count(counts: &mut SmallVec<[(NodeId, usize); BUFFERS]>, base: NodeId, more: usize) {
     match counts.iter_mut().find(|have| have.0 == base) {
         Some(have) => have.1 += more,
         None => counts.push((base, more)),
@@ -625,7 +650,7 @@ mod tests {
         let mut b = Builder::new();
         let x = matrix(&mut b, 0, 5, 7);
         let y = softmax(&mut b, x, [5, 7]);
-        let groups = fuse(b.nodes(), &[y], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter(BUFFERS));
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].members.len(), 5);
         assert!(groups[0].rows.is_some());
@@ -639,7 +664,7 @@ mod tests {
         let e = b.call(&EXP, &[x]);
         let rows = b.reduce(ReduceKind::Sum, e, &[false, true]);
         let cols = b.reduce(ReduceKind::Sum, e, &[true, false]);
-        let groups = fuse(b.nodes(), &[rows, cols], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[rows, cols], Fusion::Adapter(BUFFERS));
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].members, [e, rows]);
     }
@@ -651,7 +676,7 @@ mod tests {
         let e = b.call(&EXP, &[x]);
         let t = b.view(e, |l| Some(l.permute(&[1, 0]))).expect("a view");
         let y = b.call(&ADD, &[e, t]);
-        assert_eq!(fuse(b.nodes(), &[y], Fusion::Adapter).len(), 2);
+        assert_eq!(fuse(b.nodes(), &[y], Fusion::Adapter(BUFFERS)).len(), 2);
     }
 
     #[test]
@@ -660,7 +685,7 @@ mod tests {
         let (x, z) = (matrix(&mut b, 0, 3, 4), matrix(&mut b, 1, 3, 4));
         let (ex, ez) = (b.call(&EXP, &[x]), b.call(&EXP, &[z]));
         let y = b.call(&ADD, &[ex, ez]);
-        let groups = fuse(b.nodes(), &[y], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter(BUFFERS));
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].members, [ex, ez, y]);
     }
@@ -675,7 +700,7 @@ mod tests {
             let kept = b.call(&EXP, &[kept]);
             let sum = b.reduce(ReduceKind::Sum, x, &[false, true]);
             let new = b.call(&ADD, &[kept, sum]);
-            let found = fuse(b.nodes(), &[new], Fusion::Adapter);
+            let found = fuse(b.nodes(), &[new], Fusion::Adapter(BUFFERS));
             assert_eq!(found.len(), groups, "{found:?}");
             assert!(found.iter().any(|g| g.len == rows * 4 && g.rows.is_some()));
         }
@@ -689,7 +714,7 @@ mod tests {
         let t = b.view(e, |l| Some(l.permute(&[1, 0]))).expect("a view");
         let detour = b.call(&EXP, &[t]);
         let y = b.call(&ADD, &[e, detour]);
-        let groups = fuse(b.nodes(), &[y], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter(BUFFERS));
         let order: Vec<usize> = groups.iter().map(|g| g.members[0]).collect();
         assert_eq!(groups.iter().map(|g| g.members.len()).sum::<usize>(), 3);
         assert!(order.windows(2).all(|w| w[0] < w[1]));
@@ -704,8 +729,10 @@ mod tests {
             let x = matrix(&mut b, index, 2, 3);
             sum = b.call(&ADD, &[sum, x]);
         }
-        let groups = fuse(b.nodes(), &[sum], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[sum], Fusion::Adapter(BUFFERS));
         assert_eq!(groups.len(), 4, "each sums seven inputs or six and a partial sum");
+        let groups = fuse(b.nodes(), &[sum], Fusion::Adapter(16));
+        assert_eq!(groups.len(), 2, "fifteen inputs, the others and a partial sum");
     }
 
     #[test]
@@ -721,14 +748,14 @@ mod tests {
         let biased = b.call(&ADD, &[product, bias]);
         let residual = wide(&mut b, inputs[0]);
         let sum = b.call(&ADD, &[residual, biased]);
-        let groups = fuse(b.nodes(), &[sum], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[sum], Fusion::Adapter(BUFFERS));
         assert_eq!(groups.len(), 1, "{groups:?}");
         assert_eq!(groups[0].members, [product, biased, sum]);
         // A third result is a launch of its own, a reduction always is.
         let other = wide(&mut b, inputs[3]);
         let (exp, more) = (b.call(&EXP, &[biased]), b.call(&SUB, &[biased, other]));
         let total = b.reduce(ReduceKind::Sum, sum, &[true, true]);
-        let groups = fuse(b.nodes(), &[biased, sum, exp, more, total], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[biased, sum, exp, more, total], Fusion::Adapter(BUFFERS));
         let first = groups.iter().find(|g| g.members.contains(&product)).expect("a group");
         assert_eq!(first.members, [product, biased, sum], "{groups:?}");
         assert!(groups.iter().all(|g| g.rows.is_none() || g.members.contains(&total)));
@@ -765,6 +792,6 @@ mod tests {
         // Four results are one too many: the kernel goes on as far as fits.
         let found = product_with(5, 4, Fusion::Native);
         assert!(found.len() > 1, "{found:?}");
-        assert!(product_with(5, 3, Fusion::Adapter).len() > 1);
+        assert!(product_with(5, 3, Fusion::Adapter(BUFFERS)).len() > 1);
     }
 }

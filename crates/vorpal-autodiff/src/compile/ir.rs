@@ -155,10 +155,7 @@ impl Target {
 
     const fn plain(class: Class) -> Target {
         let slow_barriers = matches!(class, Class::Software);
-        Target {
-            class,
-            abilities: Abilities { subgroup: None, words64: false, slow_barriers, matrices: false },
-        }
+        Target { class, abilities: Abilities { slow_barriers, ..Abilities::PROMISED } }
     }
 
     /// What kernels are chosen for on a device.

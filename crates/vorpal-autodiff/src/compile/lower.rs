@@ -209,7 +209,7 @@ mod tests {
         let low = b.call(&SUB, &[max, lr]);
         let wide = b.view(low, |l| Some(l.broadcast_to(&Shape::from([5, 7])))).expect("a view");
         let y = b.call(&SUB, &[m, wide]);
-        let groups = fuse(b.nodes(), &[y], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter(8));
         let fused = lower(b.nodes(), &groups[0], &[y]).expect("a program");
         assert_eq!(fused.nodes, [x, y]);
         assert_eq!(fused.scalar_indices, [3]);
@@ -227,7 +227,7 @@ mod tests {
         let x = b.input(0, 3, DType::F32);
         let p = b.pad(x, &[1], &[1], 9.0).expect("a padded view");
         let y = b.call(&SUB, &[p, p]);
-        let groups = fuse(b.nodes(), &[y], Fusion::Adapter);
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter(8));
         let fused = lower(b.nodes(), &groups[0], &[y]).expect("a program");
         let Inst::Load { fill, layout, .. } = &fused.program.insts[0] else { panic!("a load") };
         assert_eq!((*fill, layout.place(0), layout.place(1)), (9.0, None, Some(0)));

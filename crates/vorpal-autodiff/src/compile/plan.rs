@@ -163,7 +163,7 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
     let fusion = match (fused, builder.target().class) {
         (false, _) => Fusion::Off,
         (true, Class::Native) => Fusion::Native,
-        (true, _) => Fusion::Adapter,
+        (true, _) => Fusion::Adapter(abilities.buffers as usize),
     };
     let groups = schedule(nodes, fuse(nodes, &targets, fusion), &targets, donated);
     let wanted = outside_readers(nodes, &groups, &targets);

@@ -283,12 +283,12 @@ impl Op for Pad {
 /// Two parts are best joined by the kernel that reads them.
 const PAIR: usize = 2;
 
-/// Elements that lie behind one another in every part, from which on native code copies them rather than asks for each where it
+/// Elements that lie behind one another in every part, from which on a kernel copies them rather than asks for each where it
 /// comes from.
 const RUN_MIN: usize = 64;
 
-/// Parts that one launch joins: with the result they fill the bindings of a kernel.
-const JOINED_MAX: usize = 7;
+/// Parts that one launch selects from: with the result they fill the bindings of a kernel.
+const SELECTED_MAX: usize = 7;
 
 #[derive(Debug)]
 struct Concat {
@@ -335,21 +335,31 @@ impl Op for Concat {
     }
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
         let run = |&part: &NodeId| cx.shape(part)[self.axis..].iter().product::<usize>();
-        let long = x.len() > PAIR && x.iter().map(run).min() >= Some(RUN_MIN);
-        if cx.target().is_native() && (long || x.len() > JOINED_MAX) {
-            return Ok(self.join(cx, x));
-        }
+        let (long, native) = (x.iter().map(run).min() >= Some(RUN_MIN), cx.target().is_native());
+        // The result is bound, too, but natively nothing is.
+        let bound = cx.target().abilities.buffers as usize - 1;
+        let most = match (native, long) {
+            (true, _) => x.len(),
+            (false, true) => bound,
+            (false, false) => SELECTED_MAX,
+        };
         let mut parts = x.to_vec();
         while parts.len() > 1 {
-            parts = parts.chunks(JOINED_MAX).map(|few| self.select(cx, few)).collect::<Result<_>>()?;
+            parts = parts.chunks(most).map(|few| self.few(cx, few, long)).collect::<Result<_>>()?;
         }
         parts.pop().ok_or_else(|| Error::internal("concat", "nothing to join"))
     }
 }
 
 impl Concat {
-    /// All parts by one kernel.
-    fn join(&self, cx: &mut Builder, x: &[NodeId]) -> NodeId {
+    /// As many parts as one kernel takes.
+    fn few(&self, cx: &mut Builder, x: &[NodeId], long: bool) -> Result<NodeId> {
+        let joined = if x.len() > SELECTED_MAX || x.len() > PAIR && long { self.join(cx, x) } else { None };
+        joined.map_or_else(|| self.select(cx, x), Ok)
+    }
+
+    /// Parts by a kernel that copies them, if the device has it.
+    fn join(&self, cx: &mut Builder, x: &[NodeId]) -> Option<NodeId> {
         let (dtype, total) = (cx.dtype(x[0]), self.total(x.iter().map(|&n| cx.shape(n)[self.axis])));
         let shape = cx.shape(x[0]).with_axis(self.axis, total);
         let (mut inputs, mut parts) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
@@ -364,7 +374,9 @@ impl Concat {
             parts.push(Joined::Operand { offset, len });
         }
         let outer = shape[..self.axis].iter().product();
-        cx.kernel(Arc::new(Join::new(dtype, outer, parts)), &inputs, shape, dtype)
+        let join = Join::new(dtype, outer, parts);
+        let can = cx.target().is_native() || join.has_shader();
+        can.then(|| cx.kernel(Arc::new(join), &inputs, shape, dtype))
     }
 
     /// Few parts, each element from the one it lies in.
@@ -430,9 +442,8 @@ pub(crate) fn total(cotangents: Vec<Tensor>) -> Option<Tensor> {
     let mine = |p: &Option<Placed>| p.as_ref().is_some_and(|p| Some(p.axis) == axis);
     let mut slices: Vec<&Placed> = placed.iter().filter(|p| mine(p)).flatten().collect();
     slices.sort_by_key(|p| p.start);
-    // Few are added by one kernel, and by whatever comes next.
-    let few = if cotangents.first().is_some_and(Tensor::is_native) { PAIR } else { JOINED_MAX };
-    let apart = slices.len() > few && slices.windows(2).all(|p| p[0].end() <= p[1].start);
+    // Two are added by whatever comes next.
+    let apart = slices.len() > PAIR && slices.windows(2).all(|p| p[0].end() <= p[1].start);
     let joined = apart.then(|| join(&slices, &cotangents[0])).into_iter();
     let rest = cotangents.iter().enumerate().filter(|(k, _)| !apart || !mine(&placed[*k]));
     joined.chain(rest.map(|(_, x)| x.clone())).reduce(|sum, x| sum + x)
