@@ -24,6 +24,38 @@ fn a_steady_loop_makes_nothing_new() {
     a_loop_of_transforms();
     profiles();
     kernels_of_a_program();
+    loops();
+}
+
+/// The steps of an unrolled loop differ in where they read, which is no reason to compile each.
+fn loops() {
+    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+        let rand = |shape| Tensor::rand(shape, DType::F32, &device);
+        let weights = (rand([96, 128]), rand([32, 128]));
+        let run = |steps: usize| {
+            let xs = Tensor::rand([steps, 4, 96], DType::F32, &device);
+            let loss = |(of_x, of_h): &(Tensor, Tensor)| {
+                let mut h = Tensor::zeros([4, 32], DType::F32, &device);
+                let mut all = Vec::new();
+                for t in 0..steps {
+                    let x = xs.narrow(0, t, 1).reshape([4, 96]);
+                    let gates = x.matmul(of_x) + h.matmul(of_h);
+                    let [a, b, c] = [0, 1, 2].map(|k| gates.narrow(1, 32 * k, 32));
+                    h = a.sigmoid() * &h + b.sigmoid() * c.tanh();
+                    all.push(h.clone());
+                }
+                Tensor::stack(&all.iter().collect::<Vec<_>>(), 0).square().sum_all()
+            };
+            let earlier = device.stats();
+            let (loss, change) = value_and_grad(&weights, loss).expect("gradients");
+            eval(&(loss, change)).expect("a step");
+            (device.stats() - earlier).pipelines_created
+        };
+        // Loops of other lengths have other sums and stacks of all steps, but no other steps.
+        run(8);
+        let more = run(40);
+        assert!(more <= 20, "{device}: {more} pipelines for 32 more steps");
+    }
 }
 
 /// The same kernel, made anew for every call, is no new plan.

@@ -102,9 +102,10 @@ fn check_ways(random: &mut Random, conv: &Conv, inputs: &[Vec<u8>], expected: &[
     }
 }
 
-/// All three products of a convolution, with operands at odd offsets or at some that fours can begin at.
+/// All three products of a convolution, with operands at odd offsets, at some that fours can begin at, or further on than a
+/// binding can.
 fn check(random: &mut Random, shape: &ConvShape) {
-    let offsets = [[3, 5, 2], [0, 4, 8]][random.below(2)];
+    let offsets = [[3, 5, 2], [0, 4, 8], [64, 131, 200]][random.below(3)];
     check_at(random, shape, offsets);
 }
 

@@ -1,12 +1,68 @@
-//! Shaders of gather and scatter for every target.
+//! Kernels that move elements: shaders of gather and scatter for every target, and joined parts.
 
 #![allow(clippy::expect_used)]
 
 mod common;
 
-use common::check_shader;
-use vorpal_kernels::{Gather, GatherShape, Kernel, SCATTER_LEN_MAX, ScatterAdd};
+use common::{Random, adapter, check_shader, run_native, run_on};
+use vorpal_kernels::{Gather, GatherShape, Join, Joined, Kernel, SCATTER_LEN_MAX, ScatterAdd};
 use vorpal_tensor::DType;
+
+#[test]
+fn parts_lie_one_behind_the_other() {
+    let mut random = Random(3);
+    for round in 0..40 {
+        let dtype = [DType::F32, DType::F16, DType::F64, DType::I8][random.below(4)];
+        let (outer, size) = ([1, 2, 9, 0][random.below(4)], dtype.size());
+        // Whole fours of words, whole words, or neither.
+        let step = [16, 4, 1][random.below(3)];
+        let (mut parts, mut buffers) = (Vec::new(), Vec::new());
+        for _ in 0..1 + random.below(6) {
+            let len = [0, 1, 5, 40][random.below(4)] * step;
+            if random.below(4) == 0 {
+                parts.push(Joined::Zeros { len });
+                continue;
+            }
+            let offset = [0, 3, 70][random.below(3)] * step;
+            parts.push(Joined::Operand { offset, len });
+            let bytes = dtype.bytes(offset + outer * len);
+            buffers.push((0..bytes).map(|_| random.word() as u8).collect::<Vec<u8>>());
+        }
+        let mut expected = Vec::new();
+        for row in 0..outer {
+            let mut operands = buffers.iter();
+            for part in &parts {
+                match *part {
+                    Joined::Zeros { len } => expected.resize(expected.len() + len * size, 0u8),
+                    Joined::Operand { offset, len } => {
+                        let operand = operands.next().expect("an operand");
+                        expected.extend_from_slice(&operand[(offset + row * len) * size..][..len * size]);
+                    }
+                }
+            }
+        }
+        let join = Join::new(dtype, outer, parts.clone());
+        let result = vec![0xff; expected.len().next_multiple_of(4)];
+        let fresh = || [&buffers[..], std::slice::from_ref(&result)].concat();
+        let check = |all: &[Vec<u8>], place: &str| {
+            assert_eq!(all[buffers.len()][..expected.len()], expected, "{place}, round {round}: {parts:?}");
+        };
+        let mut all = fresh();
+        run_native(&join, &mut all, &[]).expect("it runs natively");
+        check(&all, "native");
+        assert_eq!(join.has_shader(), join.shader().is_ok());
+        let Ok(shader) = join.shader() else {
+            assert_ne!(size * step % 4, 0, "whole words: {parts:?}");
+            continue;
+        };
+        check_shader(&shader);
+        if let Some(device) = adapter() {
+            let mut all = fresh();
+            run_on(&device, &join, &mut all, &[], None).expect("it runs on the adapter");
+            check(&all, "adapter");
+        }
+    }
+}
 
 #[test]
 fn shaders_translate_for_every_target() {

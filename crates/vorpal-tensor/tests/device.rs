@@ -154,6 +154,44 @@ fn two_launches_run_in_one_submit_and_make_nothing_new() {
 }
 
 #[test]
+fn a_binding_starts_where_it_is_told_to() {
+    let _guard = alone();
+    let Some(device) = adapter() else { return };
+    let bindings = [Binding::StorageRead, Binding::StorageWrite, Binding::Uniform];
+    let desc = PipelineDesc { kernel: "affine", source: SHADER, constants: &[], bindings: &bindings };
+    let pipeline = device.pipeline(&desc).expect("it compiles");
+    let step = |starts: &[u64], params| Step {
+        pipeline: pipeline.clone(),
+        buffers: vec![0, 1],
+        starts: starts.to_vec(),
+        writes: vec![false, true],
+        groups: [1; 3],
+        params: Some(params),
+        fault: false,
+    };
+    let x: Vec<u32> = (0..200).collect();
+    let table = [
+        device.upload(bytemuck::cast_slice(&x)).expect("there is room"),
+        device.upload(&[0; 800]).expect("there is room"),
+    ];
+    let mut params = vec![0u32; 128];
+    (params[0], params[64]) = (40, 40);
+    let mut replay =
+        Replay::new(&device, vec![step(&[512], 0), step(&[256, 256], 256)], 512).expect("an adapter");
+    replay.run(&table, bytemuck::cast_slice(&params)).expect("it runs");
+    let out: Vec<u32> = bytemuck::pod_collect_to_vec(&table[1].download().expect("it reads back"));
+    let of = |at: usize| match at {
+        0..40 => 3 * x[128 + at],
+        64..104 => 3 * x[at],
+        _ => 0,
+    };
+    assert_eq!(out[..200], (0..200).map(of).collect::<Vec<_>>());
+    let mut replay = Replay::new(&device, vec![step(&[1 << 30], 0)], 256).expect("an adapter");
+    let error = replay.run(&table, bytemuck::cast_slice(&params[..64])).expect_err("behind the end");
+    assert!(matches!(error, Error::Internal { .. }), "{error}");
+}
+
+#[test]
 fn a_bad_shader_says_where() {
     let _guard = alone();
     let Some(device) = adapter() else { return };

@@ -8,11 +8,23 @@ mod shader;
 
 pub use shader::check_shader;
 
-use vorpal_kernels::{Access, CpuArg, CpuRun, Kernel};
+use vorpal_kernels::{Access, CpuArg, CpuRun, Kernel, Rebased};
 use vorpal_tensor::{Binding, Device, Fault, PARAMS_BYTES, PipelineDesc, Replay, Result, Step};
 
-/// Runs a kernel natively. `buffers` holds the content of every argument, in order; what is written changes.
+/// Runs a kernel natively. `buffers` holds the content of every argument, in order; what is written changes. A kernel that
+/// can be bound further on in its buffers must give the same bits there.
 pub fn run_native(kernel: &dyn Kernel, buffers: &mut [Vec<u8>], scalars: &[f64]) -> Result<()> {
+    let mut moved = kernel.rebased().map(|rebased| (rebased, buffers.to_vec()));
+    run_from(kernel, &[], buffers, scalars)?;
+    if let Some((Rebased { kernel, starts }, again)) = &mut moved {
+        run_from(&**kernel, starts, again, scalars)?;
+        assert!(again == buffers, "{} differs where it is bound at {starts:?}", kernel.describe());
+    }
+    Ok(())
+}
+
+/// Runs a kernel that is bound from some elements on.
+fn run_from(kernel: &dyn Kernel, starts: &[usize], buffers: &mut [Vec<u8>], scalars: &[f64]) -> Result<()> {
     // Elements of eight bytes want memory to match.
     let mut aligned: Vec<Vec<u64>> = buffers
         .iter()
@@ -24,8 +36,9 @@ pub fn run_native(kernel: &dyn Kernel, buffers: &mut [Vec<u8>], scalars: &[f64])
         .collect();
     let args = kernel.args();
     let mut run_args = Vec::new();
-    for ((arg, words), bytes) in args.iter().zip(&mut aligned).zip(buffers.iter()) {
-        let slice = &mut bytemuck::cast_slice_mut::<u64, u8>(words)[..bytes.len()];
+    for (k, ((arg, words), bytes)) in args.iter().zip(&mut aligned).zip(buffers.iter()).enumerate() {
+        let start = starts.get(k).map_or(0, |&start| arg.dtype.bytes(start));
+        let slice = &mut bytemuck::cast_slice_mut::<u64, u8>(words)[start..bytes.len()];
         run_args.push(if arg.access == Access::Read { CpuArg::Read(slice) } else { CpuArg::Write(slice) });
     }
     kernel.run_cpu(CpuRun::new(run_args, scalars, None))?;
@@ -41,7 +54,7 @@ pub fn adapter() -> Option<Device> {
     Device::software().map_err(|e| println!("skipped: no software adapter ({e})")).ok()
 }
 
-/// Runs a kernel on an adapter, as [`run_native`] does.
+/// Runs a kernel on an adapter, bound as far on in its buffers as it can be.
 pub fn run_on(
     device: &Device,
     kernel: &dyn Kernel,
@@ -49,6 +62,11 @@ pub fn run_on(
     scalars: &[f64],
     at: Option<(&'static str, vorpal_tensor::At, usize)>,
 ) -> Result<()> {
+    let moved = kernel.rebased();
+    let (kernel, starts) = match &moved {
+        Some(Rebased { kernel, starts }) => (&**kernel, &starts[..]),
+        None => (kernel, &[][..]),
+    };
     let args = kernel.args();
     let mut bindings: Vec<Binding> = args
         .iter()
@@ -83,7 +101,7 @@ pub fn run_on(
     let step = Step {
         pipeline,
         buffers: (0..args.len()).collect(),
-        starts: Vec::new(),
+        starts: starts.iter().zip(&args).map(|(&start, arg)| arg.dtype.bytes(start) as u64).collect(),
         writes: args.iter().map(|a| a.access != Access::Read).collect(),
         groups: kernel.groups(),
         params: (!dtypes.is_empty()).then_some(0),
