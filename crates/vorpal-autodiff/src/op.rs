@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 
 use smallvec::SmallVec;
-use vorpal_tensor::{At, DType, Error, Result, Shape};
+use vorpal_tensor::{At, DType, Error, Layout, Result, Shape};
 
 use crate::Tensor;
 use crate::compile::ir::{Builder, NodeId};
@@ -161,6 +161,14 @@ pub trait Op: Any + Debug + Send + Sync {
     /// Run-time scalars of the op (a learning rate, a random key), handed to kernels anew in every run.
     fn scalars(&self) -> SmallVec<[(f64, DType); 4]> {
         SmallVec::new()
+    }
+
+    /// The window on its operand that the op is, if it is nothing else and `layout`, through which the operand lies in its
+    /// buffer, has one. Where such a window on a value starts is no part of a plan: a loop over the batches of a data set
+    /// runs by one.
+    fn window(&self, layout: &Layout) -> Option<Layout> {
+        let _ = layout;
+        None
     }
 
     /// Size of the axis that an operand's values index, for ops whose kernels check indices.

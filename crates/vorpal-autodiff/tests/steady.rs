@@ -25,6 +25,45 @@ fn a_steady_loop_makes_nothing_new() {
     profiles();
     kernels_of_a_program();
     loops();
+    batches();
+}
+
+/// Batches that are windows on a data set are one plan, wherever they start.
+fn batches() {
+    for device in devices() {
+        let (count, rows, columns) = (12, 8, 12);
+        let data: Vec<f32> = (0..count * rows * columns).map(|k| (k % 101) as f32).collect();
+        let classes: Vec<i32> = (0..count * rows).map(|k| (k % 7) as i32).collect();
+        let all = Tensor::from_slice(&data, [count * rows, columns], &device);
+        let of_all = Tensor::from_slice(&classes, [count, rows], &device);
+        let weight = Tensor::full([columns], 0.5, DType::F32, &device).contiguous();
+        eval(&(&all, &of_all, &weight)).expect("room");
+        for batch in 0..count {
+            let earlier = device.stats();
+            let x = all.narrow(0, batch * rows, rows);
+            // Both axes, and a window on a window.
+            let few = x.narrow(0, 2, 4).permute([1, 0]).narrow(0, 1, 3);
+            let y = of_all.narrow(0, batch, 1).reshape([rows]).cast(DType::F32);
+            let loss = |w: &Tensor| ((&x * w).sum(-1) - &y).sum_all() + few.sum_all();
+            let (loss, change) = value_and_grad(&weight, loss).expect("a gradient");
+            eval(&(&loss, &change)).expect("a step");
+            let stats = device.stats() - earlier;
+            if batch > 0 {
+                assert_eq!(
+                    (stats.plans_compiled, stats.pipelines_created),
+                    (0, 0),
+                    "{device}, batch {batch}"
+                );
+            }
+            let own = &data[batch * rows * columns..][..rows * columns];
+            let targets: i32 = classes[batch * rows..][..rows].iter().sum();
+            let few: f32 = (2..6).flat_map(|row| &own[row * columns + 1..][..3]).sum();
+            let expected = 0.5 * own.iter().sum::<f32>() - targets as f32 + few;
+            assert_eq!(loss.item::<f32>(), Ok(expected), "{device}, batch {batch}");
+            let sums = (0..columns).map(|k| own[k..].iter().step_by(columns).sum());
+            assert_eq!(change.to_vec::<f32>(), Ok(sums.collect()), "{device}, batch {batch}");
+        }
+    }
 }
 
 /// The steps of an unrolled loop differ in where they read, which is no reason to compile each.

@@ -116,6 +116,7 @@ fn describe(adapter: &wgpu::Adapter, kind: DeviceKind, selector: String) -> Devi
             max_buffer_bytes: limits.max_buffer_size,
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            binding_alignment: limits.min_storage_buffer_offset_alignment.max(16),
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,
             max_groups: limits.max_compute_workgroups_per_dimension,

@@ -39,6 +39,9 @@ pub struct Limits {
     pub max_binding_bytes: u64,
     /// Storage buffers of one kernel.
     pub max_storage_buffers: u32,
+    /// Bytes whose multiples bindings start at: what the device asks for, and no less than a word natively or the widest
+    /// load of a shader.
+    pub binding_alignment: u32,
     /// Workgroup memory, in bytes.
     pub max_workgroup_bytes: u32,
     /// Invocations of one workgroup.
@@ -86,6 +89,7 @@ impl DeviceInfo {
             max_buffer_bytes: isize::MAX as u64,
             max_binding_bytes: isize::MAX as u64,
             max_storage_buffers: 8,
+            binding_alignment: 4,
             max_workgroup_bytes: 16 << 10,
             max_invocations: 256,
             max_groups: 65_535,

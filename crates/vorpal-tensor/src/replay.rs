@@ -48,13 +48,16 @@ pub struct Replay {
     live: Vec<usize>,
     params: Option<wgpu::Buffer>,
     params_bytes: usize,
-    /// Ids of the buffers of the latest table, which the latest bind groups are made for.
-    table: Option<Vec<u64>>,
-    /// For every step the bind groups of the latest sets of buffers, by their ids.
-    groups: Vec<SmallVec<[(Ids, wgpu::BindGroup); BIND_GROUPS_MAX]>>,
+    /// The latest table, which the latest bind groups are made for.
+    table: Option<Vec<Entry>>,
+    /// For every step the bind groups of the latest sets of buffers.
+    groups: Vec<SmallVec<[(Entries, wgpu::BindGroup); BIND_GROUPS_MAX]>>,
 }
 
-type Ids = SmallVec<[u64; 8]>;
+/// A buffer of a table by its id, and where its content starts, in bytes.
+type Entry = (u64, u64);
+
+type Entries = SmallVec<[Entry; 8]>;
 
 impl Replay {
     /// Prepares launches for a device.
@@ -79,15 +82,16 @@ impl Replay {
         Ok(Replay { device: device.clone(), steps, live, params, params_bytes, table: None, groups })
     }
 
-    /// Runs all launches in order on the buffers of `table`.
+    /// Runs all launches in order on the buffers of `table`. What they hold starts at the bytes `starts` tells, multiples of
+    /// what the device asks of bindings; those that are not told start at 0.
     ///
     /// # Errors
     /// [`Error::Internal`] for a table or params that do not fit the steps, or a buffer that one launch would
     /// both write and bind again; whatever went wrong on the device before.
-    pub fn run(&mut self, table: &[Buffer], params: &[u8]) -> Result<()> {
+    pub fn run(&mut self, table: &[Buffer], starts: &[u64], params: &[u8]) -> Result<()> {
         let device = self.device.clone();
         let gpu = adapter(&device)?;
-        self.ready(gpu, table, params)?;
+        self.ready(gpu, table, starts, params)?;
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -104,10 +108,10 @@ impl Replay {
     /// # Errors
     /// As [`run`](Replay::run).
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn run_timed(&mut self, table: &[Buffer], params: &[u8]) -> Result<Vec<Duration>> {
+    pub fn run_timed(&mut self, table: &[Buffer], starts: &[u64], params: &[u8]) -> Result<Vec<Duration>> {
         let device = self.device.clone();
         let gpu = adapter(&device)?;
-        self.ready(gpu, table, params)?;
+        self.ready(gpu, table, starts, params)?;
         let mut times = vec![Duration::ZERO; self.steps.len()];
         if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             gpu.synchronize()?;
@@ -181,7 +185,7 @@ impl Replay {
     }
 
     /// Makes params and bind groups those of this run.
-    fn ready(&mut self, gpu: &Gpu, table: &[Buffer], params: &[u8]) -> Result<()> {
+    fn ready(&mut self, gpu: &Gpu, table: &[Buffer], starts: &[u64], params: &[u8]) -> Result<()> {
         gpu.healthy()?;
         if params.len() != self.params_bytes {
             let message = format!("{} bytes of params for {}", params.len(), self.params_bytes);
@@ -190,16 +194,17 @@ impl Replay {
         if let Some(buffer) = &self.params {
             gpu.queue.write_buffer(buffer, 0, params);
         }
-        let same = |have: &Vec<u64>| have.iter().copied().eq(table.iter().map(Buffer::id));
-        if self.table.as_ref().is_some_and(same) {
+        let entry = |(k, buffer): (usize, &Buffer)| (buffer.id(), starts.get(k).copied().unwrap_or(0));
+        let entries = table.iter().enumerate().map(entry);
+        if self.table.as_ref().is_some_and(|have| have.iter().copied().eq(entries.clone())) {
             return Ok(());
         }
         self.table = None;
-        let ids: Vec<u64> = table.iter().map(Buffer::id).collect();
+        let entries: Vec<Entry> = entries.collect();
         for n in 0..self.live.len() {
-            self.bind(gpu, self.live[n], table, &ids)?;
+            self.bind(gpu, self.live[n], table, &entries)?;
         }
-        self.table = Some(ids);
+        self.table = Some(entries);
         Ok(())
     }
 
@@ -219,20 +224,20 @@ impl Replay {
     }
 
     /// Puts the bind group of step `k` for these buffers last in its list.
-    fn bind(&mut self, gpu: &Gpu, k: usize, table: &[Buffer], table_ids: &[u64]) -> Result<()> {
+    fn bind(&mut self, gpu: &Gpu, k: usize, table: &[Buffer], of_table: &[Entry]) -> Result<()> {
         let step = &self.steps[k];
         let missing = || Error::internal("replay", format!("step {k} binds a buffer that is not there"));
-        let mut ids = Ids::new();
+        let mut bound = Entries::new();
         for &b in &step.buffers {
-            ids.push(*table_ids.get(b).ok_or_else(missing)?);
+            bound.push(*of_table.get(b).ok_or_else(missing)?);
         }
         let known = &mut self.groups[k];
-        if let Some(place) = known.iter().rposition(|(have, _)| *have == ids) {
+        if let Some(place) = known.iter().rposition(|(have, _)| *have == bound) {
             known[place..].rotate_left(1);
             return Ok(());
         }
-        for (place, id) in ids.iter().enumerate() {
-            let twice = ids.iter().enumerate().any(|(other, have)| other != place && have == id);
+        for (place, (id, _)) in bound.iter().enumerate() {
+            let twice = bound.iter().enumerate().any(|(other, (have, _))| other != place && have == id);
             if twice && step.writes.get(place).copied().unwrap_or(true) {
                 let label = step.pipeline.label();
                 return Err(Error::internal("replay", format!("{label} writes a buffer it binds twice")));
@@ -245,7 +250,7 @@ impl Replay {
         };
         for (k, &b) in step.buffers.iter().enumerate() {
             let buffer = table[b].gpu().ok_or_else(missing)?;
-            let offset = step.starts.get(k).copied().unwrap_or(0);
+            let offset = bound[k].1 + step.starts.get(k).copied().unwrap_or(0);
             if offset >= buffer.size() {
                 let label = step.pipeline.label();
                 return Err(Error::internal(
@@ -271,7 +276,7 @@ impl Replay {
         if known.len() == BIND_GROUPS_MAX {
             known.remove(0);
         }
-        known.push((ids, group));
+        known.push((bound, group));
         Ok(())
     }
 }

@@ -134,12 +134,12 @@ fn two_launches_run_in_one_submit_and_make_nothing_new() {
     for run in 0..3 {
         params[1] = run;
         let before = device.stats();
-        replay.run(&table, bytemuck::cast_slice(&params)).expect("it runs");
+        replay.run(&table, &[], bytemuck::cast_slice(&params)).expect("it runs");
         let out: Vec<u32> = bytemuck::pod_collect_to_vec(&table[2].download().expect("it reads back"));
         let expected: Vec<u32> = x.iter().map(|v| (v * 3 + 5 + run) * 3 + 5 + 2).collect();
         assert_eq!(out, expected);
         assert_eq!((device.stats() - before).pipelines_created, 0);
-        let times = replay.run_timed(&table, bytemuck::cast_slice(&params)).expect("it runs");
+        let times = replay.run_timed(&table, &[], bytemuck::cast_slice(&params)).expect("it runs");
         assert_eq!(times.len(), 3);
         assert!(times[2].is_zero(), "nothing was launched");
         assert!(times.iter().all(|t| t.as_secs() < 60), "{times:?}");
@@ -149,8 +149,8 @@ fn two_launches_run_in_one_submit_and_make_nothing_new() {
         );
     }
     let twice = vec![table[0].clone(), table[0].clone(), table[2].clone()];
-    assert!(replay.run(&twice, bytemuck::cast_slice(&params)).is_err(), "a buffer read and written");
-    assert!(replay.run(&table[..1], bytemuck::cast_slice(&params)).is_err(), "a table too short");
+    assert!(replay.run(&twice, &[], bytemuck::cast_slice(&params)).is_err(), "a buffer read and written");
+    assert!(replay.run(&table[..1], &[], bytemuck::cast_slice(&params)).is_err(), "a table too short");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_binding_starts_where_it_is_told_to() {
     (params[0], params[64]) = (40, 40);
     let mut replay =
         Replay::new(&device, vec![step(&[512], 0), step(&[256, 256], 256)], 512).expect("an adapter");
-    replay.run(&table, bytemuck::cast_slice(&params)).expect("it runs");
+    replay.run(&table, &[], bytemuck::cast_slice(&params)).expect("it runs");
     let out: Vec<u32> = bytemuck::pod_collect_to_vec(&table[1].download().expect("it reads back"));
     let of = |at: usize| match at {
         0..40 => 3 * x[128 + at],
@@ -187,7 +187,7 @@ fn a_binding_starts_where_it_is_told_to() {
     };
     assert_eq!(out[..200], (0..200).map(of).collect::<Vec<_>>());
     let mut replay = Replay::new(&device, vec![step(&[1 << 30], 0)], 256).expect("an adapter");
-    let error = replay.run(&table, bytemuck::cast_slice(&params[..64])).expect_err("behind the end");
+    let error = replay.run(&table, &[], bytemuck::cast_slice(&params[..64])).expect_err("behind the end");
     assert!(matches!(error, Error::Internal { .. }), "{error}");
 }
 
@@ -224,7 +224,7 @@ fn memory_may_go_while_it_is_in_use() {
     for round in 0..20u32 {
         let x = device.upload(bytemuck::cast_slice(&[round; 64])).expect("there is room");
         let y = device.alloc(256).expect("there is room");
-        replay.run(&[x, y.clone()], bytemuck::cast_slice(&params)).expect("it runs");
+        replay.run(&[x, y.clone()], &[], bytemuck::cast_slice(&params)).expect("it runs");
         let out: Vec<u32> = bytemuck::pod_collect_to_vec(&y.download().expect("it reads back"));
         assert_eq!(out, [round * 3; 64]);
     }

@@ -37,13 +37,13 @@ fn a_fault_comes_back_with_the_next_download() {
     let mut params = [0u8; 256];
     params[..4].copy_from_slice(&code.to_le_bytes());
     let table = [device.alloc(4).expect("there is room")];
-    replay.run(&table, &params).expect("it runs");
+    replay.run(&table, &[], &params).expect("it runs");
     let expected = Error::Index { op: "gather", index: -3, size: 10, at };
     assert_eq!(table[0].download(), Err(expected));
     assert!(table[0].download().is_ok(), "a fault is told once");
     let singular = Fault::Value { what: "matrix", problem: "is singular" };
     params[..4].copy_from_slice(&device.fault_code("inv", at, singular).to_le_bytes());
-    replay.run(&table, &params).expect("it runs");
+    replay.run(&table, &[], &params).expect("it runs");
     let error = table[0].download().expect_err("a fault");
     assert_eq!(error.to_string(), format!("inv: matrix -3 is singular at {at}"));
 }

@@ -1,14 +1,15 @@
 //! What one evaluation needs to know of the graph: its nodes in order, its identity, how to compile it.
 
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use vorpal_tensor::{Buffer, Device, Error, Result};
+use vorpal_tensor::{Buffer, DType, Device, Error, Layout, Result};
 
-use super::prepared::{Prepared, Times, prepared};
+use super::prepared::{Prepared, Table, Times, prepared};
 use crate::compile::ir::{Builder, NodeId, Target};
-use crate::compile::plan::{Plan, compile};
+use crate::compile::plan::{Place, Plan, compile};
 use crate::graph::{IdMap, Node, Value};
 use crate::{Key, Spec};
 
@@ -20,9 +21,12 @@ pub(super) struct Job {
     /// Positions of the inputs of all nodes, node by node, and where those of each node end.
     inputs: Vec<usize>,
     inputs_end: Vec<usize>,
-    /// For each node its number among the leaves, if it is one.
-    leaf: Vec<Option<usize>>,
+    /// What is there of each node before anything runs.
+    given: Vec<Option<Given>>,
     leaves: Vec<Leaf>,
+    /// Whether a node that is there is read by one that is not, or asked for: what is only seen through windows is no part
+    /// of a plan.
+    seen: Vec<bool>,
     /// Distinct buffers of the leaves.
     pub buffers: Vec<LeafBuffer>,
     /// Positions of what was asked for.
@@ -36,11 +40,18 @@ struct Leaf {
     buffer: usize,
 }
 
+/// A node that is there: a leaf by its number, or a window on one.
+enum Given {
+    Leaf(usize),
+    Window(usize, Layout),
+}
+
 /// A buffer that leaves are windows on.
 pub(super) struct LeafBuffer {
     pub buffer: Buffer,
-    /// Elements that the leaves reach.
-    len: usize,
+    dtype: DType,
+    /// The elements that are read, rounded down to where a binding can start; empty where none are.
+    range: Range<usize>,
     /// Whether it may be overwritten.
     donated: bool,
 }
@@ -62,8 +73,9 @@ impl Job {
             order: Vec::new(),
             inputs: Vec::new(),
             inputs_end: Vec::new(),
-            leaf: Vec::new(),
+            given: Vec::new(),
             leaves: Vec::new(),
+            seen: Vec::new(),
             buffers: Vec::new(),
             roots: Vec::with_capacity(roots.len()),
         };
@@ -89,11 +101,28 @@ impl Job {
     /// Puts a node behind all its inputs.
     fn leave(&mut self, visit: Visit, position: &mut IdMap<usize>) {
         position.insert(visit.node.id, self.order.len());
+        let first = self.inputs.len();
         self.inputs.extend(visit.inputs.iter().filter_map(|input| position.get(&input.id)));
         self.inputs_end.push(self.inputs.len());
-        self.leaf.push(visit.value.is_some().then_some(self.leaves.len()));
-        self.leaves.extend(visit.value.map(|value| Leaf { value, buffer: 0 }));
+        self.given.push(match (visit.value, &self.inputs[first..]) {
+            (Some(value), _) => {
+                self.leaves.push(Leaf { value, buffer: 0 });
+                Some(Given::Leaf(self.leaves.len() - 1))
+            }
+            (None, &[of]) => self.place(of).and_then(|(leaf, layout)| {
+                visit.node.op.window(layout).map(|layout| Given::Window(leaf, layout))
+            }),
+            _ => None,
+        });
         self.order.push(visit.node);
+    }
+
+    /// The leaf that a node is, or is a window on, and where it lies in its buffer.
+    fn place(&self, k: usize) -> Option<(usize, &Layout)> {
+        match self.given[k].as_ref()? {
+            Given::Leaf(leaf) => Some((*leaf, &self.leaves[*leaf].value.layout)),
+            Given::Window(leaf, layout) => Some((*leaf, layout)),
+        }
     }
 
     /// Positions of the inputs of a node.
@@ -120,23 +149,51 @@ impl Job {
             }
         }
         let mut known: IdMap<usize> = IdMap::default();
-        for (k, leaf) in self.leaf.iter().enumerate().filter_map(|(k, leaf)| Some((k, (*leaf)?))) {
+        for (k, given) in self.given.iter().enumerate() {
+            let Some(Given::Leaf(leaf)) = *given else { continue };
             let Leaf { value, buffer } = &mut self.leaves[leaf];
-            let span = value.layout.span();
             match known.entry(value.buffer.id()) {
                 Entry::Occupied(have) => {
                     *buffer = *have.get();
-                    let shared = &mut self.buffers[*buffer];
-                    (shared.donated, shared.len) = (false, shared.len.max(span));
+                    self.buffers[*buffer].donated = false;
                 }
                 Entry::Vacant(new) => {
                     *buffer = *new.insert(self.buffers.len());
                     // The value is held by the node and here, its buffer by the value, and no one else holds either.
                     let alone = Arc::strong_count(value) == 2 && value.buffer.holders() == 1;
-                    let donated = !pinned[k] && alone;
-                    self.buffers.push(LeafBuffer { buffer: value.buffer.clone(), len: span, donated });
+                    let (buffer, dtype, donated) =
+                        (value.buffer.clone(), self.order[k].spec.dtype, !pinned[k] && alone);
+                    self.buffers.push(LeafBuffer { buffer, dtype, range: 0..0, donated });
                 }
             }
+        }
+        let mut seen = is_root;
+        for k in self.computed() {
+            self.inputs(k).iter().for_each(|&input| seen[input] = true);
+        }
+        self.seen = seen;
+        self.find_ranges();
+    }
+
+    /// Which elements of the buffers are read.
+    fn find_ranges(&mut self) {
+        for k in (0..self.order.len()).filter(|&k| self.seen[k]) {
+            let Some((leaf, layout)) = self.place(k) else { continue };
+            let (first, end) = (layout.first().unwrap_or(0), layout.span());
+            let range = &mut self.buffers[self.leaves[leaf].buffer].range;
+            *range = match range.end {
+                0 => first..end,
+                _ if end == 0 => continue,
+                _ => range.start.min(first)..range.end.max(end),
+            };
+        }
+        for LeafBuffer { buffer, dtype, range, donated } in &mut self.buffers {
+            let alignment = buffer.device().info().limits.binding_alignment as usize;
+            range.start -= match *donated {
+                // What is overwritten is the buffer as it is.
+                true => range.start,
+                false => range.start % alignment.div_ceil(dtype.size()).max(1),
+            };
         }
     }
 
@@ -148,16 +205,22 @@ impl Job {
         #[cfg(not(target_arch = "wasm32"))]
         key.push(crate::tune::tunings());
         for (k, node) in self.order.iter().enumerate() {
+            let place = self.place(k);
+            if place.is_some() && !self.seen[k] {
+                key.push(3usize);
+                continue;
+            }
             key.push(node.spec.dtype as usize);
             key.push_list(&node.spec.shape);
-            match self.leaf[k].map(|leaf| &self.leaves[leaf]) {
-                Some(Leaf { value, buffer }) => {
+            match place {
+                Some((leaf, layout)) => {
                     key.push(1usize);
-                    let LeafBuffer { len, donated, .. } = self.buffers[*buffer];
-                    key.push_list(&[*buffer, len, usize::from(donated)]);
-                    value.layout.strides.iter().for_each(|&s| key.push_signed(s));
-                    key.push_signed(value.layout.offset);
-                    value.layout.bounds.iter().for_each(|&(lo, hi)| key.push_list(&[lo, hi]));
+                    let buffer = self.leaves[leaf].buffer;
+                    let LeafBuffer { range, donated, .. } = &self.buffers[buffer];
+                    key.push_list(&[buffer, range.len(), usize::from(*donated)]);
+                    layout.strides.iter().for_each(|&s| key.push_signed(s));
+                    key.push_signed(offset_in(range, layout));
+                    layout.bounds.iter().for_each(|&(lo, hi)| key.push_list(&[lo, hi]));
                 }
                 None => {
                     key.push(2usize);
@@ -178,28 +241,37 @@ impl Job {
 
     /// Whether the value of a node is there already.
     pub fn is_given(&self, k: usize) -> bool {
-        self.leaf[k].is_some()
+        matches!(self.given[k], Some(Given::Leaf(_)))
     }
 
     /// Positions of the nodes that are to be computed.
     pub fn computed(&self) -> impl Iterator<Item = usize> {
-        (0..self.order.len()).filter(|&k| self.leaf[k].is_none())
+        (0..self.order.len()).filter(|&k| self.given[k].is_none())
     }
 
     pub fn compile(&self, target: Target) -> Result<Plan> {
         let mut builder = Builder::new();
         builder.target = target;
-        let mut ids: Vec<NodeId> = Vec::with_capacity(self.order.len());
+        let mut ids: Vec<Option<NodeId>> = Vec::with_capacity(self.order.len());
         let (mut scalars, mut declared) = (0, vec![None; self.buffers.len()]);
+        let missing = || Error::internal("executor", "an operand is not there");
         for (k, node) in self.order.iter().enumerate() {
-            let id = match self.leaf[k].map(|leaf| &self.leaves[leaf]) {
-                Some(Leaf { value, buffer }) => {
-                    let (len, dtype) = (self.buffers[*buffer].len, node.spec.dtype);
-                    let base = *declared[*buffer].get_or_insert_with(|| builder.input(*buffer, len, dtype));
+            let place = self.place(k);
+            if place.is_some() && !self.seen[k] {
+                ids.push(None);
+                continue;
+            }
+            let id = match place {
+                Some((leaf, layout)) => {
+                    let (buffer, dtype) = (self.leaves[leaf].buffer, node.spec.dtype);
+                    let range = &self.buffers[buffer].range;
+                    let base =
+                        *declared[buffer].get_or_insert_with(|| builder.input(buffer, range.len(), dtype));
                     if builder.dtype(base) != dtype {
                         return Err(Error::internal("executor", "one buffer with two dtypes"));
                     }
-                    builder.view(base, |_| Some(value.layout.clone()))?
+                    let offset = offset_in(range, layout);
+                    builder.view(base, |_| Some(Layout { offset, ..layout.clone() }))?
                 }
                 None => {
                     builder.origin = k;
@@ -208,8 +280,9 @@ impl Job {
                         own.push(builder.scalar(scalars, dtype));
                         scalars += 1;
                     }
-                    let operands: SmallVec<[NodeId; 4]> = self.inputs(k).iter().map(|&i| ids[i]).collect();
-                    node.op.lower(&mut builder, &operands, &own)?
+                    let operands: Option<SmallVec<[NodeId; 4]>> =
+                        self.inputs(k).iter().map(|&i| ids[i]).collect();
+                    node.op.lower(&mut builder, &operands.ok_or_else(missing)?, &own)?
                 }
             };
             let (shape, dtype) = (builder.shape(id), builder.dtype(id));
@@ -218,9 +291,10 @@ impl Job {
                 let message = format!("{} was lowered to {found}, expected {}", node.op.name(), node.spec);
                 return Err(Error::internal("executor", message));
             }
-            ids.push(id);
+            ids.push(Some(id));
         }
-        let roots: Vec<NodeId> = self.roots.iter().map(|&r| ids[r]).collect();
+        let roots: Option<Vec<NodeId>> = self.roots.iter().map(|&r| ids[r]).collect();
+        let roots = roots.ok_or_else(missing)?;
         let donated: Vec<bool> = self.buffers.iter().map(|b| b.donated).collect();
         compile(builder, &roots, &donated, fusion())
     }
@@ -235,20 +309,34 @@ impl Job {
     /// Evaluates the roots by a plan of this job.
     pub fn run_prepared(self, device: &Device, prepared: &Prepared, times: Times<'_>) -> Result<()> {
         device.check_room(0)?;
-        let mut table = Vec::with_capacity(prepared.plan.slots.len() + self.buffers.len());
-        for &bytes in &prepared.plan.slots {
-            table.push(device.alloc(bytes)?);
+        let Plan { slots, outputs, .. } = &prepared.plan;
+        let mut table = Table {
+            buffers: Vec::with_capacity(slots.len() + self.buffers.len()),
+            starts: vec![0; slots.len()],
+        };
+        for &bytes in slots {
+            table.buffers.push(device.alloc(bytes)?);
         }
-        table.extend(self.buffers.iter().map(|b| b.buffer.clone()));
+        table.buffers.extend(self.buffers.iter().map(|b| b.buffer.clone()));
+        table.starts.extend(self.buffers.iter().map(|b| (b.range.start * b.dtype.size()) as u64));
         prepared.run(device, &self, &table, times)?;
-        for (&root, output) in self.roots.iter().zip(&prepared.plan.outputs) {
-            let buffer = table[prepared.plan.table_index(output.place)].clone();
-            self.order[root].evaluated(Value { buffer, layout: output.layout.clone() });
+        for (&root, output) in self.roots.iter().zip(outputs) {
+            let mut layout = output.layout.clone();
+            if let Place::Input(index) = output.place {
+                layout.offset += self.buffers[index].range.start as isize;
+            }
+            let buffer = table.buffers[prepared.plan.table_index(output.place)].clone();
+            self.order[root].evaluated(Value { buffer, layout });
         }
         // The pool hands out first what came last: the next run finds every slot where this one had it.
-        while table.pop().is_some() {}
+        while table.buffers.pop().is_some() {}
         Ok(())
     }
+}
+
+/// Where a layout starts in a part of its buffer.
+fn offset_in(part: &Range<usize>, layout: &Layout) -> isize {
+    layout.first().map_or(0, |_| layout.offset - part.start as isize)
 }
 
 /// Goes to a node that was not seen before.

@@ -56,7 +56,7 @@ fn tried(device: &Device) -> Result<bool> {
         let replay = &mut alone(device, &kernel)?;
         for _ in 0..TIMES {
             let table: [Buffer; 3] = [of_a.clone(), of_b.clone(), out.clone()];
-            replay.run(&table, &[])?;
+            replay.run(&table, &[], &[])?;
             if bytemuck::pod_collect_to_vec::<u8, f32>(&out.download()?[..4 * m * n]) != expected {
                 return Ok(false);
             }

@@ -22,6 +22,13 @@ const PLANS_MAX: usize = 256;
 /// Takes what every launch took, where somebody asks.
 pub(super) type Times<'a> = Option<&'a mut Vec<Duration>>;
 
+/// Everything that launches touch: slots first, inputs behind them.
+pub(super) struct Table {
+    pub buffers: Vec<Buffer>,
+    /// Where in each of them what the plan knows starts, in bytes.
+    pub starts: Vec<u64>,
+}
+
 /// A plan ready to run on its device.
 pub(super) struct Prepared {
     pub plan: Plan,
@@ -120,8 +127,8 @@ impl Prepared {
         Ok(Prepared { plan, scalar_ops, runner })
     }
 
-    /// Runs all launches on the buffers of the table: slots first, inputs behind them.
-    pub fn run(&self, device: &Device, job: &Job, table: &[Buffer], times: Times<'_>) -> Result<()> {
+    /// Runs all launches on the buffers of the table.
+    pub fn run(&self, device: &Device, job: &Job, table: &Table, times: Times<'_>) -> Result<()> {
         let scalars: Vec<f64> = (self.scalar_ops.iter())
             .flat_map(|&k| job.order[k].op.scalars())
             .map(|(value, _)| value)
@@ -131,9 +138,11 @@ impl Prepared {
                 let params = params(device, job, blocks, &scalars);
                 let mut replay = replay.lock().unwrap_or_else(PoisonError::into_inner);
                 match times {
-                    None => replay.run(table, &params),
+                    None => replay.run(&table.buffers, &table.starts, &params),
                     #[cfg(not(target_arch = "wasm32"))]
-                    Some(times) => replay.run_timed(table, &params).map(|found| *times = found),
+                    Some(times) => {
+                        replay.run_timed(&table.buffers, &table.starts, &params).map(|found| *times = found)
+                    }
                     #[cfg(target_arch = "wasm32")]
                     Some(_) => Err(Error::internal("executor", "a browser keeps no time of launches")),
                 }
@@ -159,7 +168,7 @@ impl NativeRun {
         }
     }
 
-    fn run(&self, job: &Job, table: &[Buffer], scalars: &[f64], times: Times<'_>) -> Result<()> {
+    fn run(&self, job: &Job, table: &Table, scalars: &[f64], times: Times<'_>) -> Result<()> {
         let Some(times) = times else {
             return self.launches.iter().try_for_each(|launch| launch.run(job, table, scalars));
         };
@@ -190,7 +199,7 @@ impl NativeLaunch {
         }
     }
 
-    fn run(&self, job: &Job, table: &[Buffer], scalars: &[f64]) -> Result<()> {
+    fn run(&self, job: &Job, table: &Table, scalars: &[f64]) -> Result<()> {
         enum Guard<'a> {
             Read(ReadGuard<'a>),
             Write(WriteGuard<'a>),
@@ -198,16 +207,18 @@ impl NativeLaunch {
         let own: SmallVec<[f64; 8]> = self.scalars.iter().map(|&k| scalars[k]).collect();
         let mut guards: SmallVec<[Guard<'_>; 8]> = SmallVec::new();
         for arg in &self.args {
-            let buffer = &table[arg.buffer];
+            let buffer = &table.buffers[arg.buffer];
             guards.push(if arg.writes { Guard::Write(buffer.write()?) } else { Guard::Read(buffer.read()?) });
         }
         let short =
             || Error::internal("executor", format!("{} got a buffer too short", self.kernel.describe()));
         let mut slices: SmallVec<[CpuArg<'_>; 8]> = SmallVec::new();
         for (guard, arg) in guards.iter_mut().zip(&self.args) {
+            let start = table.starts[arg.buffer] as usize;
+            let bytes = start + arg.bytes.start..start + arg.bytes.end;
             slices.push(match guard {
-                Guard::Read(guard) => CpuArg::Read(guard.get(arg.bytes.clone()).ok_or_else(short)?),
-                Guard::Write(guard) => CpuArg::Write(guard.get_mut(arg.bytes.clone()).ok_or_else(short)?),
+                Guard::Read(guard) => CpuArg::Read(guard.get(bytes).ok_or_else(short)?),
+                Guard::Write(guard) => CpuArg::Write(guard.get_mut(bytes).ok_or_else(short)?),
             });
         }
         let blame = self.origin.map(|k| (job.order[k].op.name(), job.order[k].at));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use vorpal_kernels::{Join, Joined};
-use vorpal_tensor::{At, DType, DeviceKind, Error, Result, Shape};
+use vorpal_tensor::{At, DType, DeviceKind, Error, Layout, Result, Shape};
 
 use super::pointwise::{LESS, SELECT};
 use super::{Axes, axis_of, shape_error};
@@ -74,7 +74,10 @@ impl Op for Reshape {
         key.push_list(&self.shape);
     }
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
-        cx.view(x[0], |l| l.reshape(&self.shape))
+        cx.view(x[0], |l| self.window(l))
+    }
+    fn window(&self, layout: &Layout) -> Option<Layout> {
+        layout.reshape(&self.shape)
     }
 }
 
@@ -113,7 +116,10 @@ impl Op for Permute {
         key.push_list(&self.axes);
     }
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
-        cx.view(x[0], |l| Some(l.permute(&self.axes)))
+        cx.view(x[0], |l| self.window(l))
+    }
+    fn window(&self, layout: &Layout) -> Option<Layout> {
+        Some(layout.permute(&self.axes))
     }
 }
 
@@ -204,7 +210,10 @@ impl Op for Slice {
         key.push_list(&[self.axis, self.start, self.len, self.step]);
     }
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
-        cx.view(x[0], |l| Some(l.slice(self.axis, self.start, self.len, self.step)))
+        cx.view(x[0], |l| self.window(l))
+    }
+    fn window(&self, layout: &Layout) -> Option<Layout> {
+        Some(layout.slice(self.axis, self.start, self.len, self.step))
     }
 }
 

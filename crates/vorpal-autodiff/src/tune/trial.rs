@@ -159,7 +159,7 @@ impl<'a> Stage<'a> {
         for k in (0..self.args.len()).filter(written) {
             self.buffers[k].fill(&self.before[k])?;
         }
-        let time = replay.run_timed(&self.buffers, &self.params)?.iter().sum();
+        let time = replay.run_timed(&self.buffers, &[], &self.params)?.iter().sum();
         let bytes = (0..self.args.len()).filter(written).map(|k| self.buffers[k].download());
         Ok((time, bytes.collect::<Result<_>>()?))
     }
@@ -171,7 +171,7 @@ impl<'a> Stage<'a> {
         }
         let (mut shortest, mut spent) = (Duration::MAX, Duration::ZERO);
         for run in 0..RUNS {
-            let time = replay.run_timed(&self.buffers, &self.params)?.iter().sum();
+            let time = replay.run_timed(&self.buffers, &[], &self.params)?.iter().sum();
             shortest = shortest.min(time);
             spent += time;
             if is_enough(run + 1, shortest, spent, limit) {

@@ -181,7 +181,7 @@ pub fn run_emulated(
     for bytes in buffers.iter().chain([&memory]) {
         table.push(device.upload(bytes)?);
     }
-    Replay::new(device, vec![step], 0)?.run(&table, &[])?;
+    Replay::new(device, vec![step], 0)?.run(&table, &[], &[])?;
     for ((bytes, buffer), arg) in buffers.iter_mut().zip(&table).zip(&args) {
         if arg.access != Access::Read {
             let all = buffer.download()?;

@@ -113,7 +113,7 @@ pub fn run_on(
         padded.resize(bytes.len().next_multiple_of(4), 0);
         table.push(device.upload(&padded)?);
     }
-    Replay::new(device, vec![step], params.len())?.run(&table, &params)?;
+    Replay::new(device, vec![step], params.len())?.run(&table, &[], &params)?;
     for ((bytes, buffer), arg) in buffers.iter_mut().zip(&table).zip(&args) {
         let all = buffer.download()?;
         if arg.access != Access::Read {
