@@ -7,7 +7,7 @@ use vorpal_tensor::{DType, Error, Result};
 use crate::interp::for_each;
 use crate::quads::QUAD;
 use crate::starts::{rebased, start_of};
-use crate::{Arg, Cost, CpuArg, CpuRun, Kernel, Rebased, Starts, spread};
+use crate::{Arg, Cost, CpuArg, CpuRun, Kernel, Rebased, Starts, Stretch, spread};
 
 /// Bytes of a task at least: some five microseconds.
 const TASK: usize = 1 << 16;
@@ -202,6 +202,16 @@ impl Kernel for Join {
     fn cost(&self) -> Cost {
         let bytes: usize = self.args().iter().map(Arg::traffic_bytes).sum();
         Cost { flops: 0, bytes: bytes as u64 }
+    }
+
+    fn copies(&self) -> Option<Vec<Stretch>> {
+        let (mut out, mut start) = (Vec::with_capacity(self.parts.len()), 0);
+        for part in &self.parts {
+            let Joined::Operand { offset: 0, len } = *part else { return None };
+            out.push(Stretch { start, run: len, pitch: self.stretch() });
+            start += len;
+        }
+        Some(out)
     }
 
     fn rebased(&self) -> Option<Rebased> {

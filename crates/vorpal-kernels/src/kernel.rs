@@ -111,6 +111,28 @@ impl Abilities {
     }
 }
 
+/// Rows of elements apart from one another: element `i` lies at `start + i / run · pitch + i % run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Place of the first element.
+    pub start: usize,
+    /// Elements of a row.
+    pub run: usize,
+    /// From the start of a row to that of the next.
+    pub pitch: usize,
+}
+
+/// Where a part of a joined tensor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A result of the kernel, by its argument, that is needed nowhere else.
+    Moved(usize),
+    /// A result of the kernel, by its argument, that is also needed as it is.
+    Copied(usize),
+    /// In a buffer that the kernel has yet to be given.
+    There,
+}
+
 /// A kernel that reads an operand in another order than it lies in.
 #[derive(Clone, Debug)]
 pub struct LaidOut {
@@ -210,6 +232,18 @@ pub trait Kernel: Debug + Send + Sync + 'static {
     /// the invocation that then writes the same place of `output`. Later arguments move down by one.
     fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
         let _ = (input, output);
+        None
+    }
+
+    /// Where in its result each operand lies, for a kernel that copies all of them there and does nothing else.
+    fn copies(&self) -> Option<Vec<Stretch>> {
+        None
+    }
+
+    /// The same kernel with parts stored in stretches of one more result, of `joined`: arguments that are moved are gone, those
+    /// that are there come behind all others, in order, and then the result. `None` where it cannot.
+    fn scattered(&self, parts: &[(Part, Stretch)], joined: Arg) -> Option<Arc<dyn Kernel>> {
+        let _ = (parts, joined);
         None
     }
 

@@ -49,7 +49,7 @@ pub use fft::{FFT_LEN_MAX, Fft, UnitRoots};
 pub use gather::{Gather, GatherShape};
 pub use interp::among_workers;
 pub use join::{Join, Joined};
-pub use kernel::{Abilities, Access, Arg, Cost, CpuArg, CpuRun, Kernel, LaidOut, spread};
+pub use kernel::{Abilities, Access, Arg, Cost, CpuArg, CpuRun, Kernel, LaidOut, Part, Stretch, spread};
 pub use lane::{Lane, LaneElement, LaneMut, Lanes, map1, map2, map3};
 pub use linalg::{Cholesky, Lu, MatrixShape, QrFactor, QrForm, Real, TriangularSolve};
 pub use matmul::{MATMUL_HALVES_K_MAX, MATMUL_K_MAX, MatMul, Variant};

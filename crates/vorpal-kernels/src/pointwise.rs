@@ -4,14 +4,17 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use vorpal_shaders::{Linker, POINTWISE, Shader};
-use vorpal_tensor::{DType, Error, Result};
+use vorpal_tensor::{DType, Error, Layout, Result};
 
 use crate::emit::Emitter;
 use crate::parts::parts;
 use crate::quads::{QUAD, Quads};
 use crate::starts::rebased;
 use crate::tape::Tape;
-use crate::{Abilities, Access, Arg, Cost, CpuRun, Domain, Kernel, Program, Rebased, interp, spread};
+use crate::{
+    Abilities, Access, Arg, Cost, CpuRun, Domain, Inst, Kernel, Part, Program, Rebased, Store, Stretch,
+    interp, spread,
+};
 
 /// Elements below which four at a time are not worth a longer shader.
 const LEN_MIN: usize = 1 << 12;
@@ -30,6 +33,8 @@ pub struct Pointwise {
     args: Vec<Arg>,
     scalars: Vec<DType>,
     len: usize,
+    /// Where results lie that are parts of a larger one, by store.
+    stretches: Vec<Option<Stretch>>,
     /// How it runs natively, once it did.
     tapes: OnceLock<Arc<Tapes>>,
     abilities: Abilities,
@@ -43,7 +48,15 @@ pub(crate) fn worth_four(program: &Program, len: usize) -> bool {
 impl Pointwise {
     /// A kernel from a program, the buffers it names and its run-time scalars.
     pub fn new(program: Program, args: Vec<Arg>, scalars: Vec<DType>, len: usize) -> Pointwise {
-        Pointwise { program, args, scalars, len, abilities: Abilities::default(), tapes: OnceLock::new() }
+        Pointwise {
+            stretches: vec![None; program.stores.len()],
+            program,
+            args,
+            scalars,
+            len,
+            abilities: Abilities::default(),
+            tapes: OnceLock::new(),
+        }
     }
 
     /// The same for devices with certain abilities.
@@ -69,10 +82,17 @@ impl Pointwise {
         for v in 0..self.program.insts.len() {
             body += &emitter.value(v, |_| if quads == Quads::Full { "i" } else { "at" }.into())?;
         }
-        for &store in &self.program.stores {
+        let index = if quads == Quads::Full { "i" } else { "at" };
+        for (&store, stretch) in self.program.stores.iter().zip(&self.stretches) {
+            let place = match stretch {
+                None => index.to_string(),
+                Some(Stretch { start, run, pitch }) => {
+                    format!("({start}u + {index} / {run}u * {pitch}u + {index} % {run}u)")
+                }
+            };
             body += &match quads {
-                Quads::Full => emitter.store_four(store, "i"),
-                _ => emitter.store(&format!("v{}", store.value), store.arg, "at"),
+                Quads::Full => emitter.store_four(store, &place),
+                _ => emitter.store(&format!("v{}", store.value), store.arg, &place),
             };
         }
         let bindings = emitter.bindings(0, self.scalars.len())?;
@@ -117,6 +137,9 @@ impl Kernel for Pointwise {
     }
 
     fn run_cpu(&self, mut run: CpuRun<'_>) -> Result<()> {
+        if self.stretches.iter().any(Option::is_some) {
+            return Err(Error::internal("pointwise", "results in stretches are for adapters"));
+        }
         let tape = |(range, program): (Range<usize>, Program)| {
             (range, interp::pointwise_tape(&program, &self.args, None))
         };
@@ -133,8 +156,57 @@ impl Kernel for Pointwise {
 
     fn in_place(&self, input: usize, output: usize) -> Option<Arc<dyn Kernel>> {
         merged(&self.program, &self.args, self.len, input, output).map(|(program, args)| {
-            Arc::new(Pointwise::new(program, args, self.scalars.clone(), self.len)) as Arc<dyn Kernel>
+            Arc::new(Pointwise { program, args, tapes: OnceLock::new(), ..self.clone() }) as Arc<dyn Kernel>
         })
+    }
+
+    fn scattered(&self, parts: &[(Part, Stretch)], joined: Arg) -> Option<Arc<dyn Kernel>> {
+        let whole = |x: usize| self.quads() == Quads::None || x.is_multiple_of(QUAD);
+        let fits = |&(part, Stretch { start, run, pitch }): &(Part, Stretch)| {
+            let own = match part {
+                Part::Moved(arg) | Part::Copied(arg) => self.args.get(arg),
+                Part::There => Some(&joined),
+            };
+            let stored = |own: &Arg| own.access == Access::Write && own.dtype == joined.dtype;
+            own.is_some_and(stored)
+                && joined.len * run == self.len * pitch
+                && [start, run, pitch].into_iter().all(whole)
+        };
+        if !parts.iter().all(fits) {
+            return None;
+        }
+        let moved = |arg: usize| parts.iter().any(|part| part.0 == Part::Moved(arg));
+        let place = |arg: usize| arg - (0..arg).filter(|&k| moved(k)).count();
+        let mut out = Pointwise { tapes: OnceLock::new(), ..self.clone() };
+        out.args = (0..self.args.len()).filter(|&k| !moved(k)).map(|k| self.args[k].clone()).collect();
+        for inst in &mut out.program.insts {
+            if let Inst::Load { arg, .. } = inst {
+                *arg = place(*arg);
+            }
+        }
+        let known = self.program.stores.iter().zip(&self.stretches);
+        let kept = known.filter(|(store, _)| !moved(store.arg));
+        let kept = kept.map(|(store, &stretch)| (Store { arg: place(store.arg), ..*store }, stretch));
+        let (mut stores, mut added): (Vec<_>, Vec<_>) = (kept.collect(), Vec::new());
+        for &(part, stretch) in parts {
+            let value = match part {
+                Part::Moved(arg) | Part::Copied(arg) => {
+                    self.program.stores.iter().find(|store| store.arg == arg)?.value
+                }
+                Part::There => {
+                    let (arg, layout) = (out.args.len(), Layout::contiguous([self.len]));
+                    out.args.push(Arg::read(joined.dtype, self.len));
+                    out.program.insts.push(Inst::Load { arg, layout, fill: 0.0, domain: Domain::Full });
+                    out.program.insts.len() - 1
+                }
+            };
+            added.push((value, stretch));
+        }
+        let arg = out.args.len();
+        out.args.push(joined);
+        stores.extend(added.into_iter().map(|(value, stretch)| (Store { value, arg }, Some(stretch))));
+        (out.program.stores, out.stretches) = stores.into_iter().unzip();
+        Some(Arc::new(out))
     }
 
     fn rebased(&self) -> Option<Rebased> {

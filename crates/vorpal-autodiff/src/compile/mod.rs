@@ -7,5 +7,6 @@ mod layouts;
 pub mod lifetimes;
 pub mod lower;
 pub mod memory;
+mod parts;
 pub mod plan;
 pub mod schedule;

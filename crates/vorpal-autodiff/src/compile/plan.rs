@@ -1,6 +1,7 @@
 //! The plan: launches over inputs and slots, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::smallvec;
@@ -12,6 +13,7 @@ use super::ir::{Builder, Class, Kind, Node, NodeId};
 use super::layouts::lay_out;
 use super::lower::lower;
 use super::memory::{self, Home, Use, Values};
+use super::parts::join_where_made;
 use super::schedule::schedule;
 
 /// Where a buffer of a launch comes from.
@@ -84,18 +86,23 @@ impl Plan {
 
     /// What the launches do and move together, and how little could be moved.
     pub fn cost(&self) -> PlanCost {
-        let (mut cost, mut given) = (PlanCost::default(), BTreeMap::new());
+        // Of every input which bytes launches touch, and how many they do all told.
+        let (mut cost, mut touched) = (PlanCost::default(), BTreeMap::<usize, (Range<usize>, usize)>::new());
         for launch in &self.launches {
             let own = launch.kernel.cost();
             cost.flops += own.flops;
             cost.bytes += own.bytes;
             for (k, arg) in launch.kernel.args().iter().enumerate() {
                 if let Place::Input(index) = launch.buffers[k] {
-                    let most: &mut usize = given.entry(index).or_default();
-                    *most = arg.dtype.bytes(launch.start(k) + arg.len).max(*most);
+                    let (start, len) = (arg.dtype.bytes(launch.start(k)), arg.dtype.bytes(arg.len));
+                    let (range, all) = touched.entry(index).or_insert((start..start, 0));
+                    *range = range.start.min(start)..range.end.max(start + len);
+                    *all += len;
                 }
             }
         }
+        let given: BTreeMap<usize, usize> =
+            touched.into_iter().map(|(index, (range, all))| (index, range.len().min(all))).collect();
         let results: BTreeSet<Place> = self.outputs.iter().map(|o| o.place).collect();
         let written = |place: &Place| match *place {
             Place::Slot(slot) => self.slots[slot],
@@ -130,11 +137,18 @@ impl std::fmt::Display for Plan {
 }
 
 /// A launch before buffers are assigned: the node behind every argument.
-struct Draft {
-    kernel: Arc<dyn Kernel>,
-    nodes: Vec<NodeId>,
+pub(super) struct Draft {
+    pub kernel: Arc<dyn Kernel>,
+    pub nodes: Vec<NodeId>,
     scalars: Vec<usize>,
     origin: Option<usize>,
+}
+
+impl Draft {
+    /// Which arguments it writes.
+    pub fn written(&self) -> Vec<bool> {
+        self.kernel.args().iter().map(|arg| arg.access != Access::Read).collect()
+    }
 }
 
 /// Compiles the graph behind `roots`. `donated` tells for every input whether it may be overwritten; with
@@ -171,6 +185,9 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
     for group in &groups {
         let stored = group.members.iter().copied().filter(|&m| wanted[m]).collect();
         draft(nodes, group, stored, abilities, &mut drafts)?;
+    }
+    if fused && !builder.target().is_native() {
+        join_where_made(nodes, &mut drafts, &targets, abilities.buffers as usize);
     }
     let uses: Vec<Use> = drafts.iter().map(uses_of).collect();
     let values = values(nodes, &drafts, donated, &windows);
