@@ -82,3 +82,50 @@ fn an_evaluated_window_is_one_on_the_same_buffer() {
         assert_eq!(empty.item::<f32>(), Ok(expected[3..].iter().sum()), "{device}");
     }
 }
+
+#[test]
+fn what_is_made_of_few_elements_does_not_stay_in_the_buffer_of_many() {
+    for device in devices() {
+        for start in [0, 512] {
+            let large = Tensor::from_slice(&vec![2.0f32; 1 << 22], [1 << 22], &device);
+            eval(&large).expect("room");
+            // Nobody else holds what the few are of.
+            let few = large.narrow(0, start, 64) * 3.0;
+            drop(large);
+            let before = device.stats().bytes_in_use;
+            eval(&few).expect("it runs");
+            let left = before.saturating_sub(device.stats().bytes_in_use);
+            assert!(left > 8 << 20, "{device}, from {start}: {left} bytes came back");
+            assert_eq!(few.to_vec::<f32>(), Ok(vec![6.0; 64]), "{device}");
+        }
+    }
+}
+
+#[test]
+fn what_is_joined_where_it_is_made_is_what_is_copied() {
+    let mut random = Random::new(9);
+    for device in devices() {
+        for dtype in [DType::F32, DType::F16, DType::I32] {
+            for (rows, columns) in [(1, 64), (3, 65), (7, 128), (40, 132), (33, 125)] {
+                let data: Vec<f32> = (0..rows * columns).map(|_| random.below(60) as f32).collect();
+                let x = Tensor::from_slice(&data, [rows, columns], &device).cast(dtype);
+                eval(&x).expect("room");
+                let y = &x + 1.0;
+                // Made together and only joined, made together and asked for, and there before.
+                let parts = [&y * 2.0, &x + 3.0, &y - 2.0, x.clone()];
+                let joined = Tensor::concat(&[&parts[0], &parts[1], &parts[3], &parts[2]], 1);
+                eval(&(&joined, &parts[1])).expect("it runs");
+                let f: [fn(f32) -> f32; 4] = [|x| 2.0 * (x + 1.0), |x| x + 3.0, |x| x, |x| x - 1.0];
+                let of = |k: usize| {
+                    let (row, column) = (k / (4 * columns), k % (4 * columns));
+                    f[column / columns](data[row * columns + column % columns])
+                };
+                let expected: Vec<f32> = (0..4 * rows * columns).map(of).collect();
+                let place = format!("{device}, {dtype}, {rows} × {columns}");
+                assert_eq!(joined.cast(DType::F32).to_vec::<f32>(), Ok(expected), "{place}");
+                let expected: Vec<f32> = data.iter().map(|x| x + 3.0).collect();
+                assert_eq!(parts[1].cast(DType::F32).to_vec::<f32>(), Ok(expected), "{place}");
+            }
+        }
+    }
+}

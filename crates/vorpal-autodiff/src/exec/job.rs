@@ -187,13 +187,16 @@ impl Job {
                 _ => range.start.min(first)..range.end.max(end),
             };
         }
-        for LeafBuffer { buffer, dtype, range, donated } in &mut self.buffers {
+        for LeafBuffer { buffer, dtype, range, .. } in &mut self.buffers {
             let alignment = buffer.device().info().limits.binding_alignment as usize;
-            range.start -= match *donated {
-                // What is overwritten is the buffer as it is.
-                true => range.start,
-                false => range.start % alignment.div_ceil(dtype.size()).max(1),
-            };
+            range.start -= range.start % alignment.div_ceil(dtype.size()).max(1);
+        }
+        // What may be overwritten is all of it: a small result must not stay in a large buffer.
+        for Leaf { value, buffer } in &self.leaves {
+            let LeafBuffer { range, donated, .. } = &mut self.buffers[*buffer];
+            if *donated {
+                *range = 0..value.layout.span();
+            }
         }
     }
 
@@ -210,20 +213,20 @@ impl Job {
                 key.push(3usize);
                 continue;
             }
+            key.push(if place.is_some() { 1usize } else { 2 });
             key.push(node.spec.dtype as usize);
             key.push_list(&node.spec.shape);
             match place {
                 Some((leaf, layout)) => {
-                    key.push(1usize);
                     let buffer = self.leaves[leaf].buffer;
                     let LeafBuffer { range, donated, .. } = &self.buffers[buffer];
                     key.push_list(&[buffer, range.len(), usize::from(*donated)]);
                     layout.strides.iter().for_each(|&s| key.push_signed(s));
                     key.push_signed(offset_in(range, layout));
+                    key.push(layout.bounds.len());
                     layout.bounds.iter().for_each(|&(lo, hi)| key.push_list(&[lo, hi]));
                 }
                 None => {
-                    key.push(2usize);
                     key.push_text(node.op.name());
                     node.op.attributes(&mut key);
                     key.push_list(self.inputs(k));

@@ -345,26 +345,42 @@ impl Op for Concat {
     fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
         let run = |&part: &NodeId| cx.shape(part)[self.axis..].iter().product::<usize>();
         let (long, native) = (x.iter().map(run).min() >= Some(RUN_MIN), cx.target().is_native());
-        // The result is bound, too, but natively nothing is.
-        let bound = cx.target().abilities.buffers as usize - 1;
-        let most = match (native, long) {
-            (true, _) => x.len(),
-            (false, true) => bound,
-            (false, false) => SELECTED_MAX,
-        };
-        let mut parts = x.to_vec();
-        while parts.len() > 1 {
-            parts = parts.chunks(most).map(|few| self.few(cx, few, long)).collect::<Result<_>>()?;
+        if native && x.len() > SELECTED_MAX || long && x.len() > PAIR {
+            // The result is bound, too, but natively nothing is.
+            let bound = (cx.target().abilities.buffers as usize).saturating_sub(1).max(PAIR);
+            let most = if native { x.len() } else { bound };
+            let joined = self.in_groups(cx, x, most, |cx, few| Ok(self.join(cx, few)))?;
+            if let Some(joined) = joined {
+                return Ok(joined);
+            }
         }
-        parts.pop().ok_or_else(|| Error::internal("concat", "nothing to join"))
+        self.in_groups(cx, x, SELECTED_MAX, |cx, few| self.select(cx, few).map(Some))?
+            .ok_or_else(|| Error::internal("concat", "nothing to join"))
     }
 }
 
 impl Concat {
-    /// As many parts as one kernel takes.
-    fn few(&self, cx: &mut Builder, x: &[NodeId], long: bool) -> Result<NodeId> {
-        let joined = if x.len() > SELECTED_MAX || x.len() > PAIR && long { self.join(cx, x) } else { None };
-        joined.map_or_else(|| self.select(cx, x), Ok)
+    /// `most` parts at a time, until there is one; `None` where they cannot be put together so.
+    fn in_groups(
+        &self,
+        cx: &mut Builder,
+        x: &[NodeId],
+        most: usize,
+        together: impl Fn(&mut Builder, &[NodeId]) -> Result<Option<NodeId>>,
+    ) -> Result<Option<NodeId>> {
+        let mut parts = x.to_vec();
+        while parts.len() > 1 {
+            let mut joined = Vec::with_capacity(parts.len().div_ceil(most));
+            for few in parts.chunks(most) {
+                let one = if let [one] = few { Some(*one) } else { together(cx, few)? };
+                match one {
+                    Some(one) => joined.push(one),
+                    None => return Ok(None),
+                }
+            }
+            parts = joined;
+        }
+        Ok(parts.pop())
     }
 
     /// Parts by a kernel that copies them, if the device has it.
@@ -374,7 +390,7 @@ impl Concat {
         let (mut inputs, mut parts) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
         for &part in x {
             let len = cx.shape(part)[self.axis..].iter().product();
-            if matches!(cx.nodes()[part].kind, Kind::Const { value: 0.0 }) {
+            if matches!(cx.nodes()[part].kind, Kind::Const { value } if value.to_bits() == 0) {
                 parts.push(Joined::Zeros { len });
                 continue;
             }

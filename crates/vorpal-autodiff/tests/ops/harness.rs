@@ -368,13 +368,13 @@ fn check_values(case: &Case, dtype: DType, device: &Device, cases: u32) {
 /// Every shader of the plans for a graphics card and for a software adapter, for all targets.
 fn check_shaders(case: &Case, what: &Tensor) {
     let abilities =
-        Abilities { subgroup: Some(8), words64: true, slow_barriers: true, ..Abilities::PROMISED };
+        Abilities { buffers: 16, subgroup: Some(8), words64: true, slow_barriers: true, matrices: false };
     let rich = Target { abilities, ..Target::SOFTWARE };
     for target in [Target::CARD, Target::SOFTWARE, rich] {
         let plan = plan(what, target).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         for launch in &plan.launches {
             let shader = launch.kernel.shader().unwrap_or_else(|e| panic!("{}: {e}", case.name));
-            check_shader_once(&shader);
+            check_shader_once(&shader, target.abilities.buffers as usize);
         }
     }
 }
