@@ -1,4 +1,5 @@
-//! What a step costs beyond its kernels: building and fingerprinting its graph, replaying its plan, planning it.
+//! What a step costs beyond its kernels: building and fingerprinting its graph, replaying its plan, planning it, and binding
+//! windows on a data set.
 //!
 //! The step is a chain of products of 4×4 matrices, which cannot fuse: its kernels take next to no time.
 
@@ -100,5 +101,27 @@ fn planning(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, graph, replay, planning);
+/// Batches cut out of a data set, the same one over and over and all of them in turn: one plan serves both.
+fn batches(c: &mut Criterion) {
+    const ROWS: usize = 64;
+    const BATCHES: usize = 300;
+    for (name, device) in devices() {
+        let all = Tensor::rand([ROWS * BATCHES, 256], DType::F32, &device);
+        let weight = Tensor::rand([256, 64], DType::F32, &device);
+        eval(&(&all, &weight)).unwrap_or_else(|e| eprintln!("{e}"));
+        for (which, step) in [("the same batch", 0), ("batches in turn", 1)] {
+            let mut batch = 0;
+            c.bench_function(&format!("{which}, {name}"), |b| {
+                b.iter(|| {
+                    batch = (batch + step) % BATCHES;
+                    let x = all.narrow(0, batch * ROWS, ROWS);
+                    eval(&x.matmul(&weight).relu()).unwrap_or_else(|e| eprintln!("{e}"));
+                    device.synchronize().unwrap_or_else(|e| eprintln!("{e}"));
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, graph, replay, planning, batches);
 criterion_main!(benches);
