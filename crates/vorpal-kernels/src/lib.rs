@@ -53,7 +53,7 @@ pub use kernel::{Abilities, Access, Arg, Cost, CpuArg, CpuRun, Kernel, LaidOut, 
 pub use lane::{Lane, LaneElement, LaneMut, Lanes, map1, map2, map3};
 pub use linalg::{Cholesky, Lu, MatrixShape, QrFactor, QrForm, Real, TriangularSolve};
 pub use matmul::{MATMUL_HALVES_K_MAX, MATMUL_K_MAX, MatMul, Variant};
-pub use philox::{philox_word, philox4x32};
+pub use philox::{philox_word, philox_words, philox4x32};
 pub use pointwise::Pointwise;
 pub use pool::{POOL_WINDOW_MAX, Pool, PoolPass, PoolShape};
 pub use program::{Domain, Epilogue, Inst, Program, ReduceKind, ResultType, ScalarFn, Store, ValueId};

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 use vorpal_kernels::shaders::PHILOX;
-use vorpal_kernels::{Lane, LaneMut, ResultType, ScalarFn, philox_word, philox4x32};
+use vorpal_kernels::{Lane, LaneMut, ResultType, ScalarFn, philox_words, philox4x32};
 use vorpal_tensor::{At, DType, Device, Error, Result, Shape};
 
 use super::pointwise::{ADD, COS, LOG, MUL, SQRT};
@@ -18,9 +18,7 @@ pub(super) static PHILOX_WORD: ScalarFn = ScalarFn {
     support: PHILOX,
     cpu: |x, out| {
         if let (Lane::U32(index), Lane::U32(k0), Lane::U32(k1), LaneMut::U32(out)) = (x[0], x[1], x[2], out) {
-            for (((o, &i), &a), &b) in out.iter_mut().zip(index).zip(k0).zip(k1) {
-                *o = philox_word(i, [a, b], [0, 0]);
-            }
+            philox_words(index, [k0, k1], [0, 0], out);
         }
     },
     flops: 60,
@@ -57,9 +55,7 @@ static PHILOX_KEY: ScalarFn = ScalarFn {
     support: PHILOX,
     cpu: |x, out| {
         if let (Lane::U32(index), Lane::U32(k0), Lane::U32(k1), LaneMut::U32(out)) = (x[0], x[1], x[2], out) {
-            for (((o, &i), &a), &b) in out.iter_mut().zip(index).zip(k0).zip(k1) {
-                *o = philox_word(i, [a, b], [1, 0]);
-            }
+            philox_words(index, [k0, k1], [1, 0], out);
         }
     },
     flops: 60,
