@@ -10,8 +10,6 @@ const ROUNDS: usize = 10;
 /// Blocks that are made side by side.
 const LANES: usize = 16;
 
-type Lanes = [u32; LANES];
-
 /// Philox 4×32-10, the block function of all randomness in Vorpal: four random words from a counter
 /// and a key, without state. The shader twin is `shaders/shared/philox.wgsl`.
 ///
@@ -22,14 +20,7 @@ type Lanes = [u32; LANES];
 /// assert_eq!(words, [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
 /// ```
 pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-    let (mut x, mut k) = (counter, key);
-    for _ in 0..ROUNDS {
-        let [high0, low0] = multiply_wide(FACTORS[0], x[0]);
-        let [high1, low1] = multiply_wide(FACTORS[1], x[2]);
-        x = [high1 ^ x[1] ^ k[0], low1, high0 ^ x[3] ^ k[1], low0];
-        k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
-    }
-    x
+    blocks(counter.map(|word| [word]), key.map(|word| [word])).map(|[word]| word)
 }
 
 /// Word `index` of the stream named by `key` and the upper half of the counter, `stream`.
@@ -81,8 +72,9 @@ fn run<const STEP: usize>([index, k0, k1]: [&[u32]; 3], stream: [u32; 2], out: &
         return 0;
     }
     // A counter is the number of a block: there are as many as fit 30 bits.
-    let counter = std::array::from_fn(|lane| ((first >> 2) + lane as u32) & (u32::MAX >> 2));
-    let words = blocks(counter, key.map(|k| [k; LANES]), stream);
+    let number = std::array::from_fn(|lane| ((first >> 2) + lane as u32) & (u32::MAX >> 2));
+    let counter = [number, [0; LANES], [stream[0]; LANES], [stream[1]; LANES]];
+    let words = blocks(counter, key.map(|k| [k; LANES]));
     for (lane, some) in out[..len].chunks_exact_mut(each).enumerate() {
         for (k, o) in some.iter_mut().enumerate() {
             *o = words[from + STEP * k][lane];
@@ -91,13 +83,12 @@ fn run<const STEP: usize>([index, k0, k1]: [&[u32]; 3], stream: [u32; 2], out: &
     len
 }
 
-/// [`philox4x32`] of many counters.
+/// [`philox4x32`] of some counters and keys side by side.
 #[inline(always)]
-fn blocks(counter: Lanes, [mut k0, mut k1]: [Lanes; 2], stream: [u32; 2]) -> [Lanes; 4] {
-    let mut x = [counter, [0; LANES], [stream[0]; LANES], [stream[1]; LANES]];
+fn blocks<const N: usize>(mut x: [[u32; N]; 4], [mut k0, mut k1]: [[u32; N]; 2]) -> [[u32; N]; 4] {
     for _ in 0..ROUNDS {
         let mut next = x;
-        for lane in 0..LANES {
+        for lane in 0..N {
             let [high0, low0] = multiply_wide(FACTORS[0], x[0][lane]);
             let [high1, low1] = multiply_wide(FACTORS[1], x[2][lane]);
             next[0][lane] = high1 ^ x[1][lane] ^ k0[lane];
@@ -106,7 +97,7 @@ fn blocks(counter: Lanes, [mut k0, mut k1]: [Lanes; 2], stream: [u32; 2]) -> [La
             next[3][lane] = low0;
         }
         x = next;
-        for lane in 0..LANES {
+        for lane in 0..N {
             k0[lane] = k0[lane].wrapping_add(WEYL[0]);
             k1[lane] = k1[lane].wrapping_add(WEYL[1]);
         }

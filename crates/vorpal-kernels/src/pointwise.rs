@@ -179,14 +179,10 @@ impl Kernel for Pointwise {
         let place = |arg: usize| arg - (0..arg).filter(|&k| moved(k)).count();
         let mut out = Pointwise { tapes: OnceLock::new(), ..self.clone() };
         out.args = (0..self.args.len()).filter(|&k| !moved(k)).map(|k| self.args[k].clone()).collect();
-        for inst in &mut out.program.insts {
-            if let Inst::Load { arg, .. } = inst {
-                *arg = place(*arg);
-            }
-        }
-        let known = self.program.stores.iter().zip(&self.stretches);
-        let kept = known.filter(|(store, _)| !moved(store.arg));
-        let kept = kept.map(|(store, &stretch)| (Store { arg: place(store.arg), ..*store }, stretch));
+        out.program.renumber(place);
+        let known = out.program.stores.iter().zip(&self.stretches).zip(&self.program.stores);
+        let kept = known.filter(|(_, before)| !moved(before.arg));
+        let kept = kept.map(|((&store, &stretch), _)| (store, stretch));
         let (mut stores, mut added): (Vec<_>, Vec<_>) = (kept.collect(), Vec::new());
         for &(part, stretch) in parts {
             let value = match part {

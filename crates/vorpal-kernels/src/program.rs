@@ -234,6 +234,11 @@ impl Program {
             let arg = if arg == input { output } else { arg };
             if arg > input { arg - 1 } else { arg }
         };
+        self.renumber(place);
+    }
+
+    /// Gives every argument the number that `place` tells.
+    pub fn renumber(&mut self, place: impl Fn(usize) -> usize) {
         for inst in &mut self.insts {
             if let Inst::Load { arg, .. } = inst {
                 *arg = place(*arg);

@@ -68,14 +68,7 @@ impl Fused {
         let mut order: Vec<usize> = (0..args.len()).collect();
         order.sort_by_key(rank);
         let place = |arg: usize| own + order.iter().position(|&k| k == arg).unwrap_or(0);
-        for inst in &mut program.insts {
-            if let Inst::Load { arg, .. } = inst {
-                *arg = place(*arg);
-            }
-        }
-        for store in &mut program.stores {
-            store.arg = place(store.arg);
-        }
+        program.renumber(place);
         let further = order.iter().map(|&k| args[k].clone()).collect();
         (Epilogue { program, args: further, scalars }, order.iter().map(|&k| nodes[k]).collect())
     }
