@@ -8,6 +8,9 @@
 //! The polynomials are Chebyshev fits of what is left after the first, exact terms.
 
 use std::f32::consts::{LOG2_E, LOG10_E};
+use std::f64::consts::FRAC_2_PI;
+
+use crate::lane::{Lane, vectorized};
 
 /// Adding and subtracting it rounds numbers below 2²² to whole ones; the low bits of the sum are that number.
 const WHOLE: f32 = 12_582_912.0;
@@ -259,6 +262,77 @@ pub fn erf(x: f32) -> f32 {
     if x.is_nan() { x } else { value }
 }
 
+/// Angles from here on are reduced by what reads tables.
+const ANGLE_FAR: f32 = 1_048_576.0;
+
+/// Quarter turns of an angle below [`ANGLE_FAR`] that is not negative, and sine and cosine of what is left of it, an eighth of
+/// a turn at most.
+#[inline(always)]
+fn turned(size: f32) -> (u32, f32, f32) {
+    // As `WHOLE`, in f64: what is left keeps all of its bits there.
+    const WHOLE: f64 = 6_755_399_441_055_744.0;
+    // π ∕ 2 in two parts, the first of which times a whole number below 2²⁰ is exact.
+    const HIGH: f64 = 1.570_796_326_734_125_6;
+    const LOW: f64 = 6.077_100_506_506_192e-11;
+    let x = f64::from(size);
+    let sum = x * FRAC_2_PI + WHOLE;
+    let n = sum - WHOLE;
+    let r = ((x - n * HIGH) - n * LOW) as f32;
+    let square = r * r;
+    let sine = polynomial(square, [-0.166_666_64, 0.008_332_748, -1.958_775_7e-4]);
+    let cosine = polynomial(square, [0.041_666_664, -0.001_388_830_2, 2.454_778_8e-5]);
+    let (sine, cosine) =
+        (fused(r * square, sine, r), fused(square * square, cosine, fused(-0.5, square, 1.0)));
+    (sum.to_bits() as u32, sine, cosine)
+}
+
+/// The second of two numbers after an odd number of quarter turns, else the first; its sign is the second lowest bit of `sign`.
+#[inline(always)]
+fn after(turns: u32, even: f32, odd: f32, sign: u32) -> f32 {
+    let value = if turns & 1 == 0 { even } else { odd };
+    f32::from_bits(value.to_bits() ^ ((sign & 2) << 30))
+}
+
+/// Sine of an angle below 2²⁰ in radians.
+#[inline(always)]
+pub fn sin_near(x: f32) -> f32 {
+    let (turns, sine, cosine) = turned(x.abs());
+    // An odd function, −0 of −0.
+    after(turns, sine, cosine, turns ^ (x.to_bits() >> 30 & 2))
+}
+
+/// Cosine of an angle below 2²⁰ in radians.
+#[inline(always)]
+pub fn cos_near(x: f32) -> f32 {
+    let (turns, sine, cosine) = turned(x.abs());
+    after(turns, cosine, sine, turns.wrapping_add(1))
+}
+
+/// Sine of an angle in radians.
+pub fn sin(x: f32) -> f32 {
+    if x.abs() < ANGLE_FAR { sin_near(x) } else { libm::sinf(x) }
+}
+
+/// Cosine of an angle in radians.
+pub fn cos(x: f32) -> f32 {
+    if x.abs() < ANGLE_FAR { cos_near(x) } else { libm::cosf(x) }
+}
+
+/// Whether the one block there is holds f32, all of them below 2²⁰: what [`sin_near`] and [`cos_near`] are for.
+pub fn all_near(args: &[Lane<'_>]) -> bool {
+    let [Lane::F32(x)] = args else { return false };
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut far = false;
+            for x in *x {
+                far |= x.abs() >= ANGLE_FAR;
+            }
+            !far
+        },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,7 +361,7 @@ mod tests {
     #[test]
     fn errors_in_units_of_the_last_place() {
         type Measured = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f64);
-        let functions: [Measured; 10] = [
+        let functions: [Measured; 12] = [
             ("exp", exp, f64::exp, 1.0),
             ("sigmoid", |x| sigmoid(x.max(-87.0)), |x| 1.0 / (1.0 + (-x.max(-87.0)).exp()), 2.5),
             ("exp2", exp2, f64::exp2, 1.0),
@@ -298,6 +372,8 @@ mod tests {
             ("log1p", log1p, f64::ln_1p, 2.0),
             ("tanh", tanh, f64::tanh, 2.5),
             ("erf", erf, libm::erf, 2.0),
+            ("sin", sin, f64::sin, 1.6),
+            ("cos", cos, f64::cos, 1.6),
         ];
         for (name, f, exact, bound) in functions {
             let (error, x) = worst(f, exact);
@@ -307,10 +383,20 @@ mod tests {
     }
 
     #[test]
+    fn large_angles_and_those_that_are_no_numbers() {
+        for x in [f32::NAN, f32::INFINITY, ANGLE_FAR, -1e30, ANGLE_FAR.next_down(), -0.0] {
+            let near = all_near(&[Lane::F32(&[1.0, x])]);
+            assert_eq!(near, x.is_nan() || x.abs() < ANGLE_FAR, "{x}");
+        }
+        assert!(sin_near(f32::NAN).is_nan() && cos_near(f32::NAN).is_nan());
+        assert!(!all_near(&[Lane::F64(&[1.0])]));
+    }
+
+    #[test]
     fn corners_are_those_of_c() {
         let (inf, nan, max) = (f32::INFINITY, f32::NAN, f32::MAX);
         type Corner = (&'static str, fn(f32) -> f32, f32, f32);
-        let corners: [Corner; 34] = [
+        let corners: [Corner; 41] = [
             ("exp", exp, -inf, 0.0),
             ("exp", exp, inf, inf),
             ("exp", exp, nan, nan),
@@ -345,6 +431,13 @@ mod tests {
             ("erf", erf, -0.0, -0.0),
             ("erf", erf, -inf, -1.0),
             ("erf", erf, nan, nan),
+            ("sin", sin, -0.0, -0.0),
+            ("sin", sin, 0.0, 0.0),
+            ("sin", sin, 1e-45, 1e-45),
+            ("sin", sin, -inf, nan),
+            ("sin", sin, nan, nan),
+            ("cos", cos, -0.0, 1.0),
+            ("cos", cos, inf, nan),
         ];
         for (name, f, x, expected) in corners {
             let found = f(x);

@@ -85,9 +85,9 @@ reals! {
     /// Cube root.
     cbrt() = f32::cbrt, f64::cbrt;
     /// Sine.
-    sin() = f32::sin, f64::sin;
+    sin() = elementary::sin, f64::sin;
     /// Cosine.
-    cos() = f32::cos, f64::cos;
+    cos() = elementary::cos, f64::cos;
     /// Tangent.
     tan() = f32::tan, f64::tan;
     /// Arc sine.

@@ -333,11 +333,13 @@ impl std::ops::Neg for Tensor {
 }
 
 /// Makes the statics and the list of a table. An entry reads: documentation, `NAME "name" (operands) =`
-/// native body, then the fields of [`PointwiseFn`]; the body is generic over `T`.
+/// native body, then the fields of [`PointwiseFn`]; the body is generic over `T`. `near:` is the body without its
+/// branches, for blocks of f32 without large numbers.
 macro_rules! pointwise_table {
     ($table:ident, $bound:ident, $accepts:ident, $result:ident, $dispatch:ident; $(
         $(#[$doc:meta])* $name:ident $text:literal ($($arg:ident),+) = $body:expr;
-        wgsl: $wgsl:expr, $(support: $support:expr,)? flops: $flops:expr, on: $domain:expr, vjp: $vjp:expr;
+        $(near: $near:path,)? wgsl: $wgsl:expr, $(support: $support:expr,)? flops: $flops:expr, on: $domain:expr,
+        vjp: $vjp:expr;
     )*) => {
         $(
             $(#[$doc])*
@@ -347,6 +349,9 @@ macro_rules! pointwise_table {
                     $body
                 }
                 fn cpu(args: &[vorpal_kernels::Lane<'_>], out: vorpal_kernels::LaneMut<'_>) {
+                    $(if vorpal_kernels::elementary::all_near(args) {
+                        return vorpal_kernels::map1(args, out, $near);
+                    })?
                     $dispatch!(args, out, body, $($arg),+);
                 }
                 fn reference(args: &[f64]) -> f64 {

@@ -1,7 +1,7 @@
 //! Circular and hyperbolic functions of floats and their inverses.
 
 use vorpal_kernels::shaders::ELEMENTARY;
-use vorpal_kernels::{LaneMut, map1, map2};
+use vorpal_kernels::{LaneMut, elementary, map1, map2};
 
 use super::float::dispatch;
 use super::{ADD, MUL, Real, binary_methods, pointwise_table, unary_methods};
@@ -9,12 +9,12 @@ use super::{ADD, MUL, Real, binary_methods, pointwise_table, unary_methods};
 pointwise_table! { TRIGONOMETRY, Real, Float, Last, dispatch;
     /// Sine.
     SIN "sin" (a) = a.sin();
-    wgsl: "sine(a)", support: ELEMENTARY, flops: 8, on: [(-2.0, 2.0)],
+    near: elementary::sin_near, wgsl: "sine(a)", support: ELEMENTARY, flops: 8, on: [(-2.0, 2.0)],
     vjp: |v| vec![Some(v.grad * v.inputs[0].cos())];
 
     /// Cosine.
     COS "cos" (a) = a.cos();
-    wgsl: "cos(a)", flops: 8, on: [(-2.0, 2.0)],
+    near: elementary::cos_near, wgsl: "cos(a)", flops: 8, on: [(-2.0, 2.0)],
     vjp: |v| vec![Some(-(v.grad * v.inputs[0].sin()))];
 
     /// Tangent.
