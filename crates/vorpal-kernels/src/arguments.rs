@@ -280,6 +280,13 @@ pub(crate) fn take<'a>(run: &mut CpuRun<'a>, args: &[Arg], first: usize) -> Resu
     Ok(out)
 }
 
+/// Elements of a block whose places are described together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Stretches(Stretches),
+    Column(Column),
+}
+
 /// Stretches of a block one behind the other, alike but for their places, each of which one stride describes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretches {
@@ -296,18 +303,140 @@ pub(crate) struct Stretches {
     pub step: isize,
 }
 
-impl Stretches {
-    fn one(at: usize, len: usize, place: Option<isize>, stride: isize) -> Stretches {
-        Stretches { at, len, place, stride, times: 1, step: 0 }
+/// Elements that lie as far apart in the block as a pattern of short axes is long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    /// Where in the block the first one lies, how many there are, and how far apart.
+    pub at: usize,
+    pub n: usize,
+    pub apart: usize,
+    /// Place of the first one, `None` outside of the bounds, and the distance of places.
+    pub place: Option<isize>,
+    pub step: isize,
+}
+
+impl Column {
+    /// The elements of a block.
+    #[inline(always)]
+    pub fn of<T>(self, block: &[T]) -> impl Iterator<Item = &T> {
+        block[self.at..].iter().step_by(self.apart).take(self.n)
+    }
+
+    /// The same, to be written.
+    #[inline(always)]
+    pub fn of_mut<T>(self, block: &mut [T]) -> impl Iterator<Item = &mut T> {
+        block[self.at..].iter_mut().step_by(self.apart).take(self.n)
     }
 }
 
-/// Calls `run` for the stretches of the `n` elements from linear index `start` on.
-pub(crate) fn stretches(layout: &Layout, start: usize, n: usize, mut run: impl FnMut(Stretches)) {
+/// Inner axes so short that what is done once for a line of them would count.
+struct Pattern {
+    /// The axis before them.
+    axis: usize,
+    /// Elements of them, and their places from that of the first one; `None` outside of the bounds.
+    places: SmallVec<[Option<isize>; PATTERN_MAX]>,
+}
+
+/// Elements of a line from which on lines are gone through one by one.
+const LINE_LONG: usize = 16;
+
+/// Most elements of a pattern: a block has many of them.
+const PATTERN_MAX: usize = 64;
+
+/// Patterns behind one another that are worth going through by columns.
+const PATTERNS_MIN: usize = 32;
+
+impl Pattern {
+    /// The short inner axes of a layout before whose first one is the longest axis.
+    fn of(layout: &Layout) -> Option<Pattern> {
+        let rank = layout.shape.len();
+        if rank < 2 || layout.shape[rank - 1] >= LINE_LONG {
+            return None;
+        }
+        let mut len = 1;
+        let mut best: Option<(usize, usize)> = None;
+        for axis in (0..rank - 1).rev() {
+            len *= layout.shape[axis + 1];
+            if len == 0 || len > PATTERN_MAX {
+                break;
+            }
+            if best.is_none_or(|(best, _)| layout.shape[axis] > layout.shape[best]) {
+                best = Some((axis, len));
+            }
+        }
+        let (axis, len) = best.filter(|&(axis, _)| layout.shape[axis] >= PATTERNS_MIN)?;
+        let place = |mut index: usize| {
+            let mut place = 0;
+            for k in (axis + 1..rank).rev() {
+                let coordinate = index % layout.shape[k];
+                index /= layout.shape[k];
+                if !layout.bounds.get(k).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinate)) {
+                    return None;
+                }
+                place += coordinate as isize * layout.strides[k];
+            }
+            Some(place)
+        };
+        Some(Pattern { axis, places: (0..len).map(place).collect() })
+    }
+
+    /// Calls `run` for the columns of `n` elements from linear index `start` on, both whole patterns; they lie in the block
+    /// from `at` on.
+    fn columns(&self, layout: &Layout, start: usize, n: usize, at: usize, run: &mut impl FnMut(Part)) {
+        let (axis, apart) = (self.axis, self.places.len());
+        let (size, step) = (layout.shape[axis], layout.strides[axis]);
+        let (mut index, end) = (start / apart, (start + n) / apart);
+        let mut at = at;
+        while index < end {
+            let first = index % size;
+            let count = (size - first).min(end - index);
+            let (mut rest, mut base, mut inside) = (index / size, layout.offset, true);
+            for k in (0..axis).rev() {
+                let coordinate = rest % layout.shape[k];
+                rest /= layout.shape[k];
+                base += coordinate as isize * layout.strides[k];
+                inside &= layout.bounds.get(k).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinate));
+            }
+            let (low, high) = layout.bounds.get(axis).copied().unwrap_or((0, size));
+            let low = if inside { low.clamp(first, first + count) } else { first };
+            let high = if inside { high.clamp(low, first + count) } else { first };
+            for (k, &place) in self.places.iter().enumerate() {
+                let mut column = |from: usize, to: usize, place: Option<isize>| {
+                    if from < to {
+                        let at = at + (from - first) * apart + k;
+                        run(Part::Column(Column { at, n: to - from, apart, place, step }));
+                    }
+                };
+                column(first, low, None);
+                column(low, high, place.map(|place| base + place + low as isize * step));
+                column(high, first + count, None);
+            }
+            index += count;
+            at += count * apart;
+        }
+    }
+}
+
+/// Calls `run` for parts that make up the `n` elements from linear index `start` on.
+pub(crate) fn parts(layout: &Layout, start: usize, n: usize, mut run: impl FnMut(Part)) {
+    let Some(pattern) = Pattern::of(layout) else { return lines(layout, start, n, 0, &mut run) };
+    let len = pattern.places.len();
+    let ahead = (start.next_multiple_of(len) - start).min(n);
+    let whole = (n - ahead) / len * len;
+    lines(layout, start, ahead, 0, &mut run);
+    pattern.columns(layout, start + ahead, whole, ahead, &mut run);
+    lines(layout, start + ahead + whole, n - ahead - whole, ahead + whole, &mut run);
+}
+
+/// Calls `run` for stretches of the `n` elements from linear index `start` on, which lie in the block from `at` on.
+fn lines(layout: &Layout, start: usize, n: usize, at: usize, run: &mut impl FnMut(Part)) {
+    let one = |from: usize, len: usize, place: Option<isize>, stride: isize| {
+        Part::Stretches(Stretches { at: at + from, len, place, stride, times: 1, step: 0 })
+    };
     let rank = layout.shape.len();
     if rank == 0 {
         for k in 0..n {
-            run(Stretches::one(k, 1, Some(layout.offset), 0));
+            run(one(k, 1, Some(layout.offset), 0));
         }
         return;
     }
@@ -336,8 +465,8 @@ pub(crate) fn stretches(layout: &Layout, start: usize, n: usize, mut run: impl F
             _ => 0,
         };
         if lines > 1 {
-            let step = layout.strides[inner - 1];
-            run(Stretches { at: done, len: size, place: Some(base), stride, times: lines, step });
+            let (at, step) = (at + done, layout.strides[inner - 1]);
+            run(Part::Stretches(Stretches { at, len: size, place: Some(base), stride, times: lines, step }));
             len = lines * size;
             coordinates[inner - 1] += lines - 1;
         } else if (0..inner).all(inside) {
@@ -345,17 +474,16 @@ pub(crate) fn stretches(layout: &Layout, start: usize, n: usize, mut run: impl F
             let (a, b) =
                 (lo.clamp(from, from + len), hi.clamp(from, from + len).max(lo.clamp(from, from + len)));
             if a > from {
-                run(Stretches::one(done, a - from, None, 0));
+                run(one(done, a - from, None, 0));
             }
             if b > a {
-                let place = Some(base + a as isize * stride);
-                run(Stretches::one(done + a - from, b - a, place, stride));
+                run(one(done + a - from, b - a, Some(base + a as isize * stride), stride));
             }
             if from + len > b {
-                run(Stretches::one(done + b - from, from + len - b, None, 0));
+                run(one(done + b - from, from + len - b, None, 0));
             }
         } else {
-            run(Stretches::one(done, len, None, 0));
+            run(one(done, len, None, 0));
         }
         done += len;
         // Advance to the next line.
@@ -379,40 +507,79 @@ pub(crate) fn gather<S: Copy, T: Copy>(
     fill: T,
     (widen, copy): (impl Fn(S) -> T + Copy, impl Fn(&[S], &mut [T])),
 ) {
-    stretches(layout, start, out.len(), |Stretches { at, len, place, stride, times, step }| {
-        let out = &mut out[at..at + times * len];
-        let Some(mut place) = place else { return out.fill(fill) };
-        if times > 1 && step == 1 && stride > 1 {
-            return transpose(&source[place as usize..], stride as usize, len, out, widen);
+    parts(layout, start, out.len(), |part| match part {
+        Part::Stretches(Stretches { at, len, place, stride, times, step }) => {
+            let out = &mut out[at..at + times * len];
+            let Some(mut place) = place else { return out.fill(fill) };
+            if times > 1 && step == 1 && stride > 1 {
+                return transpose(&source[place as usize..], stride as usize, len, out, widen);
+            }
+            for out in out.chunks_exact_mut(len) {
+                let p = place as usize;
+                match stride {
+                    0 => out.fill(widen(source[p])),
+                    1 => copy(&source[p..p + len], out),
+                    stride => {
+                        let mut p = place;
+                        for o in out {
+                            *o = widen(source[p as usize]);
+                            p += stride;
+                        }
+                    }
+                }
+                place += step;
+            }
         }
-        for out in out.chunks_exact_mut(len) {
-            let p = place as usize;
-            match stride {
-                0 => out.fill(widen(source[p])),
-                1 => copy(&source[p..p + len], out),
-                stride => {
+        Part::Column(column) => {
+            let Some(place) = column.place else { return column.of_mut(out).for_each(|o| *o = fill) };
+            let values = &source[if column.step < 0 { 0 } else { place as usize }..];
+            let out = column.of_mut(out);
+            match column.step {
+                0 => {
+                    let value = widen(values[0]);
+                    out.for_each(|o| *o = value);
+                }
+                1 => out.zip(values).for_each(|(o, &x)| *o = widen(x)),
+                2.. => {
+                    out.zip(values.iter().step_by(column.step as usize)).for_each(|(o, &x)| *o = widen(x));
+                }
+                step => {
                     let mut p = place;
                     for o in out {
-                        *o = widen(source[p as usize]);
-                        p += stride;
+                        *o = widen(values[p as usize]);
+                        p += step;
                     }
                 }
             }
-            place += step;
         }
     });
 }
 
 /// Fills lines of `len` elements that lie `stride` apart, and of which the neighbour is the same element of the next line.
-fn transpose<S: Copy, T>(source: &[S], stride: usize, len: usize, out: &mut [T], widen: impl Fn(S) -> T) {
-    // Of what a line of the caches holds all is used before the next one is read.
-    const LINES: usize = 16;
-    for (k, out) in out.chunks_mut(LINES * len).enumerate() {
+/// Of what a line of the caches holds all is used before the next one is read, and what is written makes lines as well:
+/// places a power of two apart share a place of the cache, which holds fewer of them than there are.
+fn transpose<S: Copy, T: Copy>(
+    source: &[S],
+    stride: usize,
+    len: usize,
+    out: &mut [T],
+    widen: impl Fn(S) -> T,
+) {
+    const SIDE: usize = 16;
+    for (k, out) in out.chunks_mut(SIDE * len).enumerate() {
         let lines = out.len() / len;
-        for element in 0..len {
-            let source = &source[k * LINES + element * stride..][..lines];
-            for (line, &x) in source.iter().enumerate() {
-                out[line * len + element] = widen(x);
+        for from in (0..len).step_by(SIDE) {
+            let width = SIDE.min(len - from);
+            let source = &source[k * SIDE + from * stride..];
+            let mut tile = [[widen(source[0]); SIDE]; SIDE];
+            for element in 0..width {
+                let values = &source[element * stride..][..lines];
+                for (line, &x) in tile.iter_mut().zip(values) {
+                    line[element] = widen(x);
+                }
+            }
+            for (out, line) in out.chunks_exact_mut(len).zip(&tile) {
+                out[from..from + width].copy_from_slice(&line[..width]);
             }
         }
     }
@@ -435,15 +602,24 @@ pub(crate) fn load(source: Source<'_>, layout: &Layout, start: usize, fill: f64,
 pub(crate) fn place(layout: &Layout, start: usize, out: LaneMut<'_>) {
     if let LaneMut::U32(out) = out {
         let n = out.len();
-        stretches(layout, start, n, |Stretches { at, len, place, stride, times, step }| {
-            let mut first = place.unwrap_or(0);
-            for out in out[at..at + times * len].chunks_exact_mut(len) {
-                let mut p = first;
-                for o in out {
-                    *o = p as u32;
-                    p += stride;
+        parts(layout, start, n, |part| match part {
+            Part::Stretches(Stretches { at, len, place, stride, times, step }) => {
+                let mut first = place.unwrap_or(0);
+                for out in out[at..at + times * len].chunks_exact_mut(len) {
+                    let mut p = first;
+                    for o in out {
+                        *o = p as u32;
+                        p += stride;
+                    }
+                    first += step;
                 }
-                first += step;
+            }
+            Part::Column(column) => {
+                let (mut p, step) = column.place.map_or((0, 0), |place| (place, column.step));
+                for o in column.of_mut(out) {
+                    *o = p as u32;
+                    p += step;
+                }
             }
         });
     }
@@ -473,6 +649,17 @@ mod tests {
             layout(&[6, 5, 4], &[-20, 4, -1], 110, &[]),
             layout(&[9, 8], &[8, 1], 0, &[(2, 7), (1, 8)]),
             layout(&[30], &[7], 1, &[]),
+            // Tiles, and what is left beside them.
+            layout(&[35, 37], &[1, 40], 5, &[]),
+            layout(&[2, 17, 33], &[600, 1, 18], 0, &[]),
+            // Patterns of short axes, with bounds on them, before them and on the axis that they repeat along.
+            layout(&[60, 2], &[3, 1], 2, &[]),
+            layout(&[60, 2], &[2, 0], 2, &[(0, 60), (1, 2)]),
+            layout(&[3, 20, 3, 3], &[100, 1, 30, 2], 0, &[]),
+            layout(&[3, 20, 3, 3], &[100, 1, 30, 2], -31, &[(1, 3), (2, 19), (1, 3), (0, 2)]),
+            layout(&[4, 9, 40, 2, 1, 3], &[0, 1, 9, -5, 7, 360], 5, &[]),
+            layout(&[12, 5, 2], &[-7, 1, 90], 80, &[]),
+            layout(&[2, 9, 4], &[5, 0, 1], 0, &[(0, 2), (3, 3), (0, 4)]),
             layout(&[], &[], 12, &[]),
         ] {
             let all = layout.shape.numel();

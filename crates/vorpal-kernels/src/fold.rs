@@ -2,7 +2,7 @@
 
 use vorpal_tensor::{DType, Layout};
 
-use crate::arguments::{Stretches, stretches};
+use crate::arguments::{Column, Part, Stretches, parts};
 use crate::lane::{alike, vectorized};
 use crate::{Lane, LaneElement, LaneMut, Lanes, ReduceKind};
 
@@ -253,15 +253,25 @@ impl Accumulator {
     /// Takes a block of values whose rows the map tells.
     pub fn take(&mut self, values: Lane<'_>, map: &Layout, start: usize, n: usize) {
         let kind = self.kind;
-        stretches(map, start, n, |Stretches { at, len, place, stride, times, step }| {
-            let (range, row) = (at..at + times * len, place.unwrap_or(0) as usize);
-            let rows = Rows { row, step: step as usize, each: if stride == 0 { 1 } else { len } };
-            match (values, &mut self.lanes) {
-                (Lane::F32(v), Lanes::F64(acc)) => add_f32(&v[range], len, acc, rows),
-                pair => {
-                    alike!(pair, Lane, Lanes, (v, acc) => join(kind, &v[range], len, acc, rows); _ => {})
+        parts(map, start, n, |part| match part {
+            Part::Stretches(Stretches { at, len, place, stride, times, step }) => {
+                let (range, row) = (at..at + times * len, place.unwrap_or(0) as usize);
+                let rows = Rows { row, step: step as usize, each: if stride == 0 { 1 } else { len } };
+                match (values, &mut self.lanes) {
+                    (Lane::F32(v), Lanes::F64(acc)) => add_f32(&v[range], len, acc, rows),
+                    pair => {
+                        alike!(pair, Lane, Lanes, (v, acc) => join(kind, &v[range], len, acc, rows); _ => {})
+                    }
                 }
             }
+            Part::Column(column) => match (values, &mut self.lanes) {
+                (Lane::F32(v), Lanes::F64(acc)) => along(column, v, acc, |a, v| a + f64::from(v)),
+                pair => alike!(pair, Lane, Lanes, (v, acc) => match kind {
+                    ReduceKind::Sum => along(column, v, acc, LaneElement::plus),
+                    ReduceKind::Max => along(column, v, acc, higher),
+                    ReduceKind::Min => along(column, v, acc, lower),
+                }; _ => {}),
+            },
         });
     }
 
@@ -288,6 +298,19 @@ impl Accumulator {
 fn each<T: Copy, V: Copy>(acc: &mut [T], values: &[V], f: impl Fn(T, V) -> T) {
     for (a, &v) in acc.iter_mut().zip(values) {
         *a = f(*a, v);
+    }
+}
+
+/// Joins the values of a column with their accumulators.
+fn along<T: Copy, V: Copy>(column: Column, values: &[V], acc: &mut [T], f: impl Fn(T, V) -> T) {
+    let row = column.place.unwrap_or(0) as usize;
+    match column.step as usize {
+        0 => acc[row] = column.of(values).fold(acc[row], |a, &v| f(a, v)),
+        step => {
+            for (a, &v) in acc[row..].iter_mut().step_by(step).zip(column.of(values)) {
+                *a = f(*a, v);
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Error, Layout, Result};
@@ -17,7 +18,7 @@ use crate::fold::{deviation_rows, dot_rows, fold_rows};
 use crate::lane::{alike, vectorized};
 use crate::scratch::Scratch;
 use crate::standardize::NUMBERS;
-use crate::stream::{Ahead, call_for};
+use crate::stream::{Ahead, LINE, call_for};
 use crate::tape::{Action, Calls, Class, Home, Operand, Scope, Step, Tape};
 use crate::{Arg, CpuRun, Lane, LaneElement, LaneMut, Lanes, Program};
 
@@ -26,6 +27,9 @@ pub(crate) const BLOCK: usize = 1024;
 
 /// Elements of a block of whole rows: what is between their passes is done for more rows at a time.
 const ROWS_BLOCK: usize = 4 * BLOCK;
+
+/// Bytes that the registers of a block may take together where an operand is turned: a part of a second cache.
+const TURNED_BYTES: usize = 512 << 10;
 
 /// Elements of a task: small enough to share, large enough to be worth it.
 pub(crate) const TASK: usize = 16 * BLOCK;
@@ -133,9 +137,10 @@ pub(crate) struct Bound<'t, 'a> {
     pub tape: &'t Tape,
     pub sources: &'t [Option<Source<'a>>],
     pub scalars: &'t [f64],
-    /// Row values known before, by value.
+    /// Row values known before, by value, from row `first_row` on.
     pub given: &'t [Option<Lanes>],
-    /// Map from linear index to row, for spreading those.
+    pub first_row: usize,
+    /// Map from linear index to place in those, for spreading them.
     pub map: Option<&'t Layout>,
 }
 
@@ -246,7 +251,9 @@ impl<'v> View<'v, '_> {
             }
             Home::Source { arg, offset } => self.bound.sources[arg]?.lane(offset + start, n),
             Home::Sink(arg) => self.pieces.into_iter().flatten().find(|p| p.arg == arg)?.lane(start, n),
-            Home::Given(v) => self.bound.given[v].as_ref()?.lane().part(start, n),
+            Home::Given(v) => {
+                self.bound.given[v].as_ref()?.lane().part(start.checked_sub(self.bound.first_row)?, n)
+            }
         }
     }
 
@@ -531,12 +538,27 @@ impl Tape {
             return columns.saturating_mul(ROWS_BLOCK);
         }
         let all = self.registers[Class::Full as usize];
+        // A block of as many lines as a line of the caches holds elements reads all of what it fetches.
+        let turned = self.steps.iter().filter_map(Step::turned_line).max().map_or(0, |line| LINE * line);
+        if self.columns.is_none() && (1..=TURNED_BYTES).contains(&(turned * all.max(1) * self.width)) {
+            return turned;
+        }
         // What is done for each row of a block costs more than what is read again from the second cache.
         let (registers, most) = match self.columns {
             Some(_) => (all - self.kept, ROWS_BLOCK),
             None => (all, 2 * BLOCK),
         };
         (REGISTER_BYTES / (registers.max(1) * self.width) / 64 * 64).clamp(BLOCK / 4, most)
+    }
+}
+
+impl Step {
+    /// Elements of a line of what it loads, where those lie apart and the same elements of other lines beside each other.
+    fn turned_line(&self) -> Option<usize> {
+        let Action::Load { layout, .. } = &self.action else { return None };
+        let [.., outer, inner] = layout.strides[..] else { return None };
+        let line = *layout.shape.last()?;
+        (outer == 1 && inner > 1 && line >= LINE && layout.bounds.is_empty()).then_some(line)
     }
 }
 
@@ -575,7 +597,14 @@ fn convert(x: Lane<'_>, from: DType, to: DType, mut out: LaneMut<'_>) {
 /// Rounds to what 16 bits hold.
 fn round(values: &mut [f32], to: DType) {
     match to {
-        DType::F16 => vectorized(|| values.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32())),
+        DType::F16 => {
+            let mut short = [f16::ZERO; 64];
+            for values in values.chunks_mut(short.len()) {
+                let short = &mut short[..values.len()];
+                short.convert_from_f32_slice(values);
+                short.convert_to_f32_slice(values);
+            }
+        }
         DType::BF16 => vectorized(|| values.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32())),
         _ => {}
     }
@@ -616,7 +645,7 @@ pub(crate) fn bound<'t, 'a>(
     sources: &'t [Option<Source<'a>>],
     scalars: &'t [f64],
 ) -> Bound<'t, 'a> {
-    Bound { tape, sources, scalars, given: &[], map: None }
+    Bound { tape, sources, scalars, given: &[], first_row: 0, map: None }
 }
 
 /// Evaluates the epilogue of a kernel over the `len` elements of its result, on arguments taken before.

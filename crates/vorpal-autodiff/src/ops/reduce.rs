@@ -13,6 +13,10 @@ use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
 /// goes through more than a software adapter allows and a GPU has enough rows to work on.
 const COLUMNS_MAX: usize = 16_384;
 
+/// Columns that one launch reduces natively where they are neighbours: as many as stay in a processor's second cache with
+/// what is made of them. Vocabularies of language models have up to 2¹⁸ words.
+const COLUMNS_NATIVE_MAX: usize = 1 << 18;
+
 /// Columns that one launch of a card reduces where neighbours share rows of neighbouring columns, each of which adds up a
 /// thousand: what is made of the elements and of the result stays in one launch …
 const COLUMNS_SHARED_MAX: usize = 65_536;
@@ -136,8 +140,12 @@ pub(crate) fn reduce(cx: &mut Builder, kind: ReduceKind, x: NodeId, axes: &[bool
 fn columns_max(cx: &Builder, shape: &Shape, axes: &[bool], columns: usize) -> usize {
     let adjoin =
         shape.iter().zip(axes).rev().find(|&(&size, _)| size > 1).is_some_and(|(_, &reduced)| reduced);
-    let shared = adjoin && shape.numel() >= ROWS_SHARED_MIN * columns;
-    if shared && cx.target().class == Class::Card { COLUMNS_SHARED_MAX } else { COLUMNS_MAX }
+    let shared = shape.numel() >= ROWS_SHARED_MIN * columns;
+    match cx.target().class {
+        Class::Native if adjoin => COLUMNS_NATIVE_MAX,
+        Class::Card if adjoin && shared => COLUMNS_SHARED_MAX,
+        _ => COLUMNS_MAX,
+    }
 }
 
 impl Tensor {

@@ -10,11 +10,11 @@ use smallvec::SmallVec;
 use vorpal_tensor::{DType, Layout, Result};
 
 use super::{Row, levels};
-use crate::arguments::{Piece, Source, take};
+use crate::arguments::{Piece, Source, cut, take};
 use crate::fold::Accumulator;
 use crate::interp::{BLOCK, Block, Bound, TASK, bound, for_each};
 use crate::tape::{Class, Scope, Tape};
-use crate::{CpuRun, Domain, Inst, Lanes, ReduceKind, ValueId};
+use crate::{Access, CpuRun, Domain, Inst, Lanes, ReduceKind, ValueId};
 
 /// Most parts that sums over scattered rows are split into.
 const PARTS_MAX: usize = 16;
@@ -23,7 +23,7 @@ const PARTS_MAX: usize = 16;
 const IN_PLACE_BLOCK: usize = 16 * BLOCK;
 
 /// Columns of rows that are worked on as a whole.
-const COLUMNS_WHOLE: usize = 1 << 16;
+const COLUMNS_WHOLE: usize = 1 << 18;
 
 /// A row kernel ready to run.
 #[derive(Debug)]
@@ -31,7 +31,18 @@ pub(super) enum Recipe {
     /// Whole rows at a time.
     Whole(Tape),
     /// Elements in the order of memory, pass after pass.
-    InOrder { map: Layout, passes: Vec<Pass>, rows: Box<Tape>, full: Box<Tape> },
+    InOrder(Box<Passes>),
+}
+
+/// Passes over elements in the order of memory.
+#[derive(Debug)]
+pub(super) struct Passes {
+    /// From the linear index of an element to its row.
+    map: Layout,
+    passes: Vec<Pass>,
+    /// What stores results for rows, and for elements.
+    rows: Tape,
+    full: Tape,
 }
 
 /// Row values of a level, then the reductions that follow from them.
@@ -93,23 +104,20 @@ impl Recipe {
         let last = |class: Class| {
             tape(Scope { given: known(top), stores: stores(class).collect(), ..Scope::default() })
         };
-        Recipe::InOrder {
-            map: row.row_map(),
-            passes,
-            rows: last(Class::Row).into(),
-            full: last(Class::Full).into(),
-        }
+        let (rows, full) = (last(Class::Row), last(Class::Full));
+        Recipe::InOrder(Passes { map: row.row_map(), passes, rows, full }.into())
     }
 }
 
 /// Row values known so far, by value.
 type Known = Vec<Option<Lanes>>;
 
-/// Elements in the order of memory.
+/// Elements in the order of memory, and their rows.
 struct InOrder<'r, 'a> {
-    rows: usize,
-    len: usize,
-    map: &'r Layout,
+    elements: Range<usize>,
+    rows: Range<usize>,
+    /// From the linear index of an element to its row, counted from the first one of `rows`.
+    map: Layout,
     scalars: &'r [f64],
     sources: &'r [Option<Source<'a>>],
 }
@@ -122,10 +130,10 @@ impl<'a> InOrder<'_, 'a> {
         }
         let dtypes = pass.level.goals.iter().map(|goal| goal.dtype);
         let mut out: Vec<Lanes> = dtypes.map(|dtype| Lanes::of(dtype, 0)).collect();
-        let bound = Bound { given: known, ..bound(&pass.level, self.sources, self.scalars) };
-        let mut registers = bound.begin(0, BLOCK.min(self.rows))?;
-        for row in (0..self.rows).step_by(BLOCK) {
-            let block = Block { start: 0, n: 0, row, rows: BLOCK.min(self.rows - row) };
+        let bound = self.bound(&pass.level, known, self.sources);
+        let mut registers = bound.begin(0, BLOCK.min(self.rows.len()))?;
+        for row in self.rows.clone().step_by(BLOCK) {
+            let block = Block { start: 0, n: 0, row, rows: BLOCK.min(self.rows.end - row) };
             bound.block(&block, &mut registers, &mut [])?;
             for (k, out) in out.iter_mut().enumerate() {
                 out.append(bound.goal(k, &block, &registers)?);
@@ -135,19 +143,29 @@ impl<'a> InOrder<'_, 'a> {
         Ok(())
     }
 
+    /// A tape with what is known.
+    fn bound<'t>(
+        &'t self,
+        tape: &'t Tape,
+        known: &'t Known,
+        sources: &'t [Option<Source<'a>>],
+    ) -> Bound<'t, 'a> {
+        let (first_row, map) = (self.rows.start, Some(&self.map));
+        Bound { given: known, first_row, map, ..bound(tape, sources, self.scalars) }
+    }
+
     /// Goes through elements once, for the reductions of a pass.
     fn reduce(
         &self,
         pass: &Pass,
         elements: Range<usize>,
         known: &Known,
-        sources: &[Option<Source<'_>>],
+        sources: &[Option<Source<'a>>],
     ) -> Result<Vec<Accumulator>> {
         let fresh =
-            |&(_, kind, dtype): &(ValueId, ReduceKind, DType)| Accumulator::new(kind, dtype, self.rows);
+            |&(_, kind, dtype): &(ValueId, ReduceKind, DType)| Accumulator::new(kind, dtype, self.rows.len());
         let mut accumulators: Vec<Accumulator> = pass.reductions.iter().map(fresh).collect();
-        let bound =
-            Bound { given: known, map: Some(self.map), ..bound(&pass.operands, sources, self.scalars) };
+        let bound = self.bound(&pass.operands, known, sources);
         // What is read where it lies takes no room in the cache: what is done once a block counts for less then.
         let in_place = pass.operands.registers[Class::Full as usize] == 0;
         let most = if in_place { IN_PLACE_BLOCK } else { BLOCK };
@@ -156,25 +174,25 @@ impl<'a> InOrder<'_, 'a> {
             let block = Block { start, n: most.min(elements.end - start), row: 0, rows: 0 };
             bound.block(&block, &mut registers, &mut [])?;
             for (k, acc) in accumulators.iter_mut().enumerate() {
-                acc.take(bound.goal(k, &block, &registers)?, self.map, start, block.n);
+                acc.take(bound.goal(k, &block, &registers)?, &self.map, start, block.n);
             }
         }
         Ok(accumulators)
     }
 
-    /// All parts of the elements, joined in their order.
-    fn reductions(&self, pass: &Pass, known: &mut Known, pieces: &[Piece<'a>]) -> Result<()> {
+    /// Reductions of a pass by parts of the elements, joined in their order.
+    fn reductions(&self, pass: &Pass, known: &mut Known, parts: usize, pieces: &[Piece<'a>]) -> Result<()> {
         if pass.reductions.is_empty() {
             return Ok(());
         }
         let mut sources: Vec<Option<Source<'_>>> = self.sources.to_vec();
         pieces.iter().for_each(|piece| sources[piece.arg] = Some(piece.sink.read()));
-        let parts = (self.len / TASK).min(self.len / self.rows.max(1)).clamp(1, PARTS_MAX);
-        let size = self.len.div_ceil(parts).max(1);
+        let Range { start, end } = self.elements;
+        let size = (end - start).div_ceil(parts).max(1);
         let mut found: Vec<Vec<Accumulator>> = vec![Vec::new(); parts];
         let tasks: Vec<_> = found.iter_mut().enumerate().collect();
         for_each(tasks, |(k, out)| {
-            let elements = (k * size).min(self.len)..((k + 1) * size).min(self.len);
+            let elements = (start + k * size).min(end)..(start + (k + 1) * size).min(end);
             *out = self.reduce(pass, elements, known, &sources)?;
             Ok(())
         })?;
@@ -186,7 +204,28 @@ impl<'a> InOrder<'_, 'a> {
         pass.reductions.iter().zip(sum).for_each(|(&(v, _, _), acc)| known[v] = Some(acc.finish()));
         Ok(())
     }
+
+    /// Evaluates all there is: what follows from the elements by so many parts of them.
+    fn run(&self, recipe: &Passes, values: usize, parts: usize, pieces: Pieces<'a>) -> Result<()> {
+        let mut known: Known = vec![None; values];
+        for pass in &recipe.passes {
+            self.enter(pass, &mut known)?;
+            self.reductions(pass, &mut known, parts, &pieces)?;
+        }
+        let (row_pieces, full_pieces): (Pieces<'_>, Pieces<'_>) =
+            pieces.into_iter().partition(|piece| piece.class == Class::Row);
+        if !row_pieces.is_empty() {
+            self.bound(&recipe.rows, &known, self.sources).run(self.rows.clone(), row_pieces)?;
+        }
+        if !full_pieces.is_empty() && !self.elements.is_empty() {
+            self.bound(&recipe.full, &known, self.sources).run(self.elements.clone(), full_pieces)?;
+        }
+        Ok(())
+    }
 }
+
+/// Results that are written.
+type Pieces<'a> = SmallVec<[Piece<'a>; 4]>;
 
 pub(super) fn run(row: &Row, mut run: CpuRun<'_>) -> Result<()> {
     let scalars = run.scalars;
@@ -196,27 +235,30 @@ pub(super) fn run(row: &Row, mut run: CpuRun<'_>) -> Result<()> {
         return Ok(());
     }
     let sinks = arguments.sinks.into_iter();
-    let pieces: SmallVec<[Piece<'_>; 4]> =
+    let pieces: Pieces<'_> =
         sinks.map(|(arg, sink)| Piece { arg, class: row.class_of(arg, &domains), start: 0, sink }).collect();
-    let (map, passes, of_rows, of_full) = match row.recipe() {
+    let recipe = match row.recipe() {
         Recipe::Whole(tape) => return bound(tape, &arguments.sources, scalars).run(0..rows, pieces),
-        Recipe::InOrder { map, passes, rows, full } => (map, passes, rows, full),
+        Recipe::InOrder(recipe) => recipe,
     };
-    let order = InOrder { rows, len: rows * columns, map, scalars, sources: &arguments.sources };
-    let mut known: Known = vec![None; row.program.insts.len()];
-    for pass in passes {
-        order.enter(pass, &mut known)?;
-        order.reductions(pass, &mut known, &pieces)?;
+    let (len, values) = (rows * columns, row.program.insts.len());
+    let order = |rows: Range<usize>| {
+        let mut map = recipe.map.clone();
+        map.offset -= rows.start as isize;
+        let elements = rows.start * columns..rows.end * columns;
+        InOrder { elements, rows, map, scalars, sources: &arguments.sources }
+    };
+    let parts = (len / TASK).min(columns).clamp(1, PARTS_MAX);
+    // Rows whose elements lie in one stretch are worked on by themselves, while what is made of them stays in the caches.
+    let (shape, strides) = (&recipe.map.shape, &recipe.map.strides);
+    let outer = shape.iter().zip(strides).take_while(|&(&size, &stride)| stride != 0 || size == 1);
+    let stretches: usize = outer.map(|(&size, _)| size).product();
+    let reread = row.args.iter().any(|arg| arg.access == Access::ReadWrite);
+    if len <= 2 * TASK || stretches < parts || reread {
+        return order(0..rows).run(recipe, values, parts, pieces);
     }
-    let (row_pieces, full_pieces): (SmallVec<[_; 4]>, SmallVec<[_; 4]>) =
-        pieces.into_iter().partition(|piece| piece.class == Class::Row);
-    if !row_pieces.is_empty() {
-        let bound = Bound { given: &known, ..bound(of_rows, &arguments.sources, scalars) };
-        bound.run(0..rows, row_pieces)?;
-    }
-    if full_pieces.is_empty() || order.len == 0 {
-        return Ok(());
-    }
-    Bound { given: &known, map: Some(map), ..bound(of_full, &arguments.sources, scalars) }
-        .run(0..order.len, full_pieces)
+    let each = rows / stretches;
+    let step = each * (2 * TASK).div_ceil(each * columns);
+    let tasks: Vec<_> = cut(pieces, step, columns).into_iter().enumerate().collect();
+    for_each(tasks, |(k, pieces)| order(k * step..((k + 1) * step).min(rows)).run(recipe, values, 1, pieces))
 }
