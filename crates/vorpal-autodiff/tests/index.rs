@@ -109,6 +109,11 @@ fn wrong_segments_are_errors() {
         }
         let text = list(&[0, 5]).bincount(3).to_vec::<i32>().expect_err("out of range").to_string();
         assert!(text.contains("bincount: index 5 is out of range") && text.contains("index.rs:"), "{text}");
+        for (wrong, size) in [(-1, 3), (0, 0)] {
+            let text = list(&[wrong]).bincount(size).to_vec::<i32>().expect_err("out of range").to_string();
+            let told = format!("bincount: index {wrong} is out of range for an axis of size {size}");
+            assert!(text.contains(&told), "{device}: {text}");
+        }
         let scattered = x.scatter(0, &list(&[0, 4, 1]), &x).to_vec::<f32>();
         let text = scattered.expect_err("out of range").to_string();
         assert!(text.contains("scatter: index 4 is out of range for an axis of size 3"), "{text}");

@@ -4,8 +4,15 @@ use vorpal_shaders::{BITS, Linker, SEARCH_SORTED, Shader};
 use vorpal_tensor::{DType, Error, Result};
 
 use crate::interp::{TASK, for_each};
+use crate::lane::vectorized;
 use crate::sort::{key_32, key_64, key_text};
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
+
+/// Searches that go side by side.
+const TOGETHER: usize = 32;
+
+/// Elements that a search looks at, about.
+const PROBES: usize = 16;
 
 /// For each of `rows` rows of `count` values, how many elements of a sorted row of `len` come before them (`I32`). NaN
 /// counts as largest.
@@ -79,7 +86,7 @@ impl Kernel for SearchSorted {
 }
 
 impl SearchSorted {
-    fn native<W: bytemuck::Pod + Ord + Sync>(
+    fn native<W: bytemuck::Pod + Ord + Send + Sync>(
         &self,
         run: &mut CpuRun<'_>,
         key: impl Fn(W) -> W + Sync,
@@ -88,18 +95,85 @@ impl SearchSorted {
         if self.rows * count == 0 {
             return Ok(());
         }
-        let sorted = &run.read_as::<W>(0)?[self.offsets[0]..];
+        let rows = if self.shared { 1 } else { self.rows };
+        let sorted = &run.read_as::<W>(0)?[self.offsets[0]..][..rows * len];
         let values = &run.read_as::<W>(1)?[self.offsets[1]..];
-        let tasks = run.write::<i32>(2)?.chunks_mut(TASK).enumerate().collect();
-        for_each(tasks, |(task, out): (usize, &mut [i32])| {
-            for (k, out) in out.iter_mut().enumerate() {
-                let at = task * TASK + k;
+        let out = run.write::<i32>(2)?;
+        if self.rows * count < sorted.len() / PROBES {
+            // Most of what is sorted is never looked at.
+            return self.places(out, values, &key, |k| key(sorted[k]));
+        }
+        let mut keys = vec![W::zeroed(); sorted.len()];
+        let tasks = keys.chunks_mut(TASK).zip(sorted.chunks(TASK)).collect();
+        for_each(tasks, |(keys, sorted): (&mut [W], &[W])| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (own, &word) in keys.iter_mut().zip(sorted) {
+                        *own = key(word);
+                    }
+                },
+            );
+            Ok(())
+        })?;
+        self.places(out, values, &key, |k| keys[k])
+    }
+
+    /// The places of values among the keys of sorted rows.
+    fn places<W: bytemuck::Pod + Ord + Sync>(
+        &self,
+        out: &mut [i32],
+        values: &[W],
+        key: &(impl Fn(W) -> W + Sync),
+        there: impl Fn(usize) -> W + Sync,
+    ) -> Result<()> {
+        let (len, count) = (self.len, self.count);
+        let tasks = out[..self.rows * count].chunks_mut(TASK).enumerate().collect();
+        for_each(tasks, |(task, mut out): (usize, &mut [i32])| {
+            let mut at = task * TASK;
+            while !out.is_empty() {
+                // Values of one row.
+                let (here, rest) = out.split_at_mut(out.len().min(count - at % count).min(TOGETHER));
                 let start = if self.shared { 0 } else { at / count * len };
-                let own = key(values[at]);
-                let before = |&there: &W| if self.right { key(there) <= own } else { key(there) < own };
-                *out = sorted[start..start + len].partition_point(before) as i32;
+                let values = &values[at..at + here.len()];
+                if self.right {
+                    search(here, values, key, len, |k, own| there(start + k) <= own);
+                } else {
+                    search(here, values, key, len, |k, own| there(start + k) < own);
+                }
+                (at, out) = (at + here.len(), rest);
             }
             Ok(())
         })
+    }
+}
+
+/// How many of `len` elements come before each of a few values. Searches go side by side: each waits for memory at every step.
+fn search<W: bytemuck::Pod>(
+    out: &mut [i32],
+    values: &[W],
+    key: impl Fn(W) -> W,
+    len: usize,
+    before: impl Fn(usize, W) -> bool,
+) {
+    let mut keys = [W::zeroed(); TOGETHER];
+    for (own, &value) in keys.iter_mut().zip(values) {
+        *own = key(value);
+    }
+    out.fill(0);
+    let mut left = len;
+    while left > 1 {
+        let half = left / 2;
+        for (place, &own) in out.iter_mut().zip(&keys) {
+            let middle = *place as usize + half;
+            // Never a branch: which way a search goes cannot be foreseen.
+            *place += half as i32 & -i32::from(before(middle, own));
+        }
+        left -= half;
+    }
+    if len > 0 {
+        for (place, &own) in out.iter_mut().zip(&keys) {
+            *place += i32::from(before(*place as usize, own));
+        }
     }
 }

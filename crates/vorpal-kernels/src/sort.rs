@@ -3,8 +3,7 @@
 use vorpal_shaders::{BITS, Linker, SORT_STRIDE, SORT_TILE, Shader};
 use vorpal_tensor::{DType, Error, Result};
 
-use crate::interp::for_each;
-use crate::{Arg, Cost, CpuRun, Kernel, spread};
+use crate::{Arg, Cost, CpuRun, Kernel, Ranked, spread};
 
 /// Pairs of key and number that a workgroup sorts in its memory.
 pub const SORT_TILE_LEN: usize = 2048;
@@ -180,7 +179,7 @@ impl Kernel for Sort {
             return Ok(());
         }
         if self.pass == SortPass::Whole {
-            return self.whole(&mut run);
+            return self.whole(run);
         }
         let down = if self.descending { u32::MAX } else { 0 };
         let mut pairs: Vec<(u32, u32)> = if self.reads_elements() {
@@ -215,28 +214,28 @@ impl Kernel for Sort {
     }
 }
 
-/// Orders the words of elements as their values are.
+/// Orders the words of elements as their values are. What is rare alone is decided by comparison.
+#[inline(always)]
 pub(crate) fn key_32(word: u32, dtype: DType) -> u32 {
-    match dtype {
-        DType::F32 => match f32::from_bits(word) {
-            v if v.is_nan() => u32::MAX,
-            0.0 => 1 << 31,
-            _ if word >> 31 == 1 => !word,
-            _ => word | 1 << 31,
-        },
-        DType::I32 => word ^ 1 << 31,
+    let sign = 1 << 31;
+    match (dtype, word & !sign) {
+        (DType::F32, 0) => sign,
+        (DType::F32, size) if size > f32::INFINITY.to_bits() => u32::MAX,
+        (DType::F32, _) => word ^ ((word as i32 >> 31) as u32 | sign),
+        (DType::I32, _) => word ^ sign,
         _ => word,
     }
 }
 
 /// Orders the words of f64 or i64 as their values are.
+#[inline(always)]
 pub(crate) fn key_64(word: u64, dtype: DType) -> u64 {
-    match f64::from_bits(word) {
-        _ if dtype == DType::I64 => word ^ 1 << 63,
-        v if v.is_nan() => u64::MAX,
-        0.0 => 1 << 63,
-        _ if word >> 63 == 1 => !word,
-        _ => word | 1 << 63,
+    let sign = 1 << 63;
+    match word & !sign {
+        _ if dtype == DType::I64 => word ^ sign,
+        0 => sign,
+        size if size > f64::INFINITY.to_bits() => u64::MAX,
+        _ => word ^ ((word as i64 >> 63) as u64 | sign),
     }
 }
 
@@ -265,43 +264,8 @@ impl Sort {
     }
 
     /// Sorts rows natively.
-    fn whole(&self, run: &mut CpuRun<'_>) -> Result<()> {
-        let (len, offset) = (self.len, self.offset);
-        let out = run.write::<i32>(1)?;
-        if self.dtype.size() == 8 {
-            let down = if self.descending { u64::MAX } else { 0 };
-            let rows = run.read_as::<u64>(0)?[offset..].chunks(len);
-            let tasks: Vec<(&mut [i32], &[u64])> = out.chunks_mut(len).zip(rows).collect();
-            return for_each(tasks, |(out, x)| {
-                let pair = |(k, &word): (usize, &u64)| (key_64(word, self.dtype) ^ down, k as u32);
-                let mut pairs: Vec<(u64, u32)> = x.iter().enumerate().map(pair).collect();
-                sort(&mut pairs);
-                out.iter_mut().zip(&pairs).for_each(|(out, p)| *out = p.1 as i32);
-                Ok(())
-            });
-        }
-        let down = if self.descending { u32::MAX } else { 0 };
-        let rows = run.read_as::<u32>(0)?[offset..].chunks(len);
-        let tasks: Vec<(&mut [i32], &[u32])> = out.chunks_mut(len).zip(rows).collect();
-        for_each(tasks, |(out, x)| {
-            // Key and number in one word sort fastest.
-            let pair =
-                |(k, &word): (usize, &u32)| u64::from(key_32(word, self.dtype) ^ down) << 32 | k as u64;
-            let mut pairs: Vec<u64> = x.iter().enumerate().map(pair).collect();
-            sort(&mut pairs);
-            out.iter_mut().zip(&pairs).for_each(|(out, &p)| *out = p as u32 as i32);
-            Ok(())
-        })
+    fn whole(&self, run: CpuRun<'_>) -> Result<()> {
+        let Sort { rows, len, dtype, descending, offset, .. } = *self;
+        Ranked { rows, len, dtype, descending, offset, first: 0, step: 1, count: len }.run_cpu(run)
     }
-}
-
-/// Sorts what has no equals, on all cores where the feature `parallel` is on.
-fn sort<T: Ord + Send>(x: &mut [T]) {
-    #[cfg(feature = "parallel")]
-    {
-        use rayon::prelude::*;
-        x.par_sort_unstable();
-    }
-    #[cfg(not(feature = "parallel"))]
-    x.sort_unstable();
 }

@@ -7,8 +7,8 @@ mod common;
 
 use common::{Random, adapter, assert_close, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{
-    Arg, Checked, Kernel, Promise, ReduceKind, Scan, ScanPass, ScanRule, SearchSorted, Segment, SegmentPass,
-    Sort, SortPass,
+    Arg, Checked, Count, Kernel, Promise, Ranked, ReduceKind, Scan, ScanPass, ScanRule, SearchSorted,
+    Segment, SegmentPass, Sort, SortPass,
 };
 use vorpal_tensor::{At, DType, Device};
 
@@ -248,11 +248,126 @@ fn numbers_are_sorted_stably() {
     }
 }
 
+/// Elements of a dtype in an order in which equals are common, and f64 that are ordered as they are.
+fn elements(random: &mut Random, dtype: DType, n: usize, rising: bool) -> (Vec<u8>, Vec<f64>) {
+    let mut ranks: Vec<f64> = (0..n).map(|_| random.below(n.div_ceil(3).max(40)) as f64 - 20.0).collect();
+    if rising {
+        ranks.sort_by(f64::total_cmp);
+    }
+    let float = matches!(dtype, DType::F32 | DType::F64);
+    if float {
+        for rank in &mut ranks {
+            match random.below(60) {
+                0 => *rank = f64::NAN,
+                1 => *rank = -0.0,
+                2 => *rank = f64::NEG_INFINITY,
+                3 => *rank = f64::INFINITY,
+                _ => {}
+            }
+        }
+    } else if dtype == DType::U32 {
+        ranks.iter_mut().for_each(|rank| *rank += 20.0);
+    }
+    let bytes = ranks.iter().flat_map(|&v| match dtype {
+        DType::F32 => (v as f32).to_le_bytes().to_vec(),
+        DType::F64 => v.to_le_bytes().to_vec(),
+        DType::I64 => (v as i64).to_le_bytes().to_vec(),
+        DType::I32 => (v as i32).to_le_bytes().to_vec(),
+        _ => (v as u32).to_le_bytes().to_vec(),
+    });
+    let bytes = bytes.collect();
+    // NaN of both signs is largest.
+    (bytes, ranks.iter().map(|&v| if v.is_nan() { f64::MAX } else { v + 0.0 }).collect())
+}
+
+#[test]
+fn places_in_order_are_those_of_sorted_rows() {
+    let mut random = Random(9);
+    let sizes = [(0, 3), (1, 1), (70, 10), (3, 33), (2, 64), (20, 65), (9, 1000), (2, 5000), (1, 100_000)];
+    let dtypes = [DType::F32, DType::F64, DType::I32, DType::I64, DType::U32];
+    for (rows, len) in sizes {
+        for (k, dtype) in dtypes.into_iter().enumerate() {
+            let (bytes, ranks) = elements(&mut random, dtype, rows * len + k, len == 5000 && k % 2 == 0);
+            let rank = |v: f64| if v == f64::MAX { (1, 0.0) } else { (0, v) };
+            for descending in [false, true] {
+                let mut orders: Vec<Vec<i32>> = Vec::new();
+                for row in ranks[k..].chunks(len) {
+                    let mut numbers: Vec<i32> = (0..len as i32).collect();
+                    numbers.sort_by(|&a, &b| {
+                        let (a, b) = (rank(row[a as usize]), rank(row[b as usize]));
+                        let order = a.0.cmp(&b.0).then(a.1.total_cmp(&b.1));
+                        if descending { order.reverse() } else { order }
+                    });
+                    orders.push(numbers);
+                }
+                let (middle, last) = ((len - 1) / 2, len - 1);
+                for (first, step, count) in [
+                    (0, 1, 0),
+                    (0, 1, 1),
+                    (0, 1, len.min(8)),
+                    (0, 1, len / 7),
+                    (0, 1, len),
+                    (last, 1, 1),
+                    (middle, 1, 1),
+                    (len / 9, 1, len / 10),
+                    (middle, (last - middle).max(1), 1 + usize::from(middle < last)),
+                    (0, 3, len.div_ceil(3)),
+                ] {
+                    let kernel = Ranked { rows, len, dtype, descending, offset: k, first, step, count };
+                    let expected: Vec<i32> = orders
+                        .iter()
+                        .flat_map(|order| order[first..].iter().step_by(step).take(count).copied())
+                        .collect();
+                    let found = whole(&result(&kernel, std::slice::from_ref(&bytes), None));
+                    assert!(found[..expected.len()] == expected, "{} {descending}", kernel.describe());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_are_counted() {
+    let mut random = Random(10);
+    for (rows, len, size) in [
+        (1, 0, 4),
+        (1, 1, 1),
+        (3, 50, 7),
+        (1, 300_000, 1000),
+        (1, 400_001, 3),
+        (2, 0, 0),
+        (1, 100_000, 90_000),
+    ] {
+        let x: Vec<i32> = (0..rows * len + 2).map(|_| random.below(size.max(1)) as i32).collect();
+        let mut expected = vec![0; rows * size];
+        for (k, &number) in x[2..].iter().enumerate() {
+            expected[k / len * size + number as usize] += 1;
+        }
+        let kernel = Count { rows, len, size, dtype: DType::I32, offset: 2 };
+        let found = whole(&result(&kernel, &[words(&x)], None));
+        assert!(found[..expected.len()] == expected, "{}", kernel.describe());
+        for wrong in [size as i32, -1] {
+            let mut x = x.clone();
+            let Some(last) = x[2..].last_mut() else { continue };
+            *last = wrong;
+            let mut buffers = [words(&x), vec![0; 4 * (rows * size).max(1)]];
+            assert!(run_native(&kernel, &mut buffers, &[]).is_err(), "{}: {wrong}", kernel.describe());
+        }
+    }
+}
+
 #[test]
 fn values_find_their_places() {
     let device = adapter();
     let mut random = Random(6);
-    for (rows, len, count, shared) in [(1, 0, 3, true), (2, 9, 4, false), (3, 100, 50, true)] {
+    for (rows, len, count, shared) in [
+        (1, 0, 3, true),
+        (2, 9, 4, false),
+        (3, 100, 50, true),
+        (5, 1, 70, false),
+        (1, 3000, 2, true),
+        (40, 37, 1000, false),
+    ] {
         let lists = if shared { 1 } else { rows };
         let mut sorted: Vec<i32> = (0..lists * len).map(|_| random.below(40) as i32 - 20).collect();
         sorted.chunks_mut(len.max(1)).for_each(<[i32]>::sort_unstable);

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use vorpal_kernels::{Gather, GatherShape, SearchSorted as SearchKernel, Sort as SortKernel, SortPass};
+use vorpal_kernels::{
+    Checked as CheckedKernel, Count as CountKernel, Gather, GatherShape, Promise, Ranked as RankedKernel,
+    SearchSorted as SearchKernel, Sort as SortKernel, SortPass,
+};
 use vorpal_tensor::{At, DType, Device, Error, Result, Shape};
 
+use super::pointwise::SUB;
 use super::{axis_of, dtype_error, promoted, shape_error, whole_words};
 use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
@@ -59,6 +63,116 @@ impl Op for Argsort {
             now = cx.kernel(Arc::new(kernel), &[now], out, dtype);
         }
         Ok(now)
+    }
+}
+
+/// Numbers of the elements of the last axis that come at places `first`, `first + step`, … when it is sorted.
+#[derive(Clone, Copy, Debug)]
+struct Ranked {
+    descending: bool,
+    first: usize,
+    step: usize,
+    count: usize,
+}
+
+impl Ranked {
+    /// The elements of the last axis at those places, and their numbers.
+    fn of(self, x: &Tensor, at: At) -> (Tensor, Tensor) {
+        let numbers = Tensor::apply(self, &[x], at);
+        (x.gather(-1, &numbers), numbers)
+    }
+}
+
+impl Op for Ranked {
+    fn name(&self) -> &'static str {
+        "ranked"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        let shape = &inputs[0].shape;
+        Ok(Spec::new(shape.with_axis(shape.rank() - 1, self.count), DType::I32))
+    }
+
+    fn vjp(&self, _: &Vjp<'_>) -> Vec<Option<Tensor>> {
+        vec![None]
+    }
+
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(*self)
+    }
+
+    fn attributes(&self, key: &mut Key) {
+        key.push_list(&[usize::from(self.descending), self.first, self.step, self.count]);
+    }
+
+    fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        let Ranked { descending, first, step, count } = *self;
+        let shape = cx.shape(x[0]).clone();
+        let axis = shape.rank() - 1;
+        if !cx.target().is_native() {
+            let order = Argsort { descending }.lower(cx, x, &[])?;
+            return cx.view(order, |l| Some(l.slice(axis, first, count, step)));
+        }
+        let dtype = whole_words(cx.dtype(x[0]));
+        let wide = cx.cast(x[0], dtype);
+        let (base, offset) = cx.dense(wide);
+        let (rows, len) = rows(&shape);
+        let kernel = RankedKernel { rows, len, dtype, descending, offset, first, step, count };
+        Ok(cx.kernel(Arc::new(kernel), &[base], shape.with_axis(axis, count), DType::I32))
+    }
+}
+
+/// How often each number below a size comes up in the last axis.
+#[derive(Clone, Copy, Debug)]
+struct Bincount {
+    size: usize,
+}
+
+impl Op for Bincount {
+    fn name(&self) -> &'static str {
+        "bincount"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        let shape = &inputs[0].shape;
+        Ok(Spec::new(shape.with_axis(shape.rank() - 1, self.size), DType::I32))
+    }
+
+    fn vjp(&self, _: &Vjp<'_>) -> Vec<Option<Tensor>> {
+        vec![None]
+    }
+
+    fn vmap(&self, v: &Vmap<'_>) -> Tensor {
+        v.apply(*self)
+    }
+
+    fn attributes(&self, key: &mut Key) {
+        key.push(self.size);
+    }
+
+    fn indexed_axis(&self, _: &[Spec]) -> Option<usize> {
+        Some(self.size)
+    }
+
+    fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        let (shape, dtype, size) = (cx.shape(x[0]).clone(), cx.dtype(x[0]), self.size);
+        let (base, offset) = cx.dense(x[0]);
+        let axis = shape.rank() - 1;
+        if cx.target().is_native() {
+            let (rows, len) = rows(&shape);
+            let kernel = CountKernel { rows, len, size, dtype, offset };
+            return Ok(cx.kernel(Arc::new(kernel), &[base], shape.with_axis(axis, size), DType::I32));
+        }
+        let check = CheckedKernel { count: shape.numel(), promise: Promise::Below(size), dtype, offset };
+        let below = cx.kernel(Arc::new(check), &[base], shape.clone(), dtype);
+        let order = Argsort { descending: false }.lower(cx, &[below], &[])?;
+        let sorted = Arrange.lower(cx, &[below, order], &[])?;
+        let numbers = cx.coordinate(&shape.with_axis(axis, size + 1), axis);
+        let numbers = cx.cast(numbers, dtype);
+        let starts = SearchSorted { right: false }.lower(cx, &[sorted, numbers], &[])?;
+        let part = |cx: &mut Builder, first: usize| cx.view(starts, |l| Some(l.slice(axis, first, size, 1)));
+        let (ends, starts) = (part(cx, 1)?, part(cx, 0)?);
+        Ok(cx.call(&SUB.f, &[ends, starts]))
     }
 }
 
@@ -229,6 +343,13 @@ impl Tensor {
             let error = shape_error("topk", format!("asked for {k} elements of {size}"), &[self], at);
             return (Tensor::error(error.clone()), Tensor::error(error));
         }
+        // Where the order of most is asked for, sorting costs as much. Adapters sort in any case, and the derivative
+        // of an order of all is faster there.
+        if self.is_native() && 2 * k <= size {
+            let places = Ranked { descending: largest, first: 0, step: 1, count: k };
+            let (values, positions) = places.of(&self.transpose(axis, -1), at);
+            return (values.transpose(axis, -1), positions.transpose(axis, -1));
+        }
         let (values, positions) = self.sort(axis, largest);
         (values.narrow(axis, 0, k), positions.narrow(axis, 0, k))
     }
@@ -244,14 +365,22 @@ impl Tensor {
                 Tensor::error(shape_error("median", "an empty axis has none", &[self], at))
             }
             Ok(k) => {
-                let sorted = self.sort(axis, false).0;
-                let len = self.shape()[k];
-                let middle = sorted.narrow(axis, (len - 1) / 2, 1).squeeze(axis);
-                if !self.dtype().is_float() {
+                let (end, float) = (self.shape()[k] - 1, self.dtype().is_float());
+                let middle = end / 2;
+                let (found, first, last) = if self.is_native() {
+                    let count = if float && middle < end { 2 } else { 1 };
+                    let places =
+                        Ranked { descending: false, first: middle, step: (end - middle).max(1), count };
+                    (places.of(&self.transpose(axis, -1), at).0.transpose(axis, -1), 0, count - 1)
+                } else {
+                    (self.sort(axis, false).0, middle, end)
+                };
+                let middle = found.narrow(axis, first, 1).squeeze(axis);
+                if !float {
                     return middle;
                 }
                 // NaN comes last.
-                let last = sorted.narrow(axis, len - 1, 1).squeeze(axis);
+                let last = found.narrow(axis, last, 1).squeeze(axis);
                 last.is_nan().select(&last, &middle)
             }
         }
@@ -281,16 +410,15 @@ impl Tensor {
     #[track_caller]
     pub fn bincount(&self, size: usize) -> Tensor {
         let at = At::caller();
-        let Ok(device) = self.device() else { return self.clone() };
+        if self.ready().is_err() {
+            return self.clone();
+        }
         if !matches!(self.dtype(), DType::I32 | DType::U32) {
             let message = format!("numbers must be i32 or u32, found {}", self.dtype());
             return Tensor::error(dtype_error("bincount", message, &[self], at));
         }
         let flat = self.reshape([self.shape().numel()]);
-        let checked = super::segment::checked("bincount", &flat, size, false, at);
-        let sorted = checked.sort(0, false).0;
-        let numbers = Tensor::arange(size + 1, self.dtype(), &device);
-        differences(&sorted.searchsorted(&numbers, false))
+        Tensor::apply(Bincount { size }, &[&flat], at)
     }
 
     /// How many elements fall into each of `bins` equal intervals of `low..high` (`I32`), as `torch.histc`: intervals
@@ -307,9 +435,17 @@ impl Tensor {
             let message = format!("cannot cut {low}..{high} into {bins} intervals");
             return Tensor::error(Error::Argument { op: "histogram", message, at });
         }
-        let sorted = self.reshape([self.shape().numel()]).cast(whole_words(self.dtype())).sort(0, false).0;
+        let x = self.reshape([self.shape().numel()]).cast(whole_words(self.dtype()));
         let edges: Vec<f64> = (0..bins).map(|k| low + (high - low) * k as f64 / bins as f64).collect();
-        let list = |edges: &[f64]| edge_list(edges, sorted.dtype(), &device);
+        let list = |edges: &[f64]| edge_list(edges, x.dtype(), &device);
+        if self.is_native() {
+            // How many intervals start up to an element: 0 is none, as is what lies above the last one.
+            let number = list(&edges).searchsorted(&x, true);
+            let inside = x.le(list(&[high]));
+            let number = inside.select(&number, 0);
+            return Tensor::apply(Bincount { size: bins + 1 }, &[&number], at).narrow(0, 1, bins);
+        }
+        let sorted = x.sort(0, false).0;
         let starts = sorted.searchsorted(&list(&edges), false);
         let end = sorted.searchsorted(&list(&[high]), true);
         differences(&Tensor::concat(&[&starts, &end], 0))

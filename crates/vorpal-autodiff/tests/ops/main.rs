@@ -159,6 +159,7 @@ fn segments() {
 fn sorting() {
     check(&sort::cases());
     sort::edges();
+    sort::few();
     sort::misfits();
 }
 

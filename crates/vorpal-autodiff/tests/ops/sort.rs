@@ -1,6 +1,6 @@
 //! Sorting, searching, counting.
 
-use vorpal_autodiff::{DType, Device, Tensor};
+use vorpal_autodiff::{DType, Device, Tensor, grad, vmap};
 
 use crate::common::devices;
 use crate::harness::{Array, Case, Draw, Holds, NUMBERS, Role, Sample};
@@ -202,6 +202,55 @@ pub fn edges() {
         all.sort_unstable();
         assert_eq!(all, (0..1000).collect::<Vec<i32>>());
         assert_ne!(Tensor::permutation(1000, &device).to_vec::<i32>().expect("numbers"), p);
+    }
+}
+
+/// The few largest and smallest are the first of all in order, wherever elements lie, and so are derivatives.
+pub fn few() {
+    let count = 3 * 700;
+    let raw: Vec<f32> = (0..count)
+        .map(|k: usize| match k.wrapping_mul(2_654_435_761) % 1009 {
+            0..3 => f32::NAN,
+            3..6 => f32::NEG_INFINITY,
+            6..9 => f32::INFINITY,
+            9..40 => -0.0,
+            v => (v / 4) as f32 - 100.0,
+        })
+        .collect();
+    let bits =
+        |x: &Tensor| x.to_vec::<f32>().expect("values").iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for device in devices() {
+        let rows = Tensor::from_slice(&raw, [3, 700], &device);
+        let columns = Tensor::from_slice(&raw, [700, 3], &device);
+        for (x, axis) in [(&rows, 1), (&columns, 0), (&columns.t(), -1), (&rows.flip(1).narrow(1, 1, 600), 1)]
+        {
+            for (k, largest) in [(0, true), (1, false), (8, true), (8, false), (300, true), (600, false)] {
+                let (values, places) = x.topk(k, axis, largest);
+                let (all, order) = x.sort(axis, largest);
+                let (all, order) = (all.narrow(axis, 0, k), order.narrow(axis, 0, k));
+                assert_eq!(bits(&values), bits(&all), "{device}: {k} along {axis}");
+                assert_eq!(places.to_vec::<i32>(), order.to_vec::<i32>(), "{device}: {k} along {axis}");
+            }
+        }
+        let part = |x: &Tensor, all: bool| {
+            if all { x.sort(-1, true).0.narrow(-1, 0, 5) } else { x.topk(5, -1, true).0 }
+        };
+        let weights = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0, 5.0], [5], &device);
+        let back =
+            |all: bool| bits(&grad(&rows, |x| (part(x, all) * &weights).sum_all()).expect("a derivative"));
+        assert_eq!(back(false), back(true), "{device}");
+        let each = |all: bool| vmap(&rows, 0, |x| part(x, all)).expect("examples");
+        assert_eq!(bits(&each(false)), bits(&each(true)), "{device}");
+        // Rows with NaN have it in the middle, and the derivative goes to the last one.
+        let x = Tensor::from_slice(&[3.0f32, 1.0, 2.0, f32::NAN, 0.0, f32::NAN], [2, 3], &device);
+        assert_eq!(bits(&x.median(1)), [2.0, f32::NAN].map(f32::to_bits), "{device}");
+        let back = grad(&x, |x| x.median(1).sum_all()).expect("a derivative").to_vec::<f32>();
+        assert_eq!(back, Ok(vec![0.0, 0.0, 1.0, 0.0, 0.0, 1.0]), "{device}");
+        let edges = Tensor::from_slice(&[f32::NAN, 0.0, 1.0, 0.999, 1.001, -0.001, 0.5], [7], &device);
+        assert_eq!(edges.histogram(2, 0.0, 1.0).to_vec::<i32>(), Ok(vec![1, 3]), "{device}");
+        let numbers = Tensor::from_slice(&[0i32, 1, 1, 2, 2, 2], [2, 3], &device);
+        let each = vmap(&numbers, 0, |x| x.bincount(3)).expect("examples").to_vec::<i32>();
+        assert_eq!(each, Ok(vec![1, 2, 0, 0, 0, 3]), "{device}");
     }
 }
 
