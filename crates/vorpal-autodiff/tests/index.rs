@@ -12,6 +12,7 @@ fn everything_in_turn() {
     // Adapters report faults to whoever reads next: one test, one thread.
     values_match_a_plain_loop();
     long_lists_take_several_launches();
+    what_is_added_onto_stays_where_it_is_read_again();
     numbers_out_of_range_are_errors();
     a_class_that_is_none_is_found();
     wrong_segments_are_errors();
@@ -59,6 +60,20 @@ fn long_lists_take_several_launches() {
         let zeros = Tensor::zeros([3], DType::F32, &device);
         let found = zeros.index_add(0, &index, &ones).to_vec::<f32>();
         assert_eq!(found, Ok(vec![33_334.0, 33_333.0, 33_333.0]), "{device}");
+    }
+}
+
+fn what_is_added_onto_stays_where_it_is_read_again() {
+    for device in devices() {
+        let index = Tensor::from_slice(&[2i32, 0, 2], [3], &device);
+        let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], [3], &device);
+        let twice = &x * 2.0;
+        let sum = twice.index_add(0, &index, &x) - &twice;
+        assert_eq!(sum.to_vec::<f32>(), Ok(vec![2.0, 0.0, 4.0]), "{device}");
+        let once = (&x * 2.0).index_add(0, &index, &x);
+        assert_eq!(once.to_vec::<f32>(), Ok(vec![4.0, 4.0, 10.0]), "{device}");
+        assert_eq!(x.index_add(0, &index, &x).to_vec::<f32>(), Ok(vec![3.0, 2.0, 7.0]), "{device}");
+        assert_eq!(x.to_vec::<f32>(), Ok(vec![1.0, 2.0, 3.0]), "{device}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Picking elements along an axis by number.
 
+use std::borrow::Cow;
+
 use vorpal_shaders::{GATHER, Linker, Shader};
 use vorpal_tensor::{DType, Result};
 
@@ -37,11 +39,28 @@ impl GatherShape {
         (self.outer - 1) * o + (self.len - 1) * j + (self.inner - 1) * i + 1
     }
 
-    /// Place of the index of an element.
-    pub(crate) fn index_place(&self, o: usize, j: usize, i: usize) -> usize {
-        let [so, sj, si] = self.index_strides;
-        o * so + j * sj + i * si
+    /// Place of the first number of a row of picked elements.
+    pub(crate) fn numbers_at(&self, o: usize, j: usize) -> usize {
+        o * self.index_strides[0] + j * self.index_strides[1]
     }
+
+    /// What the bits of a number are below if it is one of the axis: those of negative numbers are large.
+    pub(crate) fn limit(&self, index: DType) -> usize {
+        if index == DType::I32 { self.axis.min(1 << 31) } else { self.axis }
+    }
+}
+
+/// `n` numbers that lie `stride` apart from a place on: most are neighbours.
+pub(crate) fn numbers(index: &[u32], at: usize, stride: usize, n: usize) -> Cow<'_, [u32]> {
+    match stride {
+        1 => Cow::Borrowed(&index[at..at + n]),
+        _ => Cow::Owned((0..n).map(|k| index[at + k * stride]).collect()),
+    }
+}
+
+/// A number as the user wrote it.
+pub(crate) fn told(index: DType, bits: u32) -> i64 {
+    if index == DType::I32 { i64::from(bits as i32) } else { i64::from(bits) }
 }
 
 /// `out[o, j, i] = x[o, index[…], i]`: PyTorch's `index_select`, `embedding` and `gather`, depending on the strides of
@@ -130,34 +149,58 @@ impl Gather {
             return Ok(());
         }
         let x: &[T] = run.read_as(0)?;
-        let index: &[i32] = run.read_as(1)?;
+        let index: &[u32] = run.read_as(1)?;
         let out: &mut [T] = run.write_as(2)?;
         // Buffers end with a whole word; bytes may end before.
         let out = &mut out[..shape.count()];
         let (x, index) = (&x[self.offsets[0]..], &index[self.offsets[1]..]);
         let rows = (TASK / shape.inner).max(1);
-        let signed = self.index == DType::I32;
-        let wrong = |which: i32| {
-            run.index_error(if signed { i64::from(which) } else { i64::from(which as u32) }, shape.axis)
-        };
         let tasks: Vec<(usize, &mut [T])> = out.chunks_mut(rows * shape.inner).enumerate().collect();
-        for_each(tasks, |(task, out)| {
-            for (k, line) in out.chunks_mut(shape.inner).enumerate() {
-                let (o, j) = ((task * rows + k) / shape.len, (task * rows + k) % shape.len);
-                let line_of = |which: i32| match usize::try_from(which) {
-                    Ok(w) if w < shape.axis => Ok((o * shape.axis + w) * shape.inner),
-                    _ => Err(wrong(which)),
-                };
-                if shape.index_strides[2] == 0 {
-                    let from = line_of(index[shape.index_place(o, j, 0)])?;
-                    line.copy_from_slice(&x[from..from + shape.inner]);
-                } else {
-                    for (i, out) in line.iter_mut().enumerate() {
-                        *out = x[line_of(index[shape.index_place(o, j, i)])? + i];
-                    }
-                }
+        for_each(tasks, |(task, mut out)| {
+            let mut row = task * rows;
+            while !out.is_empty() {
+                // Rows of one slab.
+                let (o, j) = (row / shape.len, row % shape.len);
+                let here = (shape.len - j).min(out.len() / shape.inner);
+                let (part, rest) = out.split_at_mut(here * shape.inner);
+                self.pick(x, index, (o, j), part)
+                    .map_err(|bits| run.index_error(told(self.index, bits), shape.axis))?;
+                (row, out) = (row + here, rest);
             }
             Ok(())
         })
+    }
+
+    /// Rows of a slab from row `j` on. What fails is a number that is not of the axis.
+    fn pick<T: Copy>(
+        &self,
+        x: &[T],
+        index: &[u32],
+        (o, j): (usize, usize),
+        out: &mut [T],
+    ) -> std::result::Result<(), u32> {
+        let GatherShape { axis, inner, index_strides: [_, next_row, next], .. } = self.shape;
+        let slab = &x[o * axis * inner..][..self.shape.limit(self.index) * inner];
+        let at = self.shape.numbers_at(o, j);
+        if inner == 1 {
+            let numbers = numbers(index, at, next_row, out.len());
+            for (out, &number) in out.iter_mut().zip(&*numbers) {
+                *out = *slab.get(number as usize).ok_or(number)?;
+            }
+            return Ok(());
+        }
+        for (k, out) in out.chunks_exact_mut(inner).enumerate() {
+            let at = at + k * next_row;
+            if next == 0 {
+                let number = index[at];
+                let from = number as usize * inner;
+                out.copy_from_slice(slab.get(from..from + inner).ok_or(number)?);
+                continue;
+            }
+            for ((i, out), &number) in out.iter_mut().enumerate().zip(&*numbers(index, at, next, inner)) {
+                *out = *slab.get(number as usize * inner + i).ok_or(number)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Random, adapter, check_shader, run_native, run_on};
+use common::{Random, adapter, assert_close, bytes_of, check_shader, floats, run_native, run_on};
 use vorpal_kernels::{Gather, GatherShape, Join, Joined, Kernel, SCATTER_LEN_MAX, ScatterAdd};
 use vorpal_tensor::DType;
 
@@ -75,4 +75,60 @@ fn shaders_translate_for_every_target() {
     let long =
         GatherShape { outer: 1, axis: 5, inner: 1, len: SCATTER_LEN_MAX + 1, index_strides: [0, 1, 0] };
     assert!(ScatterAdd::new(long, DType::F32, DType::I32, [0; 3]).is_none());
+    let native = ScatterAdd::native(long, DType::F32, DType::I32, [0; 3]).expect("any length");
+    assert!(native.shader().is_err());
+}
+
+/// However the work is shared out: whole slabs, rows of one, columns of one, single elements.
+#[test]
+fn native_bodies_are_plain_loops() {
+    let mut random = Random(4);
+    for (outer, axis, inner, len) in [
+        (1, 1, 1, 1),
+        (3, 5, 7, 4),
+        (1, 6, 130, 50),
+        (2, 9, 64, 20),
+        (1, 40, 16, 90),
+        (70, 3, 33, 5),
+        (5000, 7, 1, 9),
+        (1, 20, 1, 3000),
+        (2, 4, 3, 0),
+        (0, 4, 3, 2),
+    ] {
+        for list in [false, true] {
+            let strides = if list { [0, 1, 0] } else { [len * inner, inner, 1] };
+            let shape = GatherShape { outer, axis, inner, len, index_strides: strides };
+            let numbers = 1 + if list { len } else { shape.count() };
+            let index: Vec<u32> = (0..numbers).map(|_| random.below(axis) as u32).collect();
+            let index_bytes: Vec<u8> = bytemuck::cast_slice(&index).to_vec();
+            let (x, source) = (random.units(outer * axis * inner), random.units(2 + shape.count()));
+            let (mut picked, mut added) = (Vec::new(), x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+            for k in 0..shape.count() {
+                let (o, j, i) = (k / inner / len, k / inner % len, k % inner);
+                let number = index[1 + o * strides[0] + j * strides[1] + i * strides[2]] as usize;
+                picked.push(f64::from(x[(o * axis + number) * inner + i]));
+                added[(o * axis + number) * inner + i] += f64::from(source[2 + k]);
+            }
+            let what = format!("{shape:?}");
+            let gather = Gather::new(shape, DType::F32, DType::U32, [0, 1]);
+            let mut all = vec![bytes_of(&x), index_bytes.clone(), vec![0; 4 * shape.count()]];
+            run_native(&gather, &mut all, &[0.0]).expect("it runs");
+            assert_close(&floats(&all[2]), &picked, 0.0, &what);
+            let scatter = ScatterAdd::native(shape, DType::F32, DType::U32, [0, 1, 2]).expect("floats");
+            let mut all = vec![bytes_of(&x), index_bytes, bytes_of(&source), vec![0; 4 * x.len()]];
+            run_native(&scatter, &mut all, &[0.0]).expect("it runs");
+            assert_close(&floats(&all[3]), &added, 1e-4, &what);
+            let in_place = scatter.in_place(0, 3).expect("nothing is before the base");
+            let mut over = vec![all[1].clone(), all[2].clone(), bytes_of(&x)];
+            run_native(&*in_place, &mut over, &[0.0]).expect("it runs");
+            assert_eq!(over[2], all[3], "{what}");
+            // A number out of range is told, wherever it is.
+            if shape.count() > 0 {
+                let mut wrong = index.clone();
+                wrong[numbers - 1] = axis as u32;
+                over[0] = bytemuck::cast_slice(&wrong).to_vec();
+                assert!(run_native(&*in_place, &mut over, &[0.0]).is_err(), "{what}");
+            }
+        }
+    }
 }

@@ -248,15 +248,17 @@ impl Op for ScatterAdd {
             return Ok(cx.cast(all, dtype));
         }
         let mut start = 0;
-        // One launch adds a limited number; at least one runs, which copies the base.
+        let native = cx.target().is_native();
+        // One launch of an adapter adds a limited number; at least one runs, which copies the base.
         loop {
-            let here = SCATTER_LEN_MAX.min(len - start);
+            let here = if native { len } else { SCATTER_LEN_MAX.min(len - start) };
             let part = cx.view(source, |l| Some(l.slice(axis, start, here, 1)))?;
             let numbers = cx.view(x[1], |l| Some(l.slice(index_axis, start, here, 1)))?;
             let sizes = sizes(&shape, cx.shape(numbers), axis, self.numbers);
             let ((base, base_at), (index, index_at)) = (cx.dense(out), cx.dense(numbers));
             let (added, added_at) = cx.dense(part);
-            let kernel = ScatterKernel::new(sizes, compute, cx.dtype(index), [base_at, index_at, added_at])
+            let new = if native { ScatterKernel::native } else { ScatterKernel::new };
+            let kernel = new(sizes, compute, cx.dtype(index), [base_at, index_at, added_at])
                 .ok_or_else(|| Error::internal("scatter_add", format!("no kernel for {sizes:?}")))?;
             out = cx.kernel(Arc::new(kernel), &[base, index, added], shape.clone(), compute);
             start += here;
