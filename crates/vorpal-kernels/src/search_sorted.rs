@@ -1,5 +1,7 @@
 //! Where values belong in sorted rows.
 
+use std::hint::select_unpredictable;
+
 use vorpal_shaders::{BITS, Linker, SEARCH_SORTED, Shader};
 use vorpal_tensor::{DType, Error, Result};
 
@@ -166,8 +168,8 @@ fn search<W: bytemuck::Pod>(
         let half = left / 2;
         for (place, &own) in out.iter_mut().zip(&keys) {
             let middle = *place as usize + half;
-            // Never a branch: which way a search goes cannot be foreseen.
-            *place += half as i32 & -i32::from(before(middle, own));
+            // A branch would go wrong every other time.
+            *place = select_unpredictable(before(middle, own), middle as i32, *place);
         }
         left -= half;
     }
