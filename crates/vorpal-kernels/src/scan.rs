@@ -3,7 +3,8 @@
 use vorpal_shaders::{BITS, Linker, SCAN, Shader};
 use vorpal_tensor::{DType, Element, Error, Result};
 
-use crate::interp::for_each;
+use crate::interp::{TASK, for_each, workers};
+use crate::lane::vectorized;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
 /// Workgroups that fill a GPU; more blocks than this asks for would only make more totals.
@@ -15,6 +16,14 @@ const NATIVE_BLOCK: usize = 32_768;
 
 /// Elements that native code combines among themselves first: rounding errors of long sums stay small.
 const NATIVE_RUN: usize = 128;
+/// Elements of a strand. Where an axis has no neighbours, the strands of a run are gone through side by side: none waits
+/// for another.
+const STRAND: usize = 16;
+/// Lines of an axis that native code shares out without cutting it in blocks, and the neighbours that count as one.
+const NATIVE_LINES: usize = 32;
+const NATIVE_COLUMNS: usize = 8;
+/// Elements of a line of the caches: threads that share out a row write no line together.
+const LINE: usize = 16;
 
 /// How neighbours are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +93,9 @@ impl Scan {
         let [outer, len, inner] = shape;
         if native {
             let block = (NATIVE_BLOCK / inner.max(1)).max(64);
-            return if outer >= 32 || len * inner <= 2 * NATIVE_BLOCK { len.max(1) } else { block };
+            let whole =
+                outer * inner.div_ceil(NATIVE_COLUMNS) >= NATIVE_LINES || len * inner <= 2 * NATIVE_BLOCK;
+            return if whole { len.max(1) } else { block };
         }
         let tile = tile_len(rule, inner);
         let tiles = len.div_ceil(tile).max(1);
@@ -357,122 +368,381 @@ macro_rules! numbers {
 numbers!(float f32 f64);
 numbers!(whole i32 i64 u32);
 
+/// How elements become what is written.
+struct Rules<J, B, G> {
+    /// Combines neighbours.
+    join: J,
+    /// What the prefixes of a line start from: after a block, or before the first.
+    before: B,
+    /// The part of an element that is written.
+    give: G,
+}
+
 impl Scan {
     fn native<T: Number>(&self, run: &mut CpuRun<'_>) -> Result<()> {
         let [_, len, inner] = self.shape;
-        let place = |o: usize, q: usize, i: usize| (o * len + q) * inner + i;
         let blocks = self.blocks();
         let carried = |o: usize, block: usize, i: usize| (o * blocks + block) * inner + i;
         let has_carry = self.pass == ScanPass::Carried;
+        let place = |(o, q, i): (usize, usize, usize)| (o * len + q) * inner + i;
         let x = &run.read::<T>(0)?[self.offsets[0]..];
         if self.rule.is_position() {
             let positions: &[i32] = if self.positions.is_some() { run.read(1)? } else { &[] };
             let carries: &[i32] = if has_carry { run.read(3)? } else { &[] };
             let (axis, up) = (self.positions.unwrap_or(len), self.rule == ScanRule::ArgMax);
             let keyed = |o: usize, q: i32, i: usize| (x[(o * axis + q as usize) * inner + i], q);
-            let is_nan = |v: T| v.partial_cmp(&v).is_none();
-            return self.go(
-                run.write::<i32>(4)?,
-                |o, q, i| keyed(o, positions.get(place(o, q, i)).copied().unwrap_or(q as i32), i),
-                |a: (T, i32), b: (T, i32)| {
-                    let over = is_nan(b.0) || (!is_nan(a.0) && if up { b.0 >= a.0 } else { b.0 <= a.0 });
-                    if over { b } else { a }
-                },
-                |o, block, i| carries.get(carried(o, block?, i)).map(|&q| keyed(o, q, i)),
-                |e, _| e.1,
-            );
+            let join = |a: (T, i32), b: (T, i32)| if over(a.0, b.0, up) { b } else { a };
+            let before =
+                |o, block: Option<usize>, i| carries.get(carried(o, block?, i)).map(|&q| keyed(o, q, i));
+            let out = run.write::<i32>(4)?;
+            let rules = Rules { join, before, give: |e: (T, i32), _| e.1 };
+            // Places of neighbours in memory differ in their inner place, if there is more than one.
+            let step = usize::from(inner == 1);
+            let at =
+                |(o, q, i): (usize, usize, usize), k: usize| (o, (q + k * step) as i32, i + k * (1 - step));
+            if self.positions.is_some() {
+                return self.go(out, rules, |from, n| {
+                    let known = &positions[place(from)..][..n];
+                    (0..n).map(move |k| {
+                        let (o, _, i) = at(from, k);
+                        keyed(o, known[k], i)
+                    })
+                });
+            }
+            if inner == 1 && !self.reverse && self.pass != ScanPass::Totals {
+                return self.stretches(out, |o, block, out| {
+                    let first = block * self.block;
+                    let line = &x[o * len + first..][..out.len()];
+                    positions_of(line, first as i32, (rules.before)(o, block.checked_sub(1), 0), up, out);
+                });
+            }
+            return self.go(out, rules, |from, n| {
+                x[place(from)..][..n].iter().enumerate().map(move |(k, &x)| (x, at(from, k).1))
+            });
         }
         let carries: &[T] = if has_carry { run.read(3)? } else { &[] };
         if self.rule == ScanRule::Linear {
             let y = &run.read::<T>(1)?[self.offsets[1]..];
             let start: &[T] = if self.init { &run.read::<T>(2)?[self.offsets[2]..] } else { &[] };
-            return self.go(
-                run.write::<T>(4)?,
-                |o, q, i| (x[place(o, q, i)], y[place(o, q, i)]),
-                |a: (T, T), b: (T, T)| (a.0.mul(b.0), b.0.mul(a.1).add(b.1)),
-                |o, block, i| {
-                    let state = match block {
-                        Some(block) => carries.get(carried(o, block, i)),
-                        None => start.get(o * inner + i),
-                    };
-                    state.map(|&h| (h, h))
-                },
-                |e, plane| if self.pass == ScanPass::Totals && plane == 0 { e.0 } else { e.1 },
-            );
+            let before = |o, block, i| {
+                let state = match block {
+                    Some(block) => carries.get(carried(o, block, i)),
+                    None => start.get(o * inner + i),
+                };
+                state.map(|&h| (h, h))
+            };
+            let factors = self.pass == ScanPass::Totals;
+            let rules = Rules {
+                join: |a: (T, T), b: (T, T)| (a.0.mul(b.0), b.0.mul(a.1).add(b.1)),
+                before,
+                give: move |e: (T, T), plane| if factors && plane == 0 { e.0 } else { e.1 },
+            };
+            return self.go(run.write::<T>(4)?, rules, |from, n| {
+                let at = place(from);
+                x[at..at + n].iter().copied().zip(y[at..at + n].iter().copied())
+            });
         }
-        let rule = self.rule;
-        self.go(
-            run.write::<T>(4)?,
-            |o, q, i| x[place(o, q, i)],
-            |a: T, b: T| match rule {
-                ScanRule::Product => a.mul(b),
-                ScanRule::LogSumExp => a.log_add(b),
-                _ => a.add(b),
-            },
-            |o, block, i| carries.get(carried(o, block?, i)).copied(),
-            |e, _| e,
-        )
+        let before = |o, block: Option<usize>, i| carries.get(carried(o, block?, i)).copied();
+        let load = |from, n| x[place(from)..][..n].iter().copied();
+        let out = run.write::<T>(4)?;
+        match self.rule {
+            ScanRule::Product => self.go(out, Rules { join: T::mul, before, give: |e, _| e }, load),
+            ScanRule::LogSumExp => self.go(out, Rules { join: T::log_add, before, give: |e, _| e }, load),
+            _ => self.go(out, Rules { join: T::add, before, give: |e, _| e }, load),
+        }
     }
 
-    /// Goes through all blocks. `load(o, q, i)` is an element by its place on the axis, `before(o, block, i)` what the
-    /// prefixes start from (after a block, or before the first), `give` the part of an element that is written.
-    fn go<E: Copy + Send, T: Copy + Send>(
+    /// The whole scan of elements that `load` gives: so many neighbours in memory from slab, place on the axis and
+    /// inner place on.
+    fn go<E, T, I, J, B, G>(
         &self,
         out: &mut [T],
-        load: impl Fn(usize, usize, usize) -> E + Sync,
-        join: impl Fn(E, E) -> E + Sync,
-        before: impl Fn(usize, Option<usize>, usize) -> Option<E> + Sync,
-        give: impl Fn(E, usize) -> T + Sync,
-    ) -> Result<()> {
-        let ([_, len, inner], blocks, reverse) = (self.shape, self.blocks(), self.reverse);
-        // Elements of a block in the order of the scan, by their places.
-        let range = |block: usize| {
-            let (from, to) = (block * self.block, (block * self.block + self.block).min(len));
-            (from..to).map(move |p| if reverse { len - 1 - p } else { p })
-        };
+        rules: Rules<J, B, G>,
+        load: impl Fn((usize, usize, usize), usize) -> I + Sync,
+    ) -> Result<()>
+    where
+        E: Copy + Send,
+        T: Copy + Send,
+        I: DoubleEndedIterator<Item = E> + ExactSizeIterator,
+        J: Fn(E, E) -> E + Sync,
+        B: Fn(usize, Option<usize>, usize) -> Option<E> + Sync,
+        G: Fn(E, usize) -> T + Sync,
+    {
+        let ([outer, _, inner], blocks) = (self.shape, self.blocks());
+        let (load, rules) = (&load, &rules);
+        // Several sums take less time than to wait for one; several logarithms do not.
+        let strands = inner == 1 && self.rule != ScanRule::LogSumExp;
         if self.pass == ScanPass::Totals {
             let (first, second) = out.split_at_mut(self.totals());
             let mut second = second.chunks_mut(inner);
             let tasks = first.chunks_mut(inner).enumerate().map(|(k, out)| (k, out, second.next())).collect();
             return for_each(tasks, |(k, out, more): (usize, &mut [T], Option<&mut [T]>)| {
                 let (o, block) = (k / blocks, k % blocks);
-                let total = |i: usize| range(block).map(|q| load(o, q, i)).reduce(&join);
-                let totals: Vec<E> = (0..inner).filter_map(total).collect();
+                let totals = match strands {
+                    true => self.strands(o, block, rules, load, None).into_iter().collect(),
+                    false => self.columns((o, block), (0, inner), rules, load, None),
+                };
                 for (out, &e) in out.iter_mut().zip(&totals) {
-                    *out = give(e, 0);
+                    *out = (rules.give)(e, 0);
                 }
                 for (out, &e) in more.into_iter().flatten().zip(&totals) {
-                    *out = give(e, 1);
+                    *out = (rules.give)(e, 1);
                 }
                 Ok(())
             });
         }
-        let mut tasks: Vec<(usize, usize, &mut [T])> = Vec::new();
-        for (o, slab) in out.chunks_mut(len * inner).enumerate() {
-            let size = self.block * inner;
-            if reverse {
-                tasks.extend(slab.rchunks_mut(size).enumerate().map(|(b, out)| (o, b, out)));
+        let shares = (2 * workers()).div_ceil(outer * blocks);
+        if shares > 1 && inner >= 2 * LINE {
+            return self.shared_columns(
+                out,
+                inner.div_ceil(shares).next_multiple_of(LINE),
+                |at, columns, rows| {
+                    self.columns(at, columns, rules, load, Some(rows));
+                },
+            );
+        }
+        self.stretches(out, |o, block, out| {
+            if strands {
+                self.strands(o, block, rules, load, Some(out));
+                return;
+            }
+            let rows = out.chunks_mut(inner);
+            if self.reverse {
+                self.columns((o, block), (0, inner), rules, load, Some(&mut rows.rev()));
             } else {
-                tasks.extend(slab.chunks_mut(size).enumerate().map(|(b, out)| (o, b, out)));
+                self.columns((o, block), (0, inner), rules, load, Some(&mut { rows }));
+            }
+        })
+    }
+
+    /// Calls `f` for the part of the result that each block of each slab makes.
+    fn stretches<T: Send>(&self, out: &mut [T], f: impl Fn(usize, usize, &mut [T]) + Sync) -> Result<()> {
+        let ([_, len, inner], blocks) = (self.shape, self.blocks());
+        let slab = len * inner;
+        // Where slabs are short, several are a task.
+        let several = if blocks == 1 { (TASK / slab).max(1) } else { 1 };
+        let mut tasks: Vec<(usize, usize, &mut [T])> = Vec::new();
+        for (k, slabs) in out.chunks_mut(several * slab).enumerate() {
+            let size = if blocks == 1 { several * slab } else { self.block * inner };
+            if self.reverse {
+                tasks.extend(slabs.rchunks_mut(size).enumerate().map(|(b, out)| (k * several, b, out)));
+            } else {
+                tasks.extend(slabs.chunks_mut(size).enumerate().map(|(b, out)| (k * several, b, out)));
             }
         }
         for_each(tasks, |(o, block, out)| {
-            let (from, n) = (block * self.block, out.len() / inner);
-            let low = if reverse { len - from - n } else { from };
-            let mut bases: Vec<Option<E>> = (0..inner).map(|i| before(o, block.checked_sub(1), i)).collect();
-            let mut sums: Vec<Option<E>> = vec![None; inner];
-            for (k, q) in range(block).enumerate() {
-                let line = &mut out[(q - low) * inner..][..inner];
-                for (i, ((out, base), sum)) in line.iter_mut().zip(&mut bases).zip(&mut sums).enumerate() {
-                    let e = load(o, q, i);
-                    let e = sum.map_or(e, |sum| join(sum, e));
-                    let all = base.map_or(e, |base| join(base, e));
-                    (*base, *sum) =
-                        if k % NATIVE_RUN == NATIVE_RUN - 1 { (Some(all), None) } else { (*base, Some(e)) };
-                    *out = give(all, 0);
-                }
+            out.chunks_mut(slab).enumerate().for_each(|(k, out)| f(o + k, block, out));
+            Ok(())
+        })
+    }
+
+    /// Calls `f` for `width` columns of each block of each slab, with their first and number and with their rows in the
+    /// result, in the order of the scan.
+    fn shared_columns<T: Send>(
+        &self,
+        out: &mut [T],
+        width: usize,
+        f: impl Fn((usize, usize), (usize, usize), &mut dyn Iterator<Item = &mut [T]>) + Sync,
+    ) -> Result<()> {
+        let ([_, len, inner], blocks) = (self.shape, self.blocks());
+        let columns = inner.div_ceil(width);
+        let mut parts: Vec<Vec<&mut [T]>> = Vec::new();
+        for slab in out.chunks_mut(len * inner) {
+            let from = parts.len();
+            let rows = (0..blocks * columns).map(|k| self.span(k / columns).1);
+            parts.extend(rows.map(Vec::with_capacity));
+            for (p, row) in slab.chunks_mut(inner).enumerate() {
+                let block = if self.reverse { len - 1 - p } else { p } / self.block;
+                let parts = parts[from + block * columns..].iter_mut();
+                parts.zip(row.chunks_mut(width)).for_each(|(part, row)| part.push(row));
+            }
+        }
+        for_each(parts.into_iter().enumerate().collect(), |(k, rows)| {
+            let (block, column) = (k / columns, k % columns * width);
+            let at = (block / blocks, block % blocks);
+            let part = (column, width.min(inner - column));
+            if self.reverse {
+                f(at, part, &mut rows.into_iter().rev());
+            } else {
+                f(at, part, &mut rows.into_iter());
             }
             Ok(())
         })
+    }
+
+    /// First place on the axis and length of a block.
+    fn span(&self, block: usize) -> (usize, usize) {
+        let (len, from) = (self.shape[1], block * self.block);
+        let n = self.block.min(len - from);
+        (if self.reverse { len - from - n } else { from }, n)
+    }
+
+    /// A block of an axis without neighbours: what is one behind the other is combined in strands side by side, and
+    /// then with what was before. The total is what the next block starts from.
+    fn strands<E: Copy, T, I: DoubleEndedIterator<Item = E> + ExactSizeIterator>(
+        &self,
+        o: usize,
+        block: usize,
+        rules: &Rules<
+            impl Fn(E, E) -> E,
+            impl Fn(usize, Option<usize>, usize) -> Option<E>,
+            impl Fn(E, usize) -> T,
+        >,
+        load: &impl Fn((usize, usize, usize), usize) -> I,
+        mut out: Option<&mut [T]>,
+    ) -> Option<E> {
+        let (low, n) = self.span(block);
+        let join = &rules.join;
+        let mut base = (rules.before)(o, block.checked_sub(1), 0);
+        let mut values = [load((o, low, 0), 1).next()?; NATIVE_RUN];
+        vectorized(
+            #[inline(always)]
+            || {
+                for done in (0..n).step_by(NATIVE_RUN) {
+                    let here = NATIVE_RUN.min(n - done);
+                    let at = if self.reverse { n - done - here } else { done };
+                    let elements = load((o, low + at, 0), here);
+                    if self.reverse {
+                        values.iter_mut().zip(elements.rev()).for_each(|(value, e)| *value = e);
+                    } else {
+                        values.iter_mut().zip(elements).for_each(|(value, e)| *value = e);
+                    }
+                    let total = run_of(&mut values, here, base, join);
+                    base = Some(base.map_or(total, |base| join(base, total)));
+                    let Some(out) = out.as_deref_mut() else { continue };
+                    let pairs = out[at..at + here].iter_mut();
+                    if self.reverse {
+                        pairs.rev().zip(&values).for_each(|(out, &e)| *out = (rules.give)(e, 0));
+                    } else {
+                        pairs.zip(&values).for_each(|(out, &e)| *out = (rules.give)(e, 0));
+                    }
+                }
+            },
+        );
+        base
+    }
+
+    /// Neighbouring columns of a block, row by row, from the first column on and as many as told.
+    fn columns<E: Copy, T, I: Iterator<Item = E>>(
+        &self,
+        (o, block): (usize, usize),
+        (first, width): (usize, usize),
+        rules: &Rules<
+            impl Fn(E, E) -> E,
+            impl Fn(usize, Option<usize>, usize) -> Option<E>,
+            impl Fn(E, usize) -> T,
+        >,
+        load: &impl Fn((usize, usize, usize), usize) -> I,
+        mut rows: Option<&mut dyn Iterator<Item = &mut [T]>>,
+    ) -> Vec<E> {
+        let (low, n) = self.span(block);
+        let (join, give) = (&rules.join, &rules.give);
+        let before = |i: usize| (rules.before)(o, block.checked_sub(1), i);
+        let mut bases: Option<Vec<E>> = (first..first + width).map(before).collect();
+        let mut sums: Vec<E> = Vec::with_capacity(width);
+        for k in 0..n {
+            let q = if self.reverse { low + n - 1 - k } else { low + k };
+            let row = rows.as_mut().and_then(|rows| rows.next());
+            vectorized(
+                #[inline(always)]
+                || {
+                    let elements = load((o, q, first), width);
+                    if k % NATIVE_RUN == 0 {
+                        sums.clear();
+                        sums.extend(elements);
+                    } else {
+                        sums.iter_mut().zip(elements).for_each(|(sum, e)| *sum = join(*sum, e));
+                    }
+                    match (row, &bases) {
+                        (Some(row), Some(bases)) => {
+                            let pairs = bases.iter().zip(&sums);
+                            row.iter_mut().zip(pairs).for_each(|(out, (&a, &b))| *out = give(join(a, b), 0));
+                        }
+                        (Some(row), None) => {
+                            row.iter_mut().zip(&sums).for_each(|(out, &e)| *out = give(e, 0));
+                        }
+                        _ => {}
+                    }
+                },
+            );
+            if k % NATIVE_RUN == NATIVE_RUN - 1 || k == n - 1 {
+                match &mut bases {
+                    Some(bases) => {
+                        bases.iter_mut().zip(&sums).for_each(|(base, &sum)| *base = join(*base, sum))
+                    }
+                    None => bases = Some(sums.clone()),
+                }
+            }
+        }
+        bases.unwrap_or_default()
+    }
+}
+
+/// Whether `b`, which comes later, takes the place of `a` as the largest element, or as the smallest unless `up`.
+#[inline(always)]
+fn over<T: PartialOrd>(a: T, b: T, up: bool) -> bool {
+    let is_nan = |v: &T| v.partial_cmp(v).is_none();
+    is_nan(&b) || (!is_nan(&a) && if up { b >= a } else { b <= a })
+}
+
+/// Positions of the extremes of a line, whose first element has position `first`. Few elements are extremes: the
+/// others are looked at many at once.
+fn positions_of<T: Number>(line: &[T], first: i32, before: Option<(T, i32)>, up: bool, out: &mut [i32]) {
+    let Some((mut best, mut position)) = before.or_else(|| line.first().map(|&x| (x, first))) else { return };
+    vectorized(
+        #[inline(always)]
+        || {
+            for (k, (out, line)) in out.chunks_mut(LINE).zip(line.chunks(LINE)).enumerate() {
+                let first = first + (k * LINE) as i32;
+                if line.iter().fold(false, |any, &x| any | over(best, x, up)) {
+                    for (position_here, (out, &x)) in (first..).zip(out.iter_mut().zip(line)) {
+                        if over(best, x, up) {
+                            (best, position) = (x, position_here);
+                        }
+                        *out = position;
+                    }
+                } else {
+                    out.fill(position);
+                }
+            }
+        },
+    );
+}
+
+/// Prefixes of the first `n` of a run, after what was before it. Its total, without that.
+#[inline(always)]
+fn run_of<E: Copy>(values: &mut [E; NATIVE_RUN], n: usize, base: Option<E>, join: impl Fn(E, E) -> E) -> E {
+    let strands = values.as_chunks_mut::<STRAND>().0;
+    match <&mut [[E; STRAND]; NATIVE_RUN / STRAND]>::try_from(&mut *strands) {
+        Ok(all) if n == NATIVE_RUN => side_by_side(all, &join),
+        _ => strands
+            .iter_mut()
+            .take(n.div_ceil(STRAND))
+            .for_each(|one| side_by_side(std::array::from_mut(one), &join)),
+    }
+    let mut before: Option<E> = None;
+    let mut total = strands[0][0];
+    for (k, strand) in strands.iter_mut().enumerate().take(n.div_ceil(STRAND)) {
+        let last = (n - k * STRAND).min(STRAND) - 1;
+        total = before.map_or(strand[last], |before| join(before, strand[last]));
+        match (before, base) {
+            (Some(before), Some(base)) => strand.iter_mut().for_each(|e| *e = join(base, join(before, *e))),
+            (Some(known), None) | (None, Some(known)) => strand.iter_mut().for_each(|e| *e = join(known, *e)),
+            (None, None) => {}
+        }
+        before = Some(total);
+    }
+    total
+}
+
+/// Prefixes of strands, none of which waits for another.
+#[inline(always)]
+fn side_by_side<E: Copy, const N: usize>(strands: &mut [[E; STRAND]; N], join: &impl Fn(E, E) -> E) {
+    let mut sums: [E; N] = std::array::from_fn(|s| strands[s][0]);
+    for k in 1..STRAND {
+        for (sum, strand) in sums.iter_mut().zip(strands.iter_mut()) {
+            *sum = join(*sum, strand[k]);
+            strand[k] = *sum;
+        }
     }
 }

@@ -128,8 +128,18 @@ fn scans_are_those_of_plain_loops() {
         ScanRule::ArgMin,
         ScanRule::Linear,
     ];
-    let shapes =
-        [[1, 1, 1], [3, 2, 5], [2, 700, 3], [1, 5000, 1], [2, 300, 40], [1, 300_000, 1], [5, 33_000, 1]];
+    let shapes = [
+        [1, 1, 1],
+        [3, 2, 5],
+        [2, 700, 3],
+        [1, 5000, 1],
+        [2, 300, 40],
+        [1, 300_000, 1],
+        [5, 33_000, 1],
+        [1, 290, 270],
+        [1, 600, 120],
+        [40, 257, 1],
+    ];
     for rule in rules {
         for (k, &shape) in shapes.iter().enumerate() {
             let count: usize = shape.iter().product();
