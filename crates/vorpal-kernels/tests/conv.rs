@@ -217,6 +217,98 @@ fn empty_single_and_wide_convolutions() {
     }
 }
 
+/// Groups of few channels: planes that are odd, wide, or smaller than the window; steps, gaps and zeros of every kind.
+fn few_channels() -> Vec<ConvShape> {
+    let mut shapes = Vec::new();
+    for (input, window, stride, padding, dilation) in [
+        ([1, 13, 37], [1, 3, 3], [1, 1, 1], [0, 1, 1], [1, 1, 1]),
+        ([1, 56, 56], [1, 7, 7], [1, 1, 1], [0, 3, 3], [1, 1, 1]),
+        ([1, 2, 3], [1, 7, 5], [1, 1, 1], [0, 3, 3], [1, 1, 1]),
+        ([1, 15, 33], [1, 3, 3], [1, 2, 2], [0, 1, 1], [1, 1, 1]),
+        ([1, 14, 50], [1, 5, 4], [1, 3, 2], [0, 2, 5], [1, 1, 1]),
+        ([1, 12, 21], [1, 3, 3], [1, 1, 1], [0, 2, 2], [1, 2, 2]),
+        ([1, 17, 18], [1, 3, 4], [1, 2, 3], [0, 4, 3], [1, 3, 2]),
+        ([1, 9, 16], [1, 3, 3], [1, 1, 1], [0, 5, 4], [1, 1, 1]),
+        ([1, 5, 5], [1, 9, 11], [1, 1, 1], [0, 4, 5], [1, 1, 1]),
+        ([1, 7, 7], [1, 7, 7], [1, 1, 1], [0, 0, 0], [1, 1, 1]),
+        ([1, 6, 9], [1, 3, 3], [1, 1, 1], [0, 40, 40], [1, 40, 40]),
+        ([1, 4, 4], [1, 2, 2], [1, 5, 5], [0, 1, 1], [1, 1, 1]),
+        ([1, 1, 100], [1, 1, 4], [1, 1, 1], [0, 0, 3], [1, 1, 1]),
+        ([1, 1, 71], [1, 1, 5], [1, 1, 2], [0, 0, 2], [1, 1, 3]),
+        ([1, 1, 5000], [1, 1, 3], [1, 1, 1], [0, 0, 1], [1, 1, 1]),
+        ([1, 150, 90], [1, 3, 3], [1, 1, 1], [0, 1, 1], [1, 1, 1]),
+        ([3, 5, 18], [3, 3, 3], [1, 1, 1], [1, 1, 1], [1, 1, 1]),
+        ([5, 6, 7], [2, 3, 2], [2, 2, 3], [1, 2, 1], [2, 1, 1]),
+    ] {
+        let output = [0, 1, 2].map(|k| out_size(input[k], window[k], stride[k], padding[k], dilation[k]));
+        let [Some(depth), Some(height), Some(width)] = output else { continue };
+        let output = [depth, height, width];
+        for (batch, groups, channels, filters) in
+            [(1, 1, 1, 1), (2, 9, 1, 1), (3, 2, 1, 2), (2, 3, 2, 1), (1, 2, 2, 2)]
+        {
+            let shape = ConvShape {
+                batch,
+                groups,
+                channels,
+                filters,
+                input,
+                window,
+                output,
+                stride,
+                padding,
+                dilation,
+            };
+            if shape.output_len() < 20_000 {
+                shapes.push(shape);
+            }
+        }
+    }
+    shapes
+}
+
+/// All three products natively, in both of the types there are.
+fn check_native(random: &mut Random, shape: &ConvShape) {
+    let (x, w) = (random.units(shape.input_len()), random.units(shape.filters_len()));
+    let dy = random.units(shape.output_len());
+    let mut y = vec![(0.0, 0.0); shape.output_len()];
+    let (mut dx, mut dw) = (vec![(0.0, 0.0); x.len()], vec![(0.0, 0.0); w.len()]);
+    products(shape, |i, f, o| {
+        add(&mut y, o, x[i], w[f]);
+        add(&mut dx, i, dy[o], w[f]);
+        add(&mut dw, f, x[i], dy[o]);
+    });
+    let doubles = |x: &[f32]| x.iter().flat_map(|&x| f64::from(x).to_ne_bytes()).collect::<Vec<u8>>();
+    for (pass, a, b, expected) in [
+        (ConvPass::Forward, &x, &w, y),
+        (ConvPass::BackwardData, &dy, &w, dx),
+        (ConvPass::BackwardWeight { splits: 1 }, &x, &dy, dw),
+    ] {
+        for (dtype, tolerance) in [(DType::F32, 4e-6), (DType::F64, 1e-14)] {
+            let kernel = Conv::new(*shape, pass, dtype, [0, 0]);
+            let bytes = |x: &[f32]| if dtype == DType::F64 { doubles(x) } else { bytes_of(x) };
+            let mut buffers = vec![bytes(a), bytes(b), vec![0xff; dtype.bytes(expected.len())]];
+            run_native(&kernel, &mut buffers, &[]).expect("it runs natively");
+            let found: Vec<f64> = match dtype {
+                DType::F64 => bytemuck::pod_collect_to_vec(&buffers[2]),
+                _ => floats(&buffers[2]).into_iter().map(f64::from).collect(),
+            };
+            assert_eq!(found.len(), expected.len());
+            for (k, (&found, &(sum, size))) in found.iter().zip(&expected).enumerate() {
+                let close = (found - sum).abs() <= tolerance * (size + 0.25);
+                assert!(close, "{dtype} {pass:?} {shape:?}: element {k} is {found}, should be {sum}");
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_of_few_channels() {
+    let mut random = Random(47);
+    for shape in few_channels() {
+        check_native(&mut random, &shape);
+    }
+}
+
 #[test]
 fn long_sums_in_parts() {
     let mut random = Random(43);

@@ -1,5 +1,6 @@
 //! Convolutions over up to three axes and their derivatives, as implicit matrix products.
 
+mod direct;
 mod native;
 mod shader;
 
@@ -9,7 +10,6 @@ use vorpal_shaders::{Linker, Shader};
 use vorpal_tensor::{DType, Result};
 
 use crate::contraction::{EpilogueTape, contract};
-use crate::gemm::Gemm;
 use crate::matmul::Variant;
 use crate::starts::{rebased, start_of};
 use crate::subgroup_tile::Tile;
@@ -243,7 +243,7 @@ impl Conv {
         self.epilogue.args.iter().find(|a| a.access != crate::Access::Read).map_or(0, |a| a.len)
     }
 
-    fn native<T: Gemm>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
+    fn native<T: direct::Number>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
         let (a, b) = (&a[self.offsets[0]..], &b[self.offsets[1]..]);
         if let ConvPass::BackwardWeight { splits } = self.pass {
             return native::backward_weight(&self.shape, a, b, out, splits);
@@ -254,7 +254,13 @@ impl Conv {
     }
 
     /// The sums of some of the terms.
-    fn native_share<T: Gemm>(&self, a: &[T], b: &[T], out: &mut [T], terms: [usize; 2]) -> Result<()> {
+    fn native_share<T: direct::Number>(
+        &self,
+        a: &[T],
+        b: &[T],
+        out: &mut [T],
+        terms: [usize; 2],
+    ) -> Result<()> {
         let window = self.shape.window_len();
         let back = self.pass == ConvPass::BackwardData;
         let term = |filter, column| if back { filter * window + column % window } else { column };

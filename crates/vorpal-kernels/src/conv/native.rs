@@ -6,6 +6,7 @@ use std::ops::Range;
 use vorpal_tensor::Result;
 
 use super::ConvShape;
+use super::direct::{self, Number};
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
 use crate::scratch::Scratch;
@@ -37,8 +38,6 @@ const DIRECT_MAX: usize = 4;
 
 /// A run of places of a window along a row of the result, under one element of it.
 struct Stretch {
-    /// Channel and element of the window.
-    column: usize,
     /// Row of the result, counted from the first of those asked for.
     row: usize,
     /// Start of the row of the image; `None` outside of it.
@@ -118,7 +117,7 @@ impl ConvShape {
             let line = slice
                 .zip(self.under(1, oy, ky))
                 .map(|(iz, iy)| column / window * plane + (iz * self.input[1] + iy) * self.input[2]);
-            f(Stretch { column, row, line, places: places.clone(), first });
+            f(Stretch { row, line, places: places.clone(), first });
             oy += 1;
             if oy == self.output[1] {
                 (oy, oz) = (0, oz + 1);
@@ -395,81 +394,6 @@ fn blocks<T: Gemm>(
     Ok(())
 }
 
-/// Calls `f(filter, its stretch, where that starts in its plane)` for every stretch of every filter of a group, a few
-/// rows at a time, so that they stay in the first cache.
-fn each_stretch(shape: &ConvShape, mut f: impl FnMut(usize, &Stretch, usize)) {
-    let step = (1 << 12) / shape.output[2].max(1) + 1;
-    for start in (0..shape.rows()).step_by(step) {
-        let rows = start..(start + step).min(shape.rows());
-        for column in 0..shape.channels * shape.window_len() {
-            shape.stretches(column, &rows, |stretch| {
-                let at = (start + stretch.row) * shape.output[2];
-                if !stretch.places.is_empty() {
-                    (0..shape.filters).for_each(|filter| f(filter, &stretch, at));
-                }
-            });
-        }
-    }
-}
-
-fn direct_forward<T: Gemm>(shape: &ConvShape, image: &[T], filters: &[T], out: &mut [T]) {
-    out.fill(T::default());
-    let (k, plane, stride) = (filters.len() / shape.filters, shape.output_plane(), shape.stride[2]);
-    each_stretch(shape, |filter, stretch, at| {
-        let Some(line) = stretch.line else { return };
-        let w = filters[filter * k + stretch.column];
-        let from = &image[line + stretch.first..line + shape.input[2]];
-        let to = &mut out[filter * plane + at..][stretch.places.clone()];
-        if stride == 1 {
-            to.iter_mut().zip(from).for_each(|(o, &x)| *o += w * x);
-        } else {
-            to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(o, &x)| *o += w * x);
-        }
-    });
-}
-
-/// Adds to `image`.
-fn direct_backward_data<T: Gemm>(shape: &ConvShape, grads: &[T], filters: &[T], image: &mut [T]) {
-    let (k, plane, stride) = (filters.len() / shape.filters, shape.output_plane(), shape.stride[2]);
-    each_stretch(shape, |filter, stretch, at| {
-        let Some(line) = stretch.line else { return };
-        let w = filters[filter * k + stretch.column];
-        let from = &grads[filter * plane + at..][stretch.places.clone()];
-        add_stretch(&mut image[line + stretch.first..line + shape.input[2]], stride, from, |g| w * g);
-    });
-}
-
-/// Adds to `out`.
-fn direct_backward_weight<T: Gemm>(shape: &ConvShape, image: &[T], grads: &[T], out: &mut [T]) {
-    let (k, plane, stride) = (out.len() / shape.filters, shape.output_plane(), shape.stride[2]);
-    each_stretch(shape, |filter, stretch, at| {
-        let Some(line) = stretch.line else { return };
-        let x = &image[line + stretch.first..line + shape.input[2]];
-        let g = &grads[filter * plane + at..][stretch.places.clone()];
-        out[filter * k + stretch.column] +=
-            if stride == 1 { dot(&x[..g.len()], g) } else { dot_by(x, stride, g) };
-    });
-}
-
-/// Σ a b in eight sums, as the processor likes it.
-fn dot<T: Gemm>(a: &[T], b: &[T]) -> T {
-    let mut sums = [T::default(); 8];
-    let (a_blocks, b_blocks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let mut rest = dot_by(a_blocks.remainder(), 1, b_blocks.remainder());
-    for (a, b) in a_blocks.zip(b_blocks) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (&a, &b))| *sum += a * b);
-    }
-    sums.into_iter().for_each(|sum| rest += sum);
-    rest
-}
-
-/// Σ a b over every `step`-th of `a`.
-fn dot_by<T: Gemm>(a: &[T], step: usize, b: &[T]) -> T {
-    let mut sum = T::default();
-    a.iter().step_by(step).zip(b).for_each(|(&a, &b)| sum += a * b);
-    sum
-}
-
 /// Whether tasks are shared out whole; a few large ones are each shared by themselves.
 fn are_many(tasks: usize) -> bool {
     tasks >= 4
@@ -503,10 +427,13 @@ fn grads_of<'a, T: Gemm>(shape: &ConvShape, grads: &'a [T], block: &Block) -> (C
     }
 }
 
-pub(super) fn forward<T: Gemm>(shape: &ConvShape, x: &[T], w: &[T], out: &mut [T]) -> Result<()> {
+pub(super) fn forward<T: Number>(shape: &ConvShape, x: &[T], w: &[T], out: &mut [T]) -> Result<()> {
     let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
     if out.is_empty() {
         return Ok(());
+    }
+    if shape.is_direct() {
+        return direct::forward(shape, x, w, out);
     }
     let (k, together) = (shape.channels * shape.window_len(), shape.together());
     let tasks = out.chunks_mut(of_result * together).enumerate().collect();
@@ -514,10 +441,6 @@ pub(super) fn forward<T: Gemm>(shape: &ConvShape, x: &[T], w: &[T], out: &mut [T
         let count = out.len() / of_result;
         let images = &x[task * together * of_image..][..count * of_image];
         let filters = filters_of(shape, w, task);
-        if shape.is_direct() {
-            direct_forward(shape, images, filters, out);
-            return Ok(());
-        }
         blocks(shape, (images, count), many, |block, columns, matrix| {
             let sizes = [shape.filters, block.all_pixels(), k];
             let (filters, columns) = ((filters, Matrix::rows_of(k)), (columns, matrix));
@@ -535,10 +458,13 @@ pub(super) fn forward<T: Gemm>(shape: &ConvShape, x: &[T], w: &[T], out: &mut [T
     })
 }
 
-pub(super) fn backward_data<T: Gemm>(shape: &ConvShape, dy: &[T], w: &[T], out: &mut [T]) -> Result<()> {
+pub(super) fn backward_data<T: Number>(shape: &ConvShape, dy: &[T], w: &[T], out: &mut [T]) -> Result<()> {
     let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
     if out.is_empty() {
         return Ok(());
+    }
+    if shape.is_direct() {
+        return direct::backward_data(shape, dy, w, out);
     }
     out.fill(T::default());
     let (k, together) = (shape.channels * shape.window_len(), shape.together());
@@ -547,10 +473,6 @@ pub(super) fn backward_data<T: Gemm>(shape: &ConvShape, dy: &[T], w: &[T], out: 
         let count = images.len() / of_image;
         let grads = &dy[task * together * of_result..][..count * of_result];
         let filters = filters_of(shape, w, task);
-        if shape.is_direct() {
-            direct_backward_data(shape, grads, filters, images);
-            return Ok(());
-        }
         let filters = (filters, Matrix::rows_of(k).transposed());
         let mut columns = Scratch::new(0);
         for block in shape.blocks(count, many) {
@@ -577,7 +499,7 @@ const SHARES_MAX: usize = 8;
 
 /// The derivative by the filters in shares, one behind the other, each of some images; one is in turn made of several
 /// where images are large against the filters, so that all cores have work.
-pub(super) fn backward_weight<T: Gemm>(
+pub(super) fn backward_weight<T: Number>(
     shape: &ConvShape,
     x: &[T],
     dy: &[T],
@@ -591,7 +513,7 @@ pub(super) fn backward_weight<T: Gemm>(
         return shares_of(shape, x, dy, splits, out.chunks_mut(shape.filters_len()));
     }
     let shares = (shape.batch * shape.output_plane() / SHARE_PIXELS).clamp(1, SHARES_MAX);
-    let shares = shares.min(shape.batch.max(1));
+    let shares = if shape.is_direct() && shape.groups >= TASKS { 1 } else { shares.min(shape.batch.max(1)) };
     let mut others = vec![T::default(); (shares - 1) * out.len()];
     shares_of(shape, x, dy, shares, [&mut *out].into_iter().chain(others.chunks_mut(shape.filters_len())))?;
     if shares == 1 {
@@ -607,7 +529,7 @@ pub(super) fn backward_weight<T: Gemm>(
 }
 
 /// Makes every share of a derivative of filters.
-fn shares_of<'o, T: Gemm>(
+fn shares_of<'o, T: Number>(
     shape: &ConvShape,
     x: &[T],
     dy: &[T],
@@ -622,7 +544,7 @@ fn shares_of<'o, T: Gemm>(
 }
 
 /// Sets the derivative of all filters to what some images give.
-fn backward_weight_of<T: Gemm>(
+fn backward_weight_of<T: Number>(
     shape: &ConvShape,
     x: &[T],
     dy: &[T],
@@ -630,25 +552,24 @@ fn backward_weight_of<T: Gemm>(
     out: &mut [T],
     many: bool,
 ) -> Result<()> {
+    if shape.is_direct() {
+        return direct::backward_weight(shape, x, dy, images, out, many);
+    }
     let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
     let (k, together) = (shape.channels * shape.window_len(), shape.together());
     let pixels = images.len() * shape.output_plane();
-    if pixels == 0 || shape.is_direct() {
+    if pixels == 0 {
         out.fill(T::default());
     }
     // The product lays out the operand of which it makes rows. Where the columns are the larger one they should not be
     // it, but then the derivative has to be turned in the end.
-    let turned = !shape.is_direct() && shape.filters * (pixels + 4 * k) < k * pixels;
+    let turned = shape.filters * (pixels + 4 * k) < k * pixels;
     let mut sum = vec![T::default(); if turned { out.len() } else { 0 }];
     for task in (images.start * shape.groups..images.end * shape.groups).step_by(together) {
         let count = together.min(images.end * shape.groups - task);
         let grads = &dy[task * of_result..][..count * of_result];
         let inputs = &x[task * of_image..][..count * of_image];
         let of_group = task % shape.groups * shape.filters * k..;
-        if shape.is_direct() {
-            direct_backward_weight(shape, inputs, grads, &mut out[of_group][..shape.filters * k]);
-            continue;
-        }
         // The first product of a group sets, all others add.
         let mut add = task >= (images.start + 1) * shape.groups;
         blocks(shape, (inputs, count), many, |block, columns, matrix| {

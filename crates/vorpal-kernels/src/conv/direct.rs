@@ -1,0 +1,723 @@
+//! Native convolutions of groups of few channels, as where every channel has a filter of its own: sums of shifted planes, as
+//! columns would take longer to make than the sums.
+//!
+//! What a band of the result sees is copied to where zeros lie around it. Where windows move by more than a pixel, each place
+//! in a step has a block of its own, so that neighbours in a block are under the same element of neighbouring windows. The
+//! derivative by the images is the same sum with sources and results exchanged; there each place in a step of the result
+//! sees other elements. A tile of sums stays in registers while elements of the window go by; of elements below one another the
+//! rows they see move up by one each time, and only one more is read.
+
+mod weight;
+
+use std::ops::Range;
+
+use bytemuck::{Pod, cast_slice, pod_read_unaligned};
+use pulp::{Arch, Simd, WithSimd};
+use smallvec::SmallVec;
+use vorpal_tensor::Result;
+
+pub(super) use weight::backward_weight;
+
+use super::ConvShape;
+use crate::gemm::Gemm;
+use crate::interp::{for_each, workers};
+use crate::scratch::Scratch;
+
+/// Bytes of a copy: most of a first cache.
+const COPY_BYTES: usize = 32 << 10;
+/// Columns of a band at most.
+const COLUMNS_MAX: usize = 4096;
+/// Tasks for every core, so that one that was late does not hold up all.
+const TASKS_A_CORE: usize = 8;
+/// Numbers of the widest vector.
+const LANES_MAX: usize = 16;
+/// Rows of a tile and elements of a run at most.
+const TALL: usize = 7;
+
+/// An element type with vectors.
+pub(crate) trait Number: Gemm + Pod {
+    type Vector<S: Simd>: Pod;
+
+    fn splat<S: Simd>(s: S, x: Self) -> Self::Vector<S>;
+    /// a b + c
+    fn mul_add<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    /// The first numbers of a vector, zeros behind them.
+    fn load_some<S: Simd>(s: S, from: &[Self]) -> Self::Vector<S>;
+    fn store_some<S: Simd>(s: S, to: &mut [Self], numbers: Self::Vector<S>);
+
+    /// Numbers of a vector.
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        size_of::<Self::Vector<S>>() / size_of::<Self>()
+    }
+    /// As many numbers as a vector has, from a place on.
+    #[inline(always)]
+    fn load<S: Simd>(from: &[Self], at: usize) -> Self::Vector<S> {
+        pod_read_unaligned(cast_slice(&from[at..at + Self::lanes::<S>()]))
+    }
+    /// Sets as many numbers as a vector has.
+    #[inline(always)]
+    fn store<S: Simd>(to: &mut [Self], numbers: Self::Vector<S>) {
+        to.copy_from_slice(cast_slice(&[numbers]));
+    }
+}
+
+impl Number for f32 {
+    type Vector<S: Simd> = S::f32s;
+
+    #[inline(always)]
+    fn splat<S: Simd>(s: S, x: f32) -> S::f32s {
+        s.splat_f32s(x)
+    }
+    #[inline(always)]
+    fn mul_add<S: Simd>(s: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        s.mul_add_e_f32s(a, b, c)
+    }
+    #[inline(always)]
+    fn load_some<S: Simd>(s: S, from: &[f32]) -> S::f32s {
+        s.partial_load_f32s(from)
+    }
+    #[inline(always)]
+    fn store_some<S: Simd>(s: S, to: &mut [f32], numbers: S::f32s) {
+        s.partial_store_f32s(to, numbers);
+    }
+}
+
+impl Number for f64 {
+    type Vector<S: Simd> = S::f64s;
+
+    #[inline(always)]
+    fn splat<S: Simd>(s: S, x: f64) -> S::f64s {
+        s.splat_f64s(x)
+    }
+    #[inline(always)]
+    fn mul_add<S: Simd>(s: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+        s.mul_add_e_f64s(a, b, c)
+    }
+    #[inline(always)]
+    fn load_some<S: Simd>(s: S, from: &[f64]) -> S::f64s {
+        s.partial_load_f64s(from)
+    }
+    #[inline(always)]
+    fn store_some<S: Simd>(s: S, to: &mut [f64], numbers: S::f64s) {
+        s.partial_store_f64s(to, numbers);
+    }
+}
+
+/// An element of the window along an axis: it sees the place `shift` further on than that of the result.
+#[derive(Clone, Copy)]
+struct Tap {
+    element: usize,
+    /// Number of the block, along the axis, that it sees.
+    block: usize,
+    shift: isize,
+}
+
+/// One axis of a sum. Places of the result are worked on `to_step` apart, and `from_step` apart are those of the source that
+/// lie side by side in a block.
+struct Axis {
+    from: usize,
+    from_step: usize,
+    to: usize,
+    to_step: usize,
+    /// The source place that each block starts at, were there no shifts.
+    starts: Vec<isize>,
+    /// Elements seen from the places of the result in a step, without those that never see any place of the source.
+    taps: Vec<Vec<Tap>>,
+    /// The least shift, and how much larger the largest is.
+    low: isize,
+    span: usize,
+}
+
+impl Axis {
+    fn new(shape: &ConvShape, axis: usize, back: bool) -> Axis {
+        let (stride, padding) = (shape.stride[axis], shape.padding[axis] as isize);
+        let (input, output) = (shape.input[axis], shape.output[axis]);
+        let (from, to) = if back { (output, input) } else { (input, output) };
+        let (from_step, to_step) = if back { (1, stride) } else { (stride, 1) };
+        let mut made =
+            Axis { from, from_step, to, to_step, starts: vec![], taps: vec![], low: isize::MAX, span: 0 };
+        let mut high = isize::MIN;
+        for place in 0..to_step {
+            let mut taps = Vec::new();
+            let reached = if back { place as isize + padding } else { 0 };
+            for element in 0..shape.window[axis] {
+                let distance = element * shape.dilation[axis];
+                let rest = (distance % stride) as isize;
+                let steps = (distance / stride) as isize;
+                let (start, shift) = match back {
+                    false => (rest - padding, steps),
+                    true if reached % stride as isize == rest => (0, reached / stride as isize - steps),
+                    true => continue,
+                };
+                if !made.sees(place, start, shift) {
+                    continue;
+                }
+                let known = made.starts.iter().position(|&other| other == start);
+                let block = known.unwrap_or_else(|| {
+                    made.starts.push(start);
+                    made.starts.len() - 1
+                });
+                (made.low, high) = (made.low.min(shift), high.max(shift));
+                taps.push(Tap { element, block, shift });
+            }
+            taps.sort_by_key(|tap| (tap.block, tap.shift));
+            made.taps.push(taps);
+        }
+        if made.low <= high {
+            made.span = (high - made.low) as usize;
+        } else {
+            made.low = 0;
+        }
+        made
+    }
+
+    /// Whether any place of the result sees one of the source.
+    fn sees(&self, place: usize, start: isize, shift: isize) -> bool {
+        let (step, count) = (self.from_step as isize, self.count(place, 0..self.steps()) as isize);
+        let first = (-(start + step * shift)).max(0).div_euclid(step)..count;
+        first.take(2).any(|j| (0..self.from as isize).contains(&(start + step * (j + shift))))
+    }
+
+    /// Steps of the result.
+    fn steps(&self) -> usize {
+        self.to.div_ceil(self.to_step)
+    }
+
+    /// How many of some steps have a place.
+    fn count(&self, place: usize, steps: Range<usize>) -> usize {
+        self.to.saturating_sub(place).div_ceil(self.to_step).min(steps.end).saturating_sub(steps.start)
+    }
+
+    /// Elements of the window and the source places that a place of the result sees under them.
+    fn seen(&self, place: usize) -> impl Iterator<Item = [usize; 2]> {
+        let step = (place / self.to_step) as isize;
+        self.taps[place % self.to_step].iter().filter_map(move |tap| {
+            let at = self.starts[tap.block] + self.from_step as isize * (step + tap.shift);
+            (0..self.from as isize).contains(&at).then_some([tap.element, at as usize])
+        })
+    }
+
+    /// Cells of a block, from that of step `first` on, that hold places of the source, and the first of these.
+    fn inside(&self, block: usize, first: usize, cells: usize) -> (Range<usize>, usize) {
+        let step = self.from_step as isize;
+        let start = self.starts[block] + step * (first as isize + self.low);
+        let before = (-start).max(0) as usize;
+        let low = before.div_ceil(self.from_step).min(cells);
+        let high = (self.from as isize - start).max(0) as usize;
+        let high = high.div_ceil(self.from_step).clamp(low, cells);
+        (low..high, (start + step * low as isize).max(0) as usize)
+    }
+}
+
+/// Elements of the window below one another.
+struct Run {
+    block: usize,
+    /// Where it begins in its block.
+    row: usize,
+    column: usize,
+    elements: Vec<usize>,
+}
+
+/// A convolution as sums over sources, the planes of a group.
+struct Plan {
+    axes: [Axis; 3],
+    sources: usize,
+    results: usize,
+    groups: usize,
+    window: [usize; 3],
+    back: bool,
+    /// Whether results are single rows: then a tile is of vectors that follow one another.
+    flat: bool,
+    /// Elements of the window in runs, for every place in a step of rows and columns.
+    runs: Vec<Vec<Run>>,
+    /// Steps of a band.
+    rows: usize,
+    columns: usize,
+}
+
+impl Plan {
+    /// `longest` is that of a run.
+    fn new(shape: &ConvShape, back: bool, bytes: usize, longest: usize) -> Plan {
+        let axes = [0, 1, 2].map(|axis| Axis::new(shape, axis, back));
+        let [_, y, x] = &axes;
+        let flat = y.to == 1;
+        let longest = if flat { 1 } else { longest };
+        let places = y.taps.iter().flat_map(|rows| x.taps.iter().map(move |columns| (rows, columns)));
+        let runs =
+            places.map(|(rows, columns)| runs(&axes, rows, columns, longest, shape.window[2])).collect();
+        let (sources, results) =
+            if back { (shape.filters, shape.channels) } else { (shape.channels, shape.filters) };
+        let columns = x.steps().clamp(1, COLUMNS_MAX);
+        let blocks = sources * axes[0].taps.iter().map(Vec::len).max().unwrap_or(0) * y.starts.len();
+        let row_bytes = (blocks * x.starts.len() * (columns + x.span) * bytes).max(1);
+        let most = (COPY_BYTES / row_bytes).saturating_sub(y.span).max(2 * TALL);
+        let bands = y.steps().div_ceil(most).max(1);
+        let rows = y.steps().div_ceil(bands).next_multiple_of(TALL);
+        let (groups, window) = (shape.groups, shape.window);
+        Plan { axes, sources, results, groups, window, back, flat, runs, rows, columns }
+    }
+
+    /// Elements of a filter that see one slice.
+    fn of_slice(&self) -> usize {
+        self.window[1] * self.window[2]
+    }
+
+    /// First element of the filter between a source and a result of a group.
+    fn filter(&self, group: usize, source: usize, result: usize) -> usize {
+        let (rows, columns) = (self.results, self.sources);
+        let of_group = if self.back { source * rows + result } else { result * columns + source };
+        (group % self.groups * rows * columns + of_group) * self.window[0] * self.of_slice()
+    }
+
+    /// Numbers of a row of a block, and of a block.
+    fn sizes(&self, band: &Band) -> [usize; 2] {
+        let pitch = band.columns.len() + self.axes[2].span;
+        [pitch, (band.rows.len() + self.axes[1].span) * pitch]
+    }
+
+    /// The bands of columns.
+    fn bands(&self, rows: Range<usize>) -> impl Iterator<Item = Band> {
+        let all = self.axes[2].steps();
+        (0..all).step_by(self.columns).map(move |start| {
+            let columns = start..(start + self.columns).min(all);
+            Band { rows: rows.clone(), columns }
+        })
+    }
+}
+
+/// Runs of elements that see rows below one another in one block.
+fn runs(axes: &[Axis; 3], rows: &[Tap], columns: &[Tap], longest: usize, width: usize) -> Vec<Run> {
+    let [_, y, x] = axes;
+    let mut made = Vec::new();
+    let below = |a: &Tap, b: &Tap| a.block == b.block && a.shift + 1 == b.shift;
+    for run in
+        rows.chunk_by(below).flat_map(|run| run.chunks(run.len().div_ceil(run.len().div_ceil(longest))))
+    {
+        made.extend(columns.iter().map(|tap| Run {
+            block: run[0].block * x.starts.len() + tap.block,
+            row: (run[0].shift - y.low) as usize,
+            column: (tap.shift - x.low) as usize,
+            elements: run.iter().map(|row| row.element * width + tap.element).collect(),
+        }));
+    }
+    made
+}
+
+/// Steps of rows and columns of a result that are made from one copy.
+#[derive(Clone, PartialEq, Eq)]
+struct Band {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+/// A copy of what a band sees.
+struct Copied<T> {
+    cells: Scratch<T>,
+    /// What is copied: group, slice of the result, band.
+    holds: Option<(usize, usize, Band)>,
+    /// Number of blocks and band around whose places zeros lie.
+    clear: Option<(usize, Band)>,
+}
+
+impl<T: Number> Copied<T> {
+    fn new() -> Copied<T> {
+        Copied { cells: Scratch::new(0), holds: None, clear: None }
+    }
+
+    /// Copies what a band of a slice sees: of the planes of a group those slices that are told.
+    fn take(
+        &mut self,
+        plan: &Plan,
+        (group, slice): (usize, usize),
+        planes: &[T],
+        seen: &[[usize; 2]],
+        band: &Band,
+    ) {
+        let wanted = (group, slice, band.clone());
+        if self.holds.as_ref() == Some(&wanted) {
+            return;
+        }
+        self.holds = Some(wanted);
+        let [z, y, x] = &plan.axes;
+        let ([pitch, len], each) = (plan.sizes(band), y.starts.len() * x.starts.len());
+        if each == 0 {
+            return;
+        }
+        let clear = (plan.sources * seen.len() * each, band.clone());
+        if self.clear.as_ref() != Some(&clear) {
+            // Vectors reach over the end.
+            self.cells.resize(clear.0 * len + LANES_MAX);
+            self.cells.fill(T::default());
+            self.clear = Some(clear);
+        }
+        let size = y.from * x.from;
+        let blocks = self.cells.chunks_exact_mut(len * each);
+        let slices = (0..plan.sources).flat_map(|s| seen.iter().map(move |&[_, at]| s * z.from + at));
+        for (blocks, slice) in blocks.zip(slices) {
+            let plane = &planes[slice * size..][..size];
+            for (block, cells) in blocks.chunks_exact_mut(len).enumerate() {
+                let (down, side) = (block / x.starts.len(), block % x.starts.len());
+                let (rows, first) = y.inside(down, band.rows.start, len / pitch);
+                let (columns, left) = x.inside(side, band.columns.start, pitch);
+                if columns.is_empty() {
+                    continue;
+                }
+                let to = cells.chunks_exact_mut(pitch).skip(rows.start).take(rows.len());
+                let from = plane.chunks_exact(x.from).skip(first).step_by(y.from_step);
+                for (to, from) in to.zip(from) {
+                    copy(&mut to[columns.clone()], &from[left..], x.from_step);
+                }
+            }
+        }
+    }
+}
+
+/// Every `step`-th of some numbers.
+#[inline(always)]
+fn copy<T: Number>(to: &mut [T], from: &[T], step: usize) {
+    match step {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        // A step that is known makes vector code.
+        2 => to.iter_mut().zip(from.iter().step_by(2)).for_each(|(to, &x)| *to = x),
+        _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &x)| *to = x),
+    }
+}
+
+/// A part of a result that one task makes: a band of rows of a slice of a plane.
+struct Piece<'o, T> {
+    plane: usize,
+    slice: usize,
+    rows: Range<usize>,
+    out: &'o mut [T],
+}
+
+/// Some rows of a vector: where they begin in the copy and in the result, and how many columns are of use.
+#[derive(Clone, Copy)]
+struct Unit {
+    from: usize,
+    to: usize,
+    columns: usize,
+}
+
+/// Some pieces of a result.
+struct Sums<'o, 'a, T> {
+    plan: &'a Plan,
+    planes: &'a [T],
+    filters: &'a [T],
+    pieces: Vec<Piece<'o, T>>,
+}
+
+/// What sums of one kind share: lines of weights as they are used, and where tiles lie.
+struct Tiles<T> {
+    /// Where a run begins in the copy, and its length.
+    runs: Vec<[usize; 2]>,
+    weights: Vec<T>,
+    units: Vec<Unit>,
+    /// Distance of the rows of a tile, in the copy and in the result; that of rows below one another in the copy.
+    from_step: usize,
+    to_step: usize,
+    pitch: usize,
+    /// Distance of neighbours in the result.
+    apart: usize,
+}
+
+impl<T: Number> WithSimd for Sums<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let mut copied = Copied::new();
+        let mut tiles = Tiles {
+            runs: vec![],
+            weights: vec![],
+            units: vec![],
+            from_step: 0,
+            to_step: 0,
+            pitch: 0,
+            apart: self.plan.axes[2].to_step,
+        };
+        let [z, y, x] = &self.plan.axes;
+        let of_group = self.plan.sources * z.from * y.from * x.from;
+        for Piece { plane, slice, rows, out } in self.pieces {
+            let group = plane / self.plan.results;
+            let planes = &self.planes[group * of_group..][..of_group];
+            let seen: SmallVec<[[usize; 2]; 8]> = z.seen(slice).collect();
+            for band in self.plan.bands(rows) {
+                copied.take(self.plan, (group, slice), planes, &seen, &band);
+                for place in 0..y.to_step * x.to_step {
+                    let place = [place / x.to_step, place % x.to_step];
+                    tiles.weigh(
+                        self.plan,
+                        (group, plane % self.plan.results),
+                        self.filters,
+                        &seen,
+                        &band,
+                        place,
+                    );
+                    let rows =
+                        tiles.lay_out(self.plan, &band, place, T::lanes::<S>(), (S::REGISTER_COUNT - 3) / 4);
+                    match rows {
+                        0 => {}
+                        1 => tiles.make::<S, 1>(s, &copied.cells, out),
+                        2 => tiles.make::<S, 2>(s, &copied.cells, out),
+                        3 => tiles.make::<S, 3>(s, &copied.cells, out),
+                        4 => tiles.make::<S, 4>(s, &copied.cells, out),
+                        5 => tiles.make::<S, 5>(s, &copied.cells, out),
+                        6 => tiles.make::<S, 6>(s, &copied.cells, out),
+                        _ => tiles.make::<S, TALL>(s, &copied.cells, out),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `n` in parts of at most `most`, as equal as can be: the size of all but the last.
+fn part(n: usize, most: usize) -> usize {
+    n.div_ceil(n.div_ceil(most.max(1)).max(1))
+}
+
+impl<T: Number> Tiles<T> {
+    /// Lists the runs and the weights of a result, for one place in a step.
+    fn weigh(
+        &mut self,
+        plan: &Plan,
+        (group, result): (usize, usize),
+        filters: &[T],
+        seen: &[[usize; 2]],
+        band: &Band,
+        [down, side]: [usize; 2],
+    ) {
+        self.runs.clear();
+        self.weights.clear();
+        let [pitch, len] = plan.sizes(band);
+        let each = plan.axes[1].starts.len() * plan.axes[2].starts.len();
+        let runs = &plan.runs[down * plan.axes[2].to_step + side];
+        let slices = (0..plan.sources).flat_map(|s| seen.iter().map(move |&[element, _]| (s, element)));
+        for (k, (source, element)) in slices.enumerate() {
+            let filter = &filters[plan.filter(group, source, result) + element * plan.of_slice()..];
+            for run in runs {
+                let at = (k * each + run.block) * len + run.row * pitch + run.column;
+                self.runs.push([at, run.elements.len()]);
+                self.weights.extend(run.elements.iter().map(|&element| filter[element]));
+            }
+        }
+    }
+
+    /// Lists the tiles of a band, for one place in a step, and tells their rows. The last one of a line goes back as far as
+    /// makes it whole: what two tiles make they make alike.
+    fn lay_out(
+        &mut self,
+        plan: &Plan,
+        band: &Band,
+        [down, side]: [usize; 2],
+        lanes: usize,
+        tall: usize,
+    ) -> usize {
+        let [_, y, x] = &plan.axes;
+        let (height, width) = (y.count(down, band.rows.clone()), x.count(side, band.columns.clone()));
+        self.units.clear();
+        if height == 0 || width == 0 {
+            return 0;
+        }
+        self.pitch = plan.sizes(band)[0];
+        let first = down * x.to + band.columns.start * x.to_step + side;
+        let tall = tall.min(TALL);
+        if plan.flat && width >= lanes {
+            let rows = part(width / lanes, tall);
+            (self.from_step, self.to_step) = (lanes, lanes * x.to_step);
+            self.units.extend((0..width.div_ceil(rows * lanes)).map(|k| {
+                let from = (k * rows * lanes).min(width - rows * lanes);
+                Unit { from, to: first + from * x.to_step, columns: lanes }
+            }));
+            return rows;
+        }
+        let rows = part(height, tall);
+        (self.from_step, self.to_step) = (self.pitch, y.to_step * x.to);
+        let columns = width.min(lanes);
+        for row in (0..height.div_ceil(rows)).map(|k| (k * rows).min(height - rows)) {
+            self.units.extend((0..width.div_ceil(lanes)).map(|k| {
+                let column = (k * lanes).min(width - columns);
+                let to = first + row * self.to_step + column * x.to_step;
+                Unit { from: row * self.pitch + column, to, columns }
+            }));
+        }
+        rows
+    }
+
+    #[inline(always)]
+    fn make<S: Simd, const R: usize>(&self, s: S, cells: &[T], out: &mut [T]) {
+        let (pairs, rest) = self.units.as_chunks::<2>();
+        for &units in pairs {
+            self.tile::<S, R, 2>(s, cells, units, out);
+        }
+        for &unit in rest {
+            self.tile::<S, R, 1>(s, cells, [unit], out);
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const C: usize>(
+        &self,
+        s: S,
+        cells: &[T],
+        units: [Unit; C],
+        out: &mut [T],
+    ) {
+        let zero = T::splat(s, T::default());
+        let (mut sums, mut lines) = ([[zero; C]; R], [[zero; C]; R]);
+        let mut weights = &self.weights[..];
+        for &[at, len] in &self.runs {
+            let (here, later) = weights.split_at(len);
+            weights = later;
+            // One way in and one loop: sums and lines then stay in registers.
+            for c in 0..C {
+                for (r, line) in lines.iter_mut().enumerate().take(R - 1) {
+                    line[c] = T::load::<S>(cells, units[c].from + at + r * self.from_step);
+                }
+            }
+            let mut last = at + (R - 1) * self.from_step;
+            for &weight in here {
+                let weight = T::splat(s, weight);
+                for c in 0..C {
+                    lines[R - 1][c] = T::load::<S>(cells, units[c].from + last);
+                    for r in 0..R {
+                        sums[r][c] = T::mul_add(s, weight, lines[r][c], sums[r][c]);
+                    }
+                    for r in 1..R {
+                        lines[r - 1][c] = lines[r][c];
+                    }
+                }
+                last += self.pitch;
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                self.put(s, sums[r][c], units[c].columns, &mut out[units[c].to + r * self.to_step..]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put<S: Simd>(&self, s: S, sums: T::Vector<S>, columns: usize, out: &mut [T]) {
+        if self.apart > 1 {
+            let mut numbers = [T::default(); LANES_MAX];
+            T::store::<S>(&mut numbers[..T::lanes::<S>()], sums);
+            let out = out.iter_mut().step_by(self.apart);
+            out.zip(&numbers[..columns]).for_each(|(out, &sum)| *out = sum);
+        } else if columns == T::lanes::<S>() {
+            T::store::<S>(&mut out[..columns], sums);
+        } else {
+            T::store_some(s, &mut out[..columns], sums);
+        }
+    }
+}
+
+/// Makes all planes of a result; `run` runs what makes a part of them.
+fn make<T: Number>(
+    plan: &Plan,
+    planes: &[T],
+    filters: &[T],
+    out: &mut [T],
+    run: impl Fn(Sums<'_, '_, T>) + Sync + Send,
+) -> Result<()> {
+    let [z, y, x] = &plan.axes;
+    let (of_slice, of_band) = (y.to * x.to, plan.rows * y.to_step * x.to);
+    let mut pieces = Vec::new();
+    for (k, out) in out.chunks_mut(of_slice).enumerate() {
+        for (band, out) in out.chunks_mut(of_band).enumerate() {
+            let rows = band * plan.rows..((band + 1) * plan.rows).min(y.steps());
+            pieces.push(Piece { plane: k / z.to, slice: k % z.to, rows, out });
+        }
+    }
+    // Results that see the same follow one another, so that it is copied once.
+    if plan.results > 1 {
+        pieces.sort_by_key(|piece| (piece.plane / plan.results, piece.slice, piece.rows.start));
+    }
+    let each = pieces.len().div_ceil(TASKS_A_CORE * workers()).max(1);
+    let mut tasks = Vec::new();
+    while !pieces.is_empty() {
+        let rest = pieces.split_off(each.min(pieces.len()));
+        tasks.push(std::mem::replace(&mut pieces, rest));
+    }
+    for_each(tasks, |pieces| {
+        run(Sums { plan, planes, filters, pieces });
+        Ok(())
+    })
+}
+
+pub(super) fn forward<T: Number>(shape: &ConvShape, x: &[T], w: &[T], out: &mut [T]) -> Result<()> {
+    let plan = Plan::new(shape, false, size_of::<T>(), usize::MAX);
+    make(&plan, x, w, out, |sums| Arch::new().dispatch(sums))
+}
+
+pub(super) fn backward_data<T: Number>(shape: &ConvShape, dy: &[T], w: &[T], out: &mut [T]) -> Result<()> {
+    let plan = Plan::new(shape, true, size_of::<T>(), usize::MAX);
+    make(&plan, dy, w, out, |sums| Arch::new().dispatch(sums))
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::Scalar;
+
+    use super::*;
+
+    /// Runs with vectors of 256 bits where there are any.
+    fn middle<W: WithSimd>(what: W) -> W::Output {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return Simd::vectorize(simd, what);
+        }
+        Simd::vectorize(Scalar::new(), what)
+    }
+
+    /// What other processors run: vectors of one number, and of 256 bits where there are any.
+    #[test]
+    fn narrower_vectors_give_the_same() {
+        for (input, window, stride, padding) in
+            [([1, 19, 23], [1, 3, 3], [1, 1, 1], [0, 1, 1]), ([2, 9, 40], [2, 5, 4], [1, 2, 3], [1, 2, 0])]
+        {
+            let output = std::array::from_fn(|k| (input[k] + 2 * padding[k] - window[k]) / stride[k] + 1);
+            let (batch, groups, dilation) = (2, 3, [1, 1, 1]);
+            let shape = ConvShape {
+                batch,
+                groups,
+                channels: 1,
+                filters: 2,
+                input,
+                output,
+                window,
+                stride,
+                padding,
+                dilation,
+            };
+            let numbers =
+                |n: usize| -> Vec<f32> { (0..n).map(|k| ((k * 37 % 101) as f32 - 50.0) / 16.0).collect() };
+            let [x, dy] = [numbers(2 * 3 * shape.input_plane()), numbers(2 * 6 * shape.output_plane())];
+            let filters = numbers(6 * shape.window_len());
+            for (back, planes, len) in [(false, &x, dy.len()), (true, &dy, x.len())] {
+                let plan = Plan::new(&shape, back, 4, usize::MAX);
+                let mut found = [vec![0.0; len], vec![0.0; len], vec![0.0; len]];
+                let [widest, single, half] = &mut found;
+                make(&plan, planes, &filters, widest, |sums| Arch::new().dispatch(sums)).expect("sums");
+                make(&plan, planes, &filters, single, |sums| Simd::vectorize(Scalar::new(), sums))
+                    .expect("sums");
+                make(&plan, planes, &filters, half, |sums| middle(sums)).expect("sums");
+                // The numbers are so short that no sum is rounded.
+                assert!(found[0] == found[1] && found[0] == found[2], "{shape:?}, back: {back}");
+            }
+            let mut found = [(); 3].map(|()| vec![0.0; filters.len()]);
+            let [widest, single, half] = &mut found;
+            let made = [
+                weight::derivative(&shape, &x, &dy, 0..2, widest, false, |part| Arch::new().dispatch(part)),
+                weight::derivative(&shape, &x, &dy, 0..2, single, false, |part| {
+                    Simd::vectorize(Scalar::new(), part)
+                }),
+                weight::derivative(&shape, &x, &dy, 0..2, half, false, |part| middle(part)),
+            ];
+            assert!(made.iter().all(Result::is_ok));
+            assert!(found[0] == found[1] && found[0] == found[2], "{shape:?}, by the filters");
+        }
+    }
+}
