@@ -263,11 +263,22 @@ fn real_even(x: &Tensor, scale: f64, at: At) -> Tensor {
     let z = transform(&x.reshape(pairs), false, 0.5 * scale, at);
     let axis = last as isize;
     let z = Tensor::concat(&[&z, &z.slice(axis, ..1)], axis);
-    let mirrored = z.flip(axis).conj();
-    let (even, odd) = (&z + &mirrored, &z - &mirrored);
-    // −i times the odd part, turned.
-    let minus_i = Tensor::complex(&odd.imag(), &-odd.real());
-    even + minus_i.complex_mul(&roots(half as usize + 1, n, false, x, at))
+    let mirrored = z.flip(axis);
+    let ([a, b], [c, d]) = ([z.real(), z.imag()], [mirrored.real(), mirrored.imag()]);
+    // The even part, and −i times the odd part.
+    let (even, odd) = ([&a + &c, &b - &d], [b + d, c - a]);
+    turned_onto(even, odd, &roots(half as usize + 1, n, false, x, at), false)
+}
+
+/// a + b w, or a + i b w, of complex numbers in parts.
+fn turned_onto([a_re, a_im]: [Tensor; 2], [b_re, b_im]: [Tensor; 2], w: &Tensor, quarter: bool) -> Tensor {
+    let (c, s) = (w.real(), w.imag());
+    let (re, im) = (&b_re * &c - &b_im * &s, b_re * s + b_im * c);
+    if quarter {
+        Tensor::complex(&(a_re - im), &(a_im + re))
+    } else {
+        Tensor::complex(&(a_re + re), &(a_im + im))
+    }
 }
 
 /// n real results, n even, for rows of n ∕ 2 + 1 complex numbers, through a transform of n ∕ 2.
@@ -276,12 +287,12 @@ fn real_even_inverse(x: &Tensor, n: usize, scale: f64, at: At) -> Tensor {
     let half = (n / 2) as isize;
     // The first and the last number count as real.
     let inside = x.imag().slice(axis, 1..half).pad(axis, 1, 1, 0.0);
-    let x = Tensor::complex(&x.real(), &inside);
-    let mirrored = x.flip(axis).conj();
-    let (even, odd) = (&x + &mirrored, (&x - &mirrored));
-    let odd = odd.complex_mul(&roots(half as usize + 1, n, true, &x, at));
-    let z = even + Tensor::complex(&-odd.imag(), &odd.real());
-    let y = transform(&z.slice(axis, ..half), true, scale, at);
+    let [a, b] = [x.real(), inside];
+    let [c, d] = [&a, &b].map(|part| part.flip(axis));
+    let [even, odd] =
+        [[&a + &c, &b - &d], [a - c, b + d]].map(|pair| pair.map(|part| part.slice(axis, ..half)));
+    let z = turned_onto(even, odd, &roots(half as usize, n, true, x, at), true);
+    let y = transform(&z, true, scale, at);
     let shape = y.shape();
     y.reshape(shape[..shape.rank() - 2].iter().copied().chain([n]).collect::<Shape>())
 }
