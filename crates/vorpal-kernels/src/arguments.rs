@@ -340,17 +340,30 @@ struct Pattern {
 /// Elements of a line from which on lines are gone through one by one.
 const LINE_LONG: usize = 16;
 
+/// Neighbours from which on they are copied together.
+const COPY_SHORT: usize = 8;
+
 /// Most elements of a pattern: a block has many of them.
 const PATTERN_MAX: usize = 64;
 
 /// Patterns behind one another that are worth going through by columns.
 const PATTERNS_MIN: usize = 32;
 
+/// Patterns that are gone through together where each lies on lines of the caches of its own: those stay there meanwhile.
+const PATTERNS_APART: usize = 32;
+
+/// Places that are on one line of the caches at most.
+const LINE_PLACES: isize = 16;
+
 impl Pattern {
     /// The short inner axes of a layout before whose first one is the longest axis.
     fn of(layout: &Layout) -> Option<Pattern> {
         let rank = layout.shape.len();
         if rank < 2 || layout.shape[rank - 1] >= LINE_LONG {
+            return None;
+        }
+        // Short copies, many of them at a time, are better than columns.
+        if layout.strides[rank - 1] == 1 && layout.shape[rank - 1] >= COPY_SHORT && layout.bounds.is_empty() {
             return None;
         }
         let mut len = 1;
@@ -389,7 +402,8 @@ impl Pattern {
         let mut at = at;
         while index < end {
             let first = index % size;
-            let count = (size - first).min(end - index);
+            let together = if step.abs() >= LINE_PLACES { PATTERNS_APART } else { size };
+            let count = (size - first).min(end - index).min(together);
             let (mut rest, mut base, mut inside) = (index / size, layout.offset, true);
             for k in (0..axis).rev() {
                 let coordinate = rest % layout.shape[k];
@@ -419,7 +433,8 @@ impl Pattern {
 
 /// Calls `run` for parts that make up the `n` elements from linear index `start` on.
 pub(crate) fn parts(layout: &Layout, start: usize, n: usize, mut run: impl FnMut(Part)) {
-    let Some(pattern) = Pattern::of(layout) else { return lines(layout, start, n, 0, &mut run) };
+    let pattern = Pattern::of(layout).filter(|pattern| n >= PATTERNS_MIN * pattern.places.len());
+    let Some(pattern) = pattern else { return lines(layout, start, n, 0, &mut run) };
     let len = pattern.places.len();
     let ahead = (start.next_multiple_of(len) - start).min(n);
     let whole = (n - ahead) / len * len;
@@ -566,11 +581,20 @@ fn transpose<S: Copy, T: Copy>(
     widen: impl Fn(S) -> T,
 ) {
     const SIDE: usize = 16;
+    const FEW: usize = 4;
     for (k, out) in out.chunks_mut(SIDE * len).enumerate() {
         let lines = out.len() / len;
         for from in (0..len).step_by(SIDE) {
             let width = SIDE.min(len - from);
             let source = &source[k * SIDE + from * stride..];
+            if lines < FEW {
+                for element in 0..width {
+                    for (line, &x) in source[element * stride..][..lines].iter().enumerate() {
+                        out[line * len + from + element] = widen(x);
+                    }
+                }
+                continue;
+            }
             let mut tile = [[widen(source[0]); SIDE]; SIDE];
             for element in 0..width {
                 let values = &source[element * stride..][..lines];

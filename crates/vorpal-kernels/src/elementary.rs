@@ -10,7 +10,7 @@
 use std::f32::consts::{LOG2_E, LOG10_E};
 use std::f64::consts::FRAC_2_PI;
 
-use crate::lane::{Lane, vectorized};
+use crate::lane::{LaneElement, LaneMut, vectorized};
 
 /// Adding and subtracting it rounds numbers below 2²² to whole ones; the low bits of the sum are that number.
 const WHOLE: f32 = 12_582_912.0;
@@ -318,19 +318,22 @@ pub fn cos(x: f32) -> f32 {
     if x.abs() < ANGLE_FAR { cos_near(x) } else { libm::cosf(x) }
 }
 
-/// Whether the one block there is holds f32, all of them below 2²⁰: what [`sin_near`] and [`cos_near`] are for.
-pub fn all_near(args: &[Lane<'_>]) -> bool {
-    let [Lane::F32(x)] = args else { return false };
+/// Fills a block with a function of angles: with `near` of those below 2²⁰, of which alone it knows, and `any` of the others.
+pub fn map_angles(x: &[f32], out: LaneMut<'_>, near: impl Fn(f32) -> f32, any: impl Fn(f32) -> f32) {
+    let (out, mut far) = (f32::of_mut(out), false);
     vectorized(
         #[inline(always)]
         || {
-            let mut far = false;
-            for x in *x {
+            for (o, &x) in out.iter_mut().zip(x) {
                 far |= x.abs() >= ANGLE_FAR;
+                *o = near(x);
             }
-            !far
         },
-    )
+    );
+    if far {
+        let all = out.iter_mut().zip(x);
+        all.filter(|(_, x)| x.abs() >= ANGLE_FAR).for_each(|(o, &x)| *o = any(x));
+    }
 }
 
 #[cfg(test)]
@@ -383,13 +386,13 @@ mod tests {
     }
 
     #[test]
-    fn large_angles_and_those_that_are_no_numbers() {
-        for x in [f32::NAN, f32::INFINITY, ANGLE_FAR, -1e30, ANGLE_FAR.next_down(), -0.0] {
-            let near = all_near(&[Lane::F32(&[1.0, x])]);
-            assert_eq!(near, x.is_nan() || x.abs() < ANGLE_FAR, "{x}");
+    fn large_angles_among_others() {
+        let x = [1.0, -ANGLE_FAR, f32::NAN, 1e30, -0.0, f32::INFINITY, ANGLE_FAR.next_down(), -2.0];
+        for (near, any) in [(sin_near as fn(f32) -> f32, sin as fn(f32) -> f32), (cos_near, cos)] {
+            let mut found = [0.0; 8];
+            map_angles(&x, LaneMut::F32(&mut found), near, any);
+            assert_eq!(found.map(f32::to_bits), x.map(any).map(f32::to_bits));
         }
-        assert!(sin_near(f32::NAN).is_nan() && cos_near(f32::NAN).is_nan());
-        assert!(!all_near(&[Lane::F64(&[1.0])]));
     }
 
     #[test]

@@ -142,6 +142,8 @@ pub(crate) struct Bound<'t, 'a> {
     pub first_row: usize,
     /// Map from linear index to place in those, for spreading them.
     pub map: Option<&'t Layout>,
+    /// Results that are read as they were.
+    pub reread: &'t [Piece<'a>],
 }
 
 /// Where registers lie in the words of a thread, one behind the other.
@@ -249,7 +251,10 @@ impl<'v> View<'v, '_> {
                 };
                 Some(lane_of(words, x.dtype, n))
             }
-            Home::Source { arg, offset } => self.bound.sources[arg]?.lane(offset + start, n),
+            Home::Source { arg, offset } => match self.bound.sources[arg] {
+                Some(source) => source.lane(offset + start, n),
+                None => self.bound.reread.iter().find(|piece| piece.arg == arg)?.lane(offset + start, n),
+            },
             Home::Sink(arg) => self.pieces.into_iter().flatten().find(|p| p.arg == arg)?.lane(start, n),
             Home::Given(v) => {
                 self.bound.given[v].as_ref()?.lane().part(start.checked_sub(self.bound.first_row)?, n)
@@ -270,7 +275,8 @@ impl<'v> View<'v, '_> {
             Action::Scalar(index) => out.splat(self.bound.scalars[*index]),
             Action::Load { arg, layout, fill } => match self.bound.sources[*arg] {
                 Some(source) => load(source, layout, start, *fill, out),
-                None => return Err(Error::internal("interp", format!("argument {arg} is not there"))),
+                // It lies as it is written: one behind the other.
+                None => piece([self.bound.reread, &[]], *arg)?.load(start, out),
             },
             Action::Reload(arg) => piece(self.pieces, *arg)?.load(start, out),
             Action::Place(layout) => place(layout, start, out),
@@ -541,7 +547,7 @@ impl Tape {
         // A block of as many lines as a line of the caches holds elements reads all of what it fetches.
         let turned = self.steps.iter().filter_map(Step::turned_line).max().map_or(0, |line| LINE * line);
         if self.columns.is_none() && (1..=TURNED_BYTES).contains(&(turned * all.max(1) * self.width)) {
-            return turned;
+            return turned.max(2 * BLOCK);
         }
         // What is done for each row of a block costs more than what is read again from the second cache.
         let (registers, most) = match self.columns {
@@ -557,8 +563,8 @@ impl Step {
     fn turned_line(&self) -> Option<usize> {
         let Action::Load { layout, .. } = &self.action else { return None };
         let [.., outer, inner] = layout.strides[..] else { return None };
-        let line = *layout.shape.last()?;
-        (outer == 1 && inner > 1 && line >= LINE && layout.bounds.is_empty()).then_some(line)
+        let [.., lines, line] = layout.shape[..] else { return None };
+        (outer == 1 && inner > 1 && lines.min(line) >= LINE && layout.bounds.is_empty()).then_some(line)
     }
 }
 
@@ -645,7 +651,7 @@ pub(crate) fn bound<'t, 'a>(
     sources: &'t [Option<Source<'a>>],
     scalars: &'t [f64],
 ) -> Bound<'t, 'a> {
-    Bound { tape, sources, scalars, given: &[], first_row: 0, map: None }
+    Bound { tape, sources, scalars, given: &[], first_row: 0, map: None, reread: &[] }
 }
 
 /// Evaluates the epilogue of a kernel over the `len` elements of its result, on arguments taken before.

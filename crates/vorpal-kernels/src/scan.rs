@@ -495,7 +495,7 @@ impl Scan {
         if shares > 1 && inner >= 2 * LINE {
             return self.shared_columns(
                 out,
-                inner.div_ceil(shares).next_multiple_of(LINE),
+                inner.div_ceil(shares).next_multiple_of(LINE).max(4 * LINE),
                 |at, columns, rows| {
                     self.columns(at, columns, rules, load, Some(rows));
                 },

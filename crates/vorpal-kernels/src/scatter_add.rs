@@ -178,10 +178,14 @@ impl ScatterAdd {
         if out.is_empty() {
             return if shape.count() == 0 { Ok(()) } else { Err(wrong(index[0])) };
         }
+        // What is added to in place cannot be taken back.
+        if let Some(number) = (self.form == Form::InPlace).then(|| self.not_of_axis(index)).flatten() {
+            return Err(wrong(number));
+        }
         let shares = (2 * workers()).div_ceil(outer);
-        if next != 0 && inner >= 2 * LINE && shares > 1 {
+        if next != 0 && inner >= 2 * LINE && shares > 1 && 4 * shape.len >= axis {
             // All read all numbers of their columns.
-            let width = inner.div_ceil(shares).next_multiple_of(LINE);
+            let width = inner.div_ceil(shares).next_multiple_of(LINE).max(4 * LINE);
             let mut parts: Vec<Part<Vec<&mut [T]>>> = Vec::new();
             for (o, slab) in out.chunks_mut(slab).enumerate() {
                 let from = parts.len();
@@ -211,6 +215,21 @@ impl ScatterAdd {
                 self.rows(base, index, source, Part { o: o + k, first, column, rows }).map_err(wrong)?;
             }
             Ok(())
+        })
+    }
+
+    /// The first number that is not of the axis.
+    fn not_of_axis(&self, index: &[u32]) -> Option<u32> {
+        let GatherShape { outer, inner, len, index_strides: [_, next_row, next], .. } = self.shape;
+        let limit = self.shape.limit(self.index);
+        let among = |at: usize, next: usize, n: usize| {
+            numbers(index, at, next, n).iter().copied().find(|&number| number as usize >= limit)
+        };
+        (0..outer).find_map(|o| {
+            if next == 0 {
+                return among(self.shape.numbers_at(o, 0), next_row, len);
+            }
+            (0..len).find_map(|j| among(self.shape.numbers_at(o, j), next, inner))
         })
     }
 

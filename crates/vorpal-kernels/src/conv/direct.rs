@@ -636,10 +636,9 @@ fn make<T: Number>(
         pieces.sort_by_key(|piece| (piece.plane / plan.results, piece.slice, piece.rows.start));
     }
     let each = pieces.len().div_ceil(TASKS_A_CORE * workers()).max(1);
-    let mut tasks = Vec::new();
-    while !pieces.is_empty() {
-        let rest = pieces.split_off(each.min(pieces.len()));
-        tasks.push(std::mem::replace(&mut pieces, rest));
+    let (mut pieces, mut tasks) = (pieces.into_iter(), Vec::new());
+    while pieces.len() > 0 {
+        tasks.push(pieces.by_ref().take(each).collect::<Vec<_>>());
     }
     for_each(tasks, |pieces| {
         run(Sums { plan, planes, filters, pieces });

@@ -1,8 +1,8 @@
 //! Native body of row kernels.
 //!
 //! Rows that lie one behind the other are worked on a few at a time, from the first value to the last, while they
-//! stay in the caches. Otherwise every pass goes through memory in its order and adds to the rows it meets. Either
-//! way the division of work and the order of sums follow from the sizes alone.
+//! stay in the caches. Otherwise every pass goes through memory in its order and adds to the rows it meets: through as many
+//! rows as lie in one stretch that stays in the caches, or through all of them. In any case the division of work and the order of sums follow from the sizes alone.
 
 use std::ops::Range;
 
@@ -14,10 +14,14 @@ use crate::arguments::{Piece, Source, cut, take};
 use crate::fold::Accumulator;
 use crate::interp::{BLOCK, Block, Bound, TASK, bound, for_each};
 use crate::tape::{Class, Scope, Tape};
-use crate::{Access, CpuRun, Domain, Inst, Lanes, ReduceKind, ValueId};
+use crate::{CpuRun, Domain, Inst, Lanes, ReduceKind, ValueId};
 
 /// Most parts that sums over scattered rows are split into.
 const PARTS_MAX: usize = 16;
+
+/// Elements of a stretch that stays in a second cache, and stretches that are enough to share out whatever their size.
+const STRETCH_MAX: usize = 1 << 18;
+const STRETCHES_MANY: usize = 4 * PARTS_MAX;
 
 /// Elements of a block that is read where it lies.
 const IN_PLACE_BLOCK: usize = 16 * BLOCK;
@@ -130,7 +134,7 @@ impl<'a> InOrder<'_, 'a> {
         }
         let dtypes = pass.level.goals.iter().map(|goal| goal.dtype);
         let mut out: Vec<Lanes> = dtypes.map(|dtype| Lanes::of(dtype, 0)).collect();
-        let bound = self.bound(&pass.level, known, self.sources);
+        let bound = self.bound(&pass.level, known, &[]);
         let mut registers = bound.begin(0, BLOCK.min(self.rows.len()))?;
         for row in self.rows.clone().step_by(BLOCK) {
             let block = Block { start: 0, n: 0, row, rows: BLOCK.min(self.rows.end - row) };
@@ -144,14 +148,9 @@ impl<'a> InOrder<'_, 'a> {
     }
 
     /// A tape with what is known.
-    fn bound<'t>(
-        &'t self,
-        tape: &'t Tape,
-        known: &'t Known,
-        sources: &'t [Option<Source<'a>>],
-    ) -> Bound<'t, 'a> {
+    fn bound<'t>(&'t self, tape: &'t Tape, known: &'t Known, reread: &'t [Piece<'a>]) -> Bound<'t, 'a> {
         let (first_row, map) = (self.rows.start, Some(&self.map));
-        Bound { given: known, first_row, map, ..bound(tape, sources, self.scalars) }
+        Bound { given: known, first_row, map, reread, ..bound(tape, self.sources, self.scalars) }
     }
 
     /// Goes through elements once, for the reductions of a pass.
@@ -160,12 +159,12 @@ impl<'a> InOrder<'_, 'a> {
         pass: &Pass,
         elements: Range<usize>,
         known: &Known,
-        sources: &[Option<Source<'a>>],
+        reread: &[Piece<'a>],
     ) -> Result<Vec<Accumulator>> {
         let fresh =
             |&(_, kind, dtype): &(ValueId, ReduceKind, DType)| Accumulator::new(kind, dtype, self.rows.len());
         let mut accumulators: Vec<Accumulator> = pass.reductions.iter().map(fresh).collect();
-        let bound = self.bound(&pass.operands, known, sources);
+        let bound = self.bound(&pass.operands, known, reread);
         // What is read where it lies takes no room in the cache: what is done once a block counts for less then.
         let in_place = pass.operands.registers[Class::Full as usize] == 0;
         let most = if in_place { IN_PLACE_BLOCK } else { BLOCK };
@@ -185,15 +184,13 @@ impl<'a> InOrder<'_, 'a> {
         if pass.reductions.is_empty() {
             return Ok(());
         }
-        let mut sources: Vec<Option<Source<'_>>> = self.sources.to_vec();
-        pieces.iter().for_each(|piece| sources[piece.arg] = Some(piece.sink.read()));
         let Range { start, end } = self.elements;
         let size = (end - start).div_ceil(parts).max(1);
         let mut found: Vec<Vec<Accumulator>> = vec![Vec::new(); parts];
         let tasks: Vec<_> = found.iter_mut().enumerate().collect();
         for_each(tasks, |(k, out)| {
             let elements = (start + k * size).min(end)..(start + (k + 1) * size).min(end);
-            *out = self.reduce(pass, elements, known, &sources)?;
+            *out = self.reduce(pass, elements, known, pieces)?;
             Ok(())
         })?;
         let mut found = found.into_iter();
@@ -215,10 +212,10 @@ impl<'a> InOrder<'_, 'a> {
         let (row_pieces, full_pieces): (Pieces<'_>, Pieces<'_>) =
             pieces.into_iter().partition(|piece| piece.class == Class::Row);
         if !row_pieces.is_empty() {
-            self.bound(&recipe.rows, &known, self.sources).run(self.rows.clone(), row_pieces)?;
+            self.bound(&recipe.rows, &known, &[]).run(self.rows.clone(), row_pieces)?;
         }
         if !full_pieces.is_empty() && !self.elements.is_empty() {
-            self.bound(&recipe.full, &known, self.sources).run(self.elements.clone(), full_pieces)?;
+            self.bound(&recipe.full, &known, &[]).run(self.elements.clone(), full_pieces)?;
         }
         Ok(())
     }
@@ -253,8 +250,8 @@ pub(super) fn run(row: &Row, mut run: CpuRun<'_>) -> Result<()> {
     let (shape, strides) = (&recipe.map.shape, &recipe.map.strides);
     let outer = shape.iter().zip(strides).take_while(|&(&size, &stride)| stride != 0 || size == 1);
     let stretches: usize = outer.map(|(&size, _)| size).product();
-    let reread = row.args.iter().any(|arg| arg.access == Access::ReadWrite);
-    if len <= 2 * TASK || stretches < parts || reread {
+    let small = len <= STRETCH_MAX * stretches || stretches >= STRETCHES_MANY;
+    if len <= 2 * TASK || stretches < parts || !small {
         return order(0..rows).run(recipe, values, parts, pieces);
     }
     let each = rows / stretches;

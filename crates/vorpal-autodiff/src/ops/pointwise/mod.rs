@@ -334,7 +334,7 @@ impl std::ops::Neg for Tensor {
 
 /// Makes the statics and the list of a table. An entry reads: documentation, `NAME "name" (operands) =`
 /// native body, then the fields of [`PointwiseFn`]; the body is generic over `T`. `near:` is the body without its
-/// branches, for blocks of f32 without large numbers.
+/// branches, for angles in f32 that are not large.
 macro_rules! pointwise_table {
     ($table:ident, $bound:ident, $accepts:ident, $result:ident, $dispatch:ident; $(
         $(#[$doc:meta])* $name:ident $text:literal ($($arg:ident),+) = $body:expr;
@@ -349,8 +349,8 @@ macro_rules! pointwise_table {
                     $body
                 }
                 fn cpu(args: &[vorpal_kernels::Lane<'_>], out: vorpal_kernels::LaneMut<'_>) {
-                    $(if vorpal_kernels::elementary::all_near(args) {
-                        return vorpal_kernels::map1(args, out, $near);
+                    $(if let [vorpal_kernels::Lane::F32(x)] = args {
+                        return vorpal_kernels::elementary::map_angles(x, out, $near, body::<f32>);
                     })?
                     $dispatch!(args, out, body, $($arg),+);
                 }

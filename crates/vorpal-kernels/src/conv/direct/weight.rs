@@ -11,6 +11,9 @@ use super::{Copied, Number, Plan, Run, TALL};
 use crate::conv::ConvShape;
 use crate::interp::{for_each, workers};
 
+/// Pixels of images after which sums are added to those of the images before: longer ones would lose digits.
+const PIXELS_SUMMED: usize = 1 << 13;
+
 /// Runs that are summed at once at most.
 const WIDE: usize = 3;
 
@@ -70,6 +73,8 @@ impl<T: Number> WithSimd for Products<'_, '_, T> {
         let mut strips = Vec::new();
         for (group, out) in groups.zip(out.chunks_exact_mut(len)) {
             sums.fill(T::default());
+            out.fill(T::default());
+            let mut pixels = 0;
             for image in images.clone() {
                 let group = image * plan.groups + group;
                 let planes = &x[group * of_image..][..of_image];
@@ -111,11 +116,16 @@ impl<T: Number> WithSimd for Products<'_, '_, T> {
                         }
                     }
                 }
-            }
-            for (out, sums) in out.iter_mut().zip(sums.chunks_exact(lanes)) {
-                let mut sum = T::default();
-                sums.iter().for_each(|&x| sum += x);
-                *out = sum;
+                pixels += shape.output_plane();
+                if pixels >= PIXELS_SUMMED || image + 1 == images.end {
+                    pixels = 0;
+                    for (out, sums) in out.iter_mut().zip(sums.chunks_exact_mut(lanes)) {
+                        let mut sum = T::default();
+                        sums.iter().for_each(|&x| sum += x);
+                        *out += sum;
+                    }
+                    sums.fill(T::default());
+                }
             }
         }
     }
