@@ -320,14 +320,19 @@ pub fn cos(x: f32) -> f32 {
 
 /// Fills a block with a function of angles: with `near` of those below 2²⁰, of which alone it knows, and `any` of the others.
 pub fn map_angles(x: &[f32], out: LaneMut<'_>, near: impl Fn(f32) -> f32, any: impl Fn(f32) -> f32) {
-    let (out, mut far) = (f32::of_mut(out), false);
-    vectorized(
+    let out = f32::of_mut(out);
+    // One loop for each: together they make no vector code.
+    let far = vectorized(
         #[inline(always)]
         || {
             for (o, &x) in out.iter_mut().zip(x) {
-                far |= x.abs() >= ANGLE_FAR;
                 *o = near(x);
             }
+            let mut far = false;
+            for x in x {
+                far |= x.abs() >= ANGLE_FAR;
+            }
+            far
         },
     );
     if far {
