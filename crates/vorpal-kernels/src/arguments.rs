@@ -383,7 +383,7 @@ impl Pattern {
             for k in (axis + 1..rank).rev() {
                 let coordinate = index % layout.shape[k];
                 index /= layout.shape[k];
-                if !layout.bounds.get(k).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinate)) {
+                if !is_inside(layout, k, coordinate) {
                     return None;
                 }
                 place += coordinate as isize * layout.strides[k];
@@ -409,7 +409,7 @@ impl Pattern {
                 let coordinate = rest % layout.shape[k];
                 rest /= layout.shape[k];
                 base += coordinate as isize * layout.strides[k];
-                inside &= layout.bounds.get(k).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinate));
+                inside &= is_inside(layout, k, coordinate);
             }
             let (low, high) = layout.bounds.get(axis).copied().unwrap_or((0, size));
             let low = if inside { low.clamp(first, first + count) } else { first };
@@ -429,6 +429,11 @@ impl Pattern {
             at += count * apart;
         }
     }
+}
+
+/// Whether there is memory behind a coordinate of an axis.
+fn is_inside(layout: &Layout, axis: usize, coordinate: usize) -> bool {
+    layout.bounds.get(axis).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinate))
 }
 
 /// Calls `run` for parts that make up the `n` elements from linear index `start` on.
@@ -470,8 +475,7 @@ fn lines(layout: &Layout, start: usize, n: usize, at: usize, run: &mut impl FnMu
         let mut len = (size - from).min(n - done);
         let base: isize =
             (0..inner).map(|a| coordinates[a] as isize * layout.strides[a]).sum::<isize>() + layout.offset;
-        let inside =
-            |a: usize| layout.bounds.get(a).is_none_or(|&(lo, hi)| (lo..hi).contains(&coordinates[a]));
+        let inside = |a: usize| is_inside(layout, a, coordinates[a]);
         // Whole lines in a row, as far as one axis goes.
         let lines = match inner.checked_sub(1) {
             Some(outer) if from == 0 && layout.bounds.is_empty() => {

@@ -3,6 +3,7 @@
 use vorpal_shaders::{CHECKED, Linker, Shader};
 use vorpal_tensor::{DType, Error, Fault, Result};
 
+use crate::gather::told;
 use crate::interp::{TASK, for_each};
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
@@ -85,9 +86,7 @@ impl Kernel for Checked {
                 let number = x[at];
                 match self.promise {
                     Promise::Below(size) if number as usize >= size => {
-                        let signed = self.dtype == DType::I32;
-                        let number = if signed { i64::from(number as i32) } else { i64::from(number) };
-                        return Err(run.index_error(number, size));
+                        return Err(run.index_error(told(self.dtype, number), size));
                     }
                     Promise::Sorted(row) if !at.is_multiple_of(row.max(1)) && x[at - 1] > number => {
                         return Err(self.fault().map_or_else(

@@ -3,6 +3,7 @@
 use vorpal_shaders::Shader;
 use vorpal_tensor::{DType, Error, Result};
 
+use crate::gather::told;
 use crate::interp::{TASK, for_each};
 use crate::{Arg, Cost, CpuRun, Kernel};
 
@@ -64,10 +65,7 @@ impl Kernel for Count {
         let (len, size) = (self.len, self.size);
         let x = &run.read_as::<u32>(0)?[self.offset..][..self.rows * len];
         let out = &mut run.write_as::<u32>(1)?[..self.rows * size];
-        let wrong = |number: u32| {
-            let signed = self.dtype == DType::I32;
-            run.index_error(if signed { i64::from(number as i32) } else { i64::from(number) }, size)
-        };
+        let wrong = |number: u32| run.index_error(told(self.dtype, number), size);
         out.fill(0);
         let Some(&number) = x.first() else { return Ok(()) };
         if size == 0 {

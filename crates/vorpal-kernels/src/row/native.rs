@@ -1,8 +1,9 @@
 //! Native body of row kernels.
 //!
 //! Rows that lie one behind the other are worked on a few at a time, from the first value to the last, while they
-//! stay in the caches. Otherwise every pass goes through memory in its order and adds to the rows it meets: through as many
-//! rows as lie in one stretch that stays in the caches, or through all of them. In any case the division of work and the order of sums follow from the sizes alone.
+//! stay in the caches. Otherwise every pass goes through memory in its order and adds to the rows it meets: through as
+//! many rows as lie in one stretch that stays in the caches, or through all of them. In any case the division of work
+//! and the order of sums follow from the sizes alone.
 
 use std::ops::Range;
 
