@@ -1,10 +1,12 @@
 // Matrix product through workgroup memory: a workgroup makes a tile of TILE by TILE, each invocation blocks of 4 by 4 of it, two
 // across and PARTS down, taking 16 terms at a time. What comes next is fetched into registers before the products of what
 // is there are made, so that they hide the time it takes: by half of the invocations for one operand, by the others for the
-// other, as registers are scarce. Operands may have any strides; up to two batch axes.
+// other, as registers are scarce. With two slots it goes to the one nobody reads, so that invocations wait for one another
+// once a step. Operands may have any strides; up to two batch axes.
 
 // Rows and columns of a tile, 64 or 128, and blocks of an invocation one below the other, 1 or 2.
 const TILE: u32 = 64u;
+const WIDTH: u32 = TILE;
 const PARTS: u32 = 1u;
 const QUADS: u32 = TILE / 4u;
 const TERMS: u32 = 16u;
@@ -13,6 +15,11 @@ const STEPS: u32 = 4u;
 // Rows of a block of results, and fours of results of an invocation.
 const ROWS: u32 = 4u;
 const RESULTS: u32 = 8u;
+// Those that are finished one after the other.
+const TURNS: u32 = 8u * PARTS;
+// Tiles of each operand in workgroup memory, 1 or 2, and fours of one.
+const SLOTS: u32 = 1u;
+const SLOT: u32 = TERMS * QUADS;
 
 // How operands are read: one by one; in fours along the terms; in fours across rows or columns. Fours never reach over
 // an end.
@@ -22,8 +29,8 @@ override A_FORM: u32 = 0u;
 override B_FORM: u32 = 0u;
 
 // Fours of rows or of columns, term after term.
-var<workgroup> tile_a: array<vec4<f32>, TERMS * QUADS>;
-var<workgroup> tile_b: array<vec4<f32>, TERMS * QUADS>;
+var<workgroup> tile_a: array<vec4<f32>, SLOTS * SLOT>;
+var<workgroup> tile_b: array<vec4<f32>, SLOTS * SLOT>;
 
 @compute @workgroup_size(2u * TILE)
 fn main(
@@ -44,8 +51,10 @@ fn main(
     let b_base = B_OFFSET + batch / BATCH1 * B_BATCH0 + batch % BATCH1 * B_BATCH1;
     // Which four rows (columns) and terms of a tile this invocation fetches.
     let block = block_of(select(B_FORM, A_FORM, lane < TILE), lane % TILE);
-    let ty = lane / (TILE / 8u);
-    let tx = lane % (TILE / 8u);
+    // Eight invocations side by side and four above one another read the fewest fours that differ.
+    let strip = lane / 32u;
+    let ty = strip / (TILE / 64u) * 4u + lane % 32u / 8u;
+    let tx = strip % (TILE / 64u) * 8u + lane % 8u;
     var next: array<vec4<f32>, STEPS>;
     var c: array<vec4<f32>, RESULTS>;
     if lane < TILE {
@@ -53,40 +62,39 @@ fn main(
     } else {
         fetch_b(&next, b_base, col0 + 4u * block.x, 4u * block.y);
     }
+    keep(&next, 4u * block.y * QUADS + block.x, lane);
+    workgroupBarrier();
     for (var k0 = 0u; k0 < K; k0 += TERMS) {
-        workgroupBarrier();
-        let at = 4u * block.y * QUADS + block.x;
-        if lane < TILE {
-            for (var step = 0u; step < STEPS; step++) {
-                tile_a[at + step * QUADS] = next[step];
-            }
-        } else {
-            for (var step = 0u; step < STEPS; step++) {
-                tile_b[at + step * QUADS] = next[step];
-            }
-        }
-        workgroupBarrier();
-        if k0 + TERMS < K {
+        let more = k0 + TERMS < K;
+        if more {
             if lane < TILE {
                 fetch_a(&next, a_base, row0 + 4u * block.x, k0 + TERMS + 4u * block.y);
             } else {
                 fetch_b(&next, b_base, col0 + 4u * block.x, k0 + TERMS + 4u * block.y);
             }
         }
+        let slot = k0 / TERMS % SLOTS * SLOT;
         for (var term = 0u; term < TERMS; term++) {
-            let left = tile_b[term * QUADS + tx];
-            let right = tile_b[term * QUADS + tx + QUADS / 2u];
+            let left = tile_b[slot + term * QUADS + tx];
+            let right = tile_b[slot + term * QUADS + tx + QUADS / 2u];
             for (var part = 0u; part < PARTS; part++) {
-                let rows = tile_a[term * QUADS + ty + part * 16u];
+                let rows = tile_a[slot + term * QUADS + ty + part * 16u];
                 for (var row = 0u; row < ROWS; row++) {
                     c[8u * part + 2u * row] = fma(vec4<f32>(rows[row]), left, c[8u * part + 2u * row]);
                     c[8u * part + 2u * row + 1u] = fma(vec4<f32>(rows[row]), right, c[8u * part + 2u * row + 1u]);
                 }
             }
         }
+        if SLOTS == 1u {
+            workgroupBarrier();
+        }
+        if more {
+            keep(&next, (k0 / TERMS + 1u) % SLOTS * SLOT + 4u * block.y * QUADS + block.x, lane);
+        }
+        workgroupBarrier();
     }
     // The accumulators stay in registers when one is picked among all, and what is done with a result is compiled once.
-    for (var r = 0u; r < 8u * PARTS; r++) {
+    for (var r = 0u; r < TURNS; r++) {
         var picked = c[0];
         for (var i = 0u; i < RESULTS; i++) {
             picked = select(picked, c[i], r == i);
@@ -95,6 +103,19 @@ fn main(
         let col = col0 + 4u * tx + r % 2u * (TILE / 2u);
         if row < M && col < N {
             finish_four(picked, (batch * M + row) * N + col, N - col);
+        }
+    }
+}
+
+// Puts a block that was fetched where a tile has it.
+fn keep(next: ptr<function, array<vec4<f32>, STEPS>>, at: u32, lane: u32) {
+    if lane < TILE {
+        for (var step = 0u; step < STEPS; step++) {
+            tile_a[at + step * QUADS] = (*next)[step];
+        }
+    } else {
+        for (var step = 0u; step < STEPS; step++) {
+            tile_b[at + step * QUADS] = (*next)[step];
         }
     }
 }

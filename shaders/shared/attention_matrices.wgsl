@@ -113,8 +113,8 @@ fn v_eight(start: u32, row: u32, eight: u32) -> Eight {
 
 // Puts part of a row where `near` has that row.
 fn put(row: u32, eight: u32, part: Eight) {
-    near[row * PITCH + 2u * eight] = part.low;
-    near[row * PITCH + 2u * eight + 1u] = part.high;
+    near[row * PITCH + 2u * eight] = low(part);
+    near[row * PITCH + 2u * eight + 1u] = high(part);
 }
 
 // Steps from the key beside a query to a key.

@@ -1,5 +1,5 @@
 
-// What products through workgroup memory share: where a tile of TILE by TILE lies, and what is done with results.
+// What products through workgroup memory share: where a tile of TILE by WIDTH lies, and what is done with results.
 
 // Rows of tiles that are gone through column by column, so that operands are found in the cache.
 const BAND: u32 = 8u;
@@ -7,10 +7,11 @@ const BAND: u32 = 8u;
 // The first row and column of a tile of a product.
 fn first_of(tile: u32) -> vec2<u32> {
     let tiles_m = (M + TILE - 1u) / TILE;
-    let tiles_n = (N + TILE - 1u) / TILE;
+    let tiles_n = (N + WIDTH - 1u) / WIDTH;
     let band = tile / (BAND * tiles_n);
     let high = min(BAND, tiles_m - band * BAND);
-    return vec2<u32>(band * BAND + tile % (BAND * tiles_n) % high, tile % (BAND * tiles_n) / high) * TILE;
+    let at = vec2<u32>(band * BAND + tile % (BAND * tiles_n) % high, tile % (BAND * tiles_n) / high);
+    return at * vec2<u32>(TILE, WIDTH);
 }
 
 // What is done with four neighbours of the product, of which so many are there.

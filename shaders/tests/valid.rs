@@ -7,7 +7,8 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 fn every_shader_is_valid_as_it_stands() {
     for (name, text) in vorpal_shaders::ALL {
         // What only devices that have it are given.
-        let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
+        let matrices =
+            Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_INT16;
         let beyond = Capabilities::SUBGROUP | Capabilities::SHADER_INT64 | matrices;
         let capabilities = Capabilities::default() | beyond;
         let module = Frontend::new_with_options(Options { capabilities, ..Options::new() })

@@ -25,6 +25,8 @@ pub(crate) struct Emitter<'a> {
     fours: Vec<bool>,
     /// Whether fours that are read come as 64-bit integers.
     wide: bool,
+    /// Whether the shader converts halves by functions of its own: `half_value`, `half_round`, `half_pair`.
+    own_halves: bool,
     /// Which values there is one of for each turn, where several turns are written out, and the turn.
     turning: Vec<bool>,
     turn: Option<usize>,
@@ -74,6 +76,7 @@ impl<'a> Emitter<'a> {
             own: quads.own(program),
             fours: quads.fours(program, args, row_stores),
             wide,
+            own_halves: false,
             turning: program.domains().iter().map(|&d| d == Domain::Full).collect(),
             turn: None,
             names: (0..args.len()).map(|k| format!("b{k}")).collect(),
@@ -310,7 +313,9 @@ impl<'a> Emitter<'a> {
 
     /// One half of a word as f32; `which` is 0 for the low one, 1 for the high one.
     fn half(&mut self, dtype: DType, word: &str, which: &str) -> String {
-        if dtype == DType::F16 {
+        if dtype == DType::F16 && self.own_halves {
+            format!("half_value(({word} >> (16u * ({which}))) & 0xffffu)")
+        } else if dtype == DType::F16 {
             self.support.insert(BITS, ());
             format!("f16_value(({word} >> (16u * ({which}))) & 0xffffu)")
         } else {
@@ -452,6 +457,7 @@ impl<'a> Emitter<'a> {
             _ => x.to_string(),
         };
         match to {
+            DType::F16 if self.own_halves => format!("half_round({as_float})"),
             DType::F16 | DType::BF16 => {
                 self.support.insert(BITS, ());
                 format!("round_{to}({as_float})")
@@ -492,8 +498,13 @@ impl<'a> Emitter<'a> {
     /// Writes the four values of an invocation, the first at `index`, a multiple of four. Buffers end on whole fours.
     pub fn store_four(&mut self, store: Store, index: &str) -> String {
         let Store { value, arg } = store;
-        let mut words: Vec<String> = (0..QUAD).map(|k| self.word(&self.name_of(value, k), arg)).collect();
         let (item, dtype, len) = (self.item(arg), self.args[arg].dtype, self.args[arg].len);
+        // What is packed is rounded by that: no value is rounded for it before.
+        let value = match self.program.insts[value] {
+            Inst::Cast { x, dtype: to } if to == dtype && dtype.is_16bit() && self.types[x].is_float() => x,
+            _ => value,
+        };
+        let mut words: Vec<String> = (0..QUAD).map(|k| self.word(&self.name_of(value, k), arg)).collect();
         if dtype.is_16bit() {
             // The last word may have one half only.
             let half = |k: usize| match len % 2 {
@@ -516,6 +527,9 @@ impl<'a> Emitter<'a> {
 
     /// Two values of a 16-bit dtype as one word.
     fn pack(&mut self, dtype: DType, low: &str, high: &str) -> String {
+        if dtype == DType::F16 && self.own_halves {
+            return format!("half_pair({low}, {high})");
+        }
         self.support.insert(BITS, ());
         if dtype == DType::F16 {
             format!("(f16_bits({low}) | (f16_bits({high}) << 16u))")
@@ -663,13 +677,18 @@ pub(crate) struct EpilogueOfFours {
 }
 
 /// As [`emit_epilogue`], for results of which four neighbours each are there together and begin at a number that 4 divides.
-/// They may be stored in 16 bits.
-pub(crate) fn emit_epilogue_of_fours(epilogue: &Epilogue, args: &[Arg]) -> Result<EpilogueOfFours> {
+/// They may be stored in 16 bits; shaders with functions for halves use theirs (`own_halves`).
+pub(crate) fn emit_epilogue_of_fours(
+    epilogue: &Epilogue,
+    args: &[Arg],
+    own_halves: bool,
+) -> Result<EpilogueOfFours> {
     let first = args.len() - epilogue.args.len();
     if epilogue.args.first().is_none_or(|a| a.access == Access::Read) {
         return Err(Error::internal("emit", "an epilogue must store first"));
     }
     let mut emitter = Emitter::new(&epilogue.program, args, Quads::Full, false, &[]);
+    emitter.own_halves = own_halves;
     emitter.names[first] = "out0".into();
     let mut body = emitter.values_at(epilogue, "i")?;
     for &store in &epilogue.program.stores {

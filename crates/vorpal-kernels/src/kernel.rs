@@ -66,6 +66,8 @@ pub struct Abilities {
     pub buffers: u32,
     /// Invocations of every subgroup, where shaders may use subgroups and all have as many.
     pub subgroup: Option<u32>,
+    /// Bytes of workgroup memory that a kernel may take.
+    pub memory: usize,
     /// Whether there are words of 64 bits and reading them pays: where every invocation reads element by element.
     pub words64: bool,
     /// Whether invocations that wait for one another at a barrier take long.
@@ -84,11 +86,15 @@ impl Default for Abilities {
 const BUFFERS_PROMISED: u32 = 8;
 const BUFFERS_MAX: u32 = 16;
 
+/// Bytes of workgroup memory that WebGPU lets every kernel take.
+const MEMORY_PROMISED: usize = 16 << 10;
+
 impl Abilities {
     /// What WebGPU promises of every device.
     pub const PROMISED: Abilities = Abilities {
         buffers: BUFFERS_PROMISED,
         subgroup: None,
+        memory: MEMORY_PROMISED,
         words64: false,
         slow_barriers: false,
         matrices: false,
@@ -104,6 +110,7 @@ impl Abilities {
         Abilities {
             buffers: info.limits.max_storage_buffers.clamp(BUFFERS_PROMISED, BUFFERS_MAX),
             subgroup,
+            memory: (info.limits.max_workgroup_bytes as usize).max(MEMORY_PROMISED),
             words64: has("shader_int64") && software,
             slow_barriers: software,
             matrices,

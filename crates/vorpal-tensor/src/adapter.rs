@@ -81,9 +81,13 @@ fn wanted_features() -> wgpu::Features {
         | wgpu::Features::SHADER_INT64
 }
 
-/// Whether subgroups multiply matrices of 16 by 16 halves, with sums in f32. Shaders need halves in buffers for that.
+/// What shaders that multiply matrices of halves need: halves, and integers of as many bits that become halves.
+const FOR_MATRICES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::SHADER_I16);
+
+/// Whether subgroups multiply matrices of 16 by 16 halves, with sums in f32.
 fn multiplies_matrices(adapter: &wgpu::Adapter) -> bool {
-    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
     let fits = |p: &wgpu::CooperativeMatrixProperties| {
         let sizes = [p.m_size, p.n_size, p.k_size];
         let types = (p.ab_type, p.cr_type);
@@ -94,7 +98,7 @@ fn multiplies_matrices(adapter: &wgpu::Adapter) -> bool {
     // As much workgroup memory as the kernels take.
     let has_room = adapter.limits().max_compute_workgroup_storage_size >= 48 << 10;
     has_room
-        && adapter.features().contains(needed)
+        && adapter.features().contains(FOR_MATRICES)
         && adapter.cooperative_matrix_properties().iter().any(fits)
 }
 
@@ -167,7 +171,7 @@ pub(crate) async fn request(
     let mut required_features = adapter.features() & wanted_features();
     let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
     if multiplies_matrices(adapter) {
-        required_features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        required_features |= FOR_MATRICES;
         experimental_features = experimental();
     }
     let desc = wgpu::DeviceDescriptor {

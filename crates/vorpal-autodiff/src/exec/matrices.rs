@@ -3,8 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use half::f16;
-use vorpal_kernels::{Kernel, MatMul, philox_word};
-use vorpal_tensor::{Binding, Buffer, Device, Layout, PipelineDesc, Replay, Result, Step};
+use vorpal_kernels::{Arg, Epilogue, Inst, Kernel, MatMul, Program, Store, philox_word};
+use vorpal_tensor::{Binding, Buffer, DType, Device, Layout, PipelineDesc, Replay, Result, Step};
+
+use crate::ops::pointwise::MUL;
 
 /// Rows, terms and columns of the products that are tried: more than a tile each, and parts of one.
 const SIZES: [usize; 3] = [136, 80, 152];
@@ -53,11 +55,18 @@ fn tried(device: &Device) -> Result<bool> {
         let Some(kernel) = MatMul::of_halves(&lies(m, k, turned[0]), &lies(k, n, turned[1])) else {
             return Ok(false);
         };
-        let replay = &mut alone(device, &kernel)?;
-        for _ in 0..TIMES {
+        // Squares take more than halves hold, so that rounding is tried, too.
+        let Some(squares) = kernel.with_epilogue(squares_in_halves(m * n)) else { return Ok(false) };
+        let squared: Vec<u16> = expected.iter().map(|x| f16::from_f32(x * x).to_bits()).collect();
+        let run = |kernel: &dyn Kernel, bytes: usize| -> Result<Vec<u8>> {
             let table: [Buffer; 3] = [of_a.clone(), of_b.clone(), out.clone()];
-            replay.run(&table, &[], &[])?;
-            if bytemuck::pod_collect_to_vec::<u8, f32>(&out.download()?[..4 * m * n]) != expected {
+            alone(device, kernel)?.run(&table, &[], &[])?;
+            Ok(out.download()?[..bytes].to_vec())
+        };
+        for _ in 0..TIMES {
+            if bytemuck::pod_collect_to_vec::<u8, f32>(&run(&kernel, 4 * m * n)?) != expected
+                || bytemuck::pod_collect_to_vec::<u8, u16>(&run(&*squares, 2 * m * n)?) != squared
+            {
                 return Ok(false);
             }
         }
@@ -65,8 +74,19 @@ fn tried(device: &Device) -> Result<bool> {
     Ok(true)
 }
 
+/// The square of every result of a product, in halves.
+fn squares_in_halves(len: usize) -> Epilogue {
+    let insts = vec![
+        Inst::Acc { dtype: DType::F32 },
+        Inst::Call { f: &MUL.f, args: [0, 0].into_iter().collect() },
+        Inst::Cast { x: 1, dtype: DType::F16 },
+    ];
+    let program = Program { insts, stores: vec![Store { value: 2, arg: 2 }] };
+    Epilogue { program, args: vec![Arg::write(DType::F16, len)], scalars: Vec::new() }
+}
+
 /// A product as a launch of its own.
-fn alone(device: &Device, kernel: &MatMul) -> Result<Replay> {
+fn alone(device: &Device, kernel: &dyn Kernel) -> Result<Replay> {
     let shader = kernel.shader()?;
     let bindings = [Binding::StorageRead, Binding::StorageRead, Binding::StorageWrite];
     let pipeline = device.pipeline(&PipelineDesc {

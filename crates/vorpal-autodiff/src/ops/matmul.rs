@@ -20,20 +20,23 @@ const TILES_MIN: usize = 64 * 64;
 /// the other reads.
 const LARGE_MIN: usize = 264;
 
-/// How a card cuts long sums of few tiles.
-struct Cutting {
-    /// Rows and columns of a tile.
-    tile: usize,
-    /// Workgroups that keep a large card busy.
-    busy: usize,
-    /// Terms that are read together.
-    run: usize,
-    /// Terms of a piece of a sum at least.
-    piece_min: usize,
-}
+/// How a card cuts long sums of few tiles: rows and columns of a tile, workgroups that keep a large card busy, terms that are read
+/// together, terms of a piece of a sum at least.
+const TILE: usize = 64;
+const BUSY: usize = 2 * LARGE_MIN;
+const RUN: usize = 4;
+const PIECE_MIN: usize = 64;
 
-const OF_FLOATS: Cutting = Cutting { tile: 64, busy: 2 * LARGE_MIN, run: 4, piece_min: 64 };
-const OF_HALVES: Cutting = Cutting { tile: 128, busy: LARGE_MIN, run: 8, piece_min: 256 };
+/// The same of halves. Their tiles are so large that a multiprocessor works on one at a time, so that what counts are the rounds in
+/// which all of them work on tiles.
+const HALVES_AT_ONCE: usize = 132;
+const HALVES_RUN: usize = 8;
+const HALVES_PIECE_MIN: usize = 256;
+/// What it takes to finish the results of a tile, and a launch, and how many elements of a piece are stored and read again, in the
+/// time that a tile takes for one term (28 ns on an H200).
+const FINISH_TERMS: usize = 200;
+const LAUNCH_TERMS: usize = 250;
+const ELEMENTS_A_TERM: usize = 10_500;
 
 /// Terms that a workgroup must be spared for a launch more to pay.
 const SPARED_MIN: usize = 192;
@@ -201,36 +204,51 @@ fn by_vector(cx: &mut Builder, mut matrix: NodeId, mut weights: NodeId, out: &Sh
 
 /// Pieces that the sums of a product are cut into, and their length; what is left is a product of its own.
 fn cut(cx: &mut Builder, a: NodeId, b: NodeId) -> [usize; 2] {
-    let halves = of_halves(cx, a, b).is_some();
+    let halves = of_halves(cx, a, b);
     let (shape, rank) = (cx.shape(a), cx.shape(a).rank());
     let (k, n) = (shape[rank - 1], cx.shape(b)[rank - 1]);
     if cx.target().class != Class::Card {
         let pieces = if k <= MATMUL_K_MAX { 1 } else { k.div_ceil(MATMUL_K_MAX / 4) };
         return [pieces, k / pieces];
     }
-    let Cutting { tile, busy, run, piece_min } = if halves { OF_HALVES } else { OF_FLOATS };
+    if let Some((kernel, _)) = halves {
+        let pieces = pieces_of_halves(&kernel, k);
+        let length = k / pieces;
+        let pays = k - length >= SPARED_MIN && splits(cx, a, b, [pieces, length], true);
+        return if pays { [pieces, length] } else { [1, k] };
+    }
     let batches: usize = shape[..rank - 2].iter().product();
-    let tiles = batches * shape[rank - 2].div_ceil(tile) * n.div_ceil(tile);
+    let tiles = batches * shape[rank - 2].div_ceil(TILE) * n.div_ceil(TILE);
     // As many as make the card busy, or the few that launches can take.
-    let least = if halves { 1 } else { k.div_ceil(MATMUL_K_MAX).max(1) };
-    let busy = (busy + tiles / 2).checked_div(tiles).unwrap_or(1).min(k / piece_min);
+    let least = k.div_ceil(MATMUL_K_MAX).max(1);
+    let busy = (BUSY + tiles / 2).checked_div(tiles).unwrap_or(1).min(k / PIECE_MIN);
     let wanted = busy.max(least);
     let range = if busy > least { least.max(busy / 2 + 1)..=busy } else { least..=2 * least - 1 };
-    // Pieces without a rest, and of whole runs, where their number is about the same. Halves are read in runs or not at all.
+    // Pieces without a rest, and of whole runs, where their number is about the same.
     let even = |run: usize| {
         let all = range.clone().filter(|pieces| k.is_multiple_of(run * pieces));
         all.min_by_key(|pieces| pieces.abs_diff(wanted))
     };
-    let pieces = match even(run) {
-        None if halves => 1,
-        found => found.or_else(|| even(1)).unwrap_or(wanted),
-    };
-    let length = if k.is_multiple_of(pieces) { k / pieces } else { k / pieces / run * run };
-    let pays = k - length >= SPARED_MIN && splits(cx, a, b, [pieces, length], halves);
+    let pieces = even(RUN).or_else(|| even(1)).unwrap_or(wanted);
+    let length = if k.is_multiple_of(pieces) { k / pieces } else { k / pieces / RUN * RUN };
+    let pays = k - length >= SPARED_MIN && splits(cx, a, b, [pieces, length], false);
     if least == 1 && !pays {
         return [1, k];
     }
     [pieces, length]
+}
+
+/// Pieces of whole runs that take the least time by rounds of tiles.
+fn pieces_of_halves(kernel: &Product, k: usize) -> usize {
+    let (results, tiles) = (kernel.result().numel(), kernel.own_tiles());
+    let terms = |pieces: usize| {
+        let rounds = (tiles * pieces).div_ceil(HALVES_AT_ONCE) * (k / pieces + FINISH_TERMS);
+        let joined = if pieces == 1 { 0 } else { LAUNCH_TERMS + pieces * results / ELEMENTS_A_TERM };
+        rounds + joined
+    };
+    let most = (k / HALVES_PIECE_MIN).min(HALVES_AT_ONCE);
+    let even = (2..=most).filter(|pieces| k.is_multiple_of(HALVES_RUN * pieces));
+    even.chain([1]).min_by_key(|&pieces| (terms(pieces), pieces)).unwrap_or(1)
 }
 
 /// Whether the pieces of sums can be one more batch axis without a copy of the operands.

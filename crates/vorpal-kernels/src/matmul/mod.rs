@@ -36,7 +36,7 @@ pub enum Variant {
     Tiled,
     /// Tiles of 128 by 128 in workgroup memory, for products of very many of them.
     Large,
-    /// Tiles of 128 by 128 that subgroups multiply as matrices; for operands of halves alone.
+    /// Tiles of 128 by up to 256 that subgroups multiply as matrices; for operands of halves alone.
     Cooperative,
     /// Registers whose rows are shared by the invocations of a subgroup.
     Broadcast,
@@ -208,6 +208,19 @@ impl MatMul {
         self.batches() * m.div_ceil(rows) * n.div_ceil(columns)
     }
 
+    /// Tiles of the variant, each of which a workgroup makes; where subgroups make their own, about as many as they make.
+    pub fn own_tiles(&self) -> usize {
+        match self.variant {
+            Variant::Direct | Variant::Broadcast => self.tiles(32, 64),
+            Variant::Tiled => self.tiles(64, 64),
+            Variant::Large => self.tiles(128, 128),
+            Variant::Cooperative => {
+                let [rows, columns] = self.cooperative_tile();
+                self.tiles(rows, columns)
+            }
+        }
+    }
+
     /// Operands as rows and as columns.
     fn sides(&self) -> [Side; 2] {
         let ([m, n, _], a, b) = (self.sizes, self.a.matrix, self.b.matrix);
@@ -287,13 +300,10 @@ impl Kernel for MatMul {
     }
 
     fn groups(&self) -> [u32; 3] {
-        let tiles = match self.variant {
-            Variant::Direct => self.tiles(32, 64),
-            Variant::Tiled => self.tiles(64, 64),
-            Variant::Large | Variant::Cooperative => self.tiles(128, 128),
-            Variant::Broadcast => return self.broadcast_groups(),
-        };
-        spread(tiles)
+        if self.variant == Variant::Broadcast {
+            return self.broadcast_groups();
+        }
+        spread(self.own_tiles())
     }
 
     fn run_cpu(&self, run: CpuRun<'_>) -> Result<()> {

@@ -9,6 +9,19 @@ use crate::quads::QUAD;
 use crate::subgroup_tile::{Tile, four_at_a_time};
 use crate::{Abilities, Kernel, emit_epilogue};
 
+/// Terms that tiles in workgroup memory hold.
+const TERMS: usize = 16;
+
+/// Terms that subgroups multiply at a time, and matrices of 16 by 16 of a subgroup side by side.
+const COOPERATIVE_TERMS: usize = 16;
+const COOPERATIVE_BLOCKS: usize = 4;
+
+/// Halves that are read at once.
+const EIGHT: usize = 8;
+
+/// Values of an epilogue up to which it is written out for every result of an invocation.
+const SHORT_EPILOGUE: usize = 6;
+
 impl MatMul {
     /// Whether an invocation finishes four results of a row at a time.
     pub(super) fn finishes_fours(&self) -> bool {
@@ -16,25 +29,42 @@ impl MatMul {
         in_tiles && self.sizes[1].is_multiple_of(QUAD)
     }
 
+    /// Rows and columns of a tile of halves. A workgroup has an invocation for each column; those with few are no worse off in twice
+    /// as many workgroups.
+    pub(super) fn cooperative_tile(&self) -> [usize; 2] {
+        [128, if self.sizes[1] <= 128 { 128 } else { 256 }]
+    }
+
     /// The shader without its sizes, if the variant is one of tiles in workgroup memory.
     pub(super) fn tiled(&self) -> Result<Option<Linker>> {
         let wrong = |message: String| Error::internal("matmul", message);
         let sized = |tile: usize, parts: usize| {
-            let linker = Linker::new(MATMUL_TILED).define("TILE", tile)?;
+            // Two slots of both operands, where there is room.
+            let room = self.abilities.memory / (2 * 2 * TERMS * tile * size_of::<f32>());
+            let linker = Linker::new(MATMUL_TILED).define("TILE", tile)?.define("SLOTS", room.clamp(1, 2))?;
+            // Long texts take software adapters too long to compile.
+            let written_out = !self.abilities.slow_barriers;
+            let linker = if written_out { linker.define("TERMS", TERMS)? } else { linker };
+            let short = written_out && self.epilogue.program.insts.len() <= SHORT_EPILOGUE;
+            let linker = if short { linker.define("TURNS", 8 * parts)? } else { linker };
             linker.define("PARTS", parts)?.define("RESULTS", 8 * parts)
         };
         let linker = match self.variant {
             Variant::Tiled => sized(64, 1),
             Variant::Large => sized(128, 2),
             Variant::Cooperative => {
-                Linker::new(MATMUL_COOPERATIVE).define("FETCHES", 4).and_then(|l| l.define("PARTS", 2))
+                let [rows, columns] = self.cooperative_tile();
+                let fetches = rows * COOPERATIVE_TERMS / EIGHT / columns;
+                let linker = Linker::new(MATMUL_COOPERATIVE).each("ACROSS", COOPERATIVE_BLOCKS);
+                let linker = linker.and_then(|l| l.define("WIDTH", columns)?.define("FETCHES_A", fetches));
+                linker.and_then(|l| l.define("FETCHES_B", COOPERATIVE_TERMS / EIGHT))
             }
             Variant::Direct | Variant::Broadcast => return Ok(None),
         };
         let mut linker = linker.map_err(wrong)?;
         // Halves are read in eights or not at all.
         let (halves, [rows, columns]) = (self.variant == Variant::Cooperative, self.sides());
-        let width = if halves { 8 } else { QUAD };
+        let width = if halves { EIGHT } else { QUAD };
         let form = |side| Tile::form(self.in_runs(side, width));
         linker = linker.constant("A_FORM", form(&rows)).constant("B_FORM", form(&columns));
         if !halves {
@@ -54,7 +84,7 @@ impl MatMul {
                 linker.replace("finish", &text.finish).map_err(wrong)?.append(&text.declarations),
             ));
         }
-        let text = emit_epilogue_of_fours(&self.epilogue, &self.args())?;
+        let text = emit_epilogue_of_fours(&self.epilogue, &self.args(), halves)?;
         let linker = linker
             .replace("finish_four", &text.finish_four)
             .and_then(|linker| linker.replace("finish", ""))

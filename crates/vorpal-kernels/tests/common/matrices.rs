@@ -5,18 +5,16 @@ use vorpal_kernels::shaders::Shader;
 use vorpal_kernels::{Access, Kernel};
 use vorpal_tensor::{Binding, Device, PipelineDesc, Replay, Result, Step};
 
-/// Fours of memory that stand for that of one workgroup.
-const GROUP_FOURS: usize = 24576;
+/// Fours of memory that stand for workgroup memory, and in which every place in the text has the left factor that it loads: a row
+/// for each of as many invocations as a workgroup has at most; then every other place its right factor: two halves of columns for
+/// each subgroup.
+const GROUP_FOURS: usize = 8192;
+const LEFT_FOURS: usize = 256 * 4;
+const RIGHT_FOURS: usize = 8 * 2 * 32;
 
 const SUPPORT: &str = "
-// Of a sum every invocation has half a row; of a left factor it has a row in memory, one for every place in the text where
-// one is loaded; a right factor stays where it is.
+// Of a sum every invocation has half a row.
 alias Sum = mat2x4<f32>;
-struct Right {
-    start: u32,
-    pitch: u32,
-    in_rows: bool,
-}
 var<private> group_start: u32;
 var<private> own_lane: u32;
 
@@ -24,9 +22,14 @@ fn rounded(x: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(pack2x16float(x.xy)), unpack2x16float(pack2x16float(x.zw)));
 }
 
+// A number of rounds that who compiles this does not know: written out they would take minutes.
+fn times(rounds: u32) -> u32 {
+    return select(rounds, 1u, group_start == 0xffffffffu);
+}
+
 fn left_in_rows(place: u32, start: u32, pitch: u32) -> u32 {
     let at = start + own_lane % 32u / 2u * pitch;
-    let left = group_start + 8192u + (place * 128u + own_lane) * 4u;
+    let left = group_start + place + own_lane * 4u;
     for (var i = 0u; i < 4u; i++) {
         memory[left + i] = memory[at + i];
     }
@@ -35,7 +38,7 @@ fn left_in_rows(place: u32, start: u32, pitch: u32) -> u32 {
 
 fn left_in_columns(place: u32, start: u32, pitch: u32) -> u32 {
     let row = own_lane % 32u / 2u;
-    let left = group_start + 8192u + (place * 128u + own_lane) * 4u;
+    let left = group_start + place + own_lane * 4u;
     for (var i = 0u; i < 4u; i++) {
         let at = start + 4u * i * pitch + row / 4u;
         memory[left + i] = vec4<f32>(memory[at][row % 4u], memory[at + pitch][row % 4u],
@@ -44,12 +47,30 @@ fn left_in_columns(place: u32, start: u32, pitch: u32) -> u32 {
     return left;
 }
 
-fn right_in_rows(start: u32, pitch: u32) -> Right {
-    return Right(start, pitch, true);
+// Invocations of a subgroup that have the same columns write the same numbers to the same places.
+fn right_at(place: u32) -> u32 {
+    return group_start + place + (own_lane / 32u * 2u + own_lane % 2u) * 32u;
 }
 
-fn right_in_columns(start: u32, pitch: u32) -> Right {
-    return Right(start, pitch, false);
+fn right_in_rows(place: u32, start: u32, pitch: u32) -> u32 {
+    let right = right_at(place);
+    let rounds = times(32u);
+    for (var i = 0u; i < rounds; i++) {
+        memory[right + i] = memory[start + i / 2u * pitch + own_lane % 2u * 2u + i % 2u];
+    }
+    return right;
+}
+
+fn right_in_columns(place: u32, start: u32, pitch: u32) -> u32 {
+    let right = right_at(place);
+    let rounds = times(32u);
+    for (var i = 0u; i < rounds; i++) {
+        let term = i / 2u;
+        let at = start + (own_lane % 2u * 8u + i % 2u * 4u) * pitch + term / 4u;
+        memory[right + i] = vec4<f32>(memory[at][term % 4u], memory[at + pitch][term % 4u],
+            memory[at + 2u * pitch][term % 4u], memory[at + 3u * pitch][term % 4u]);
+    }
+    return right;
 }
 
 fn store_rows(m: Sum, start: u32, pitch: u32) {
@@ -58,36 +79,40 @@ fn store_rows(m: Sum, start: u32, pitch: u32) {
     memory[at + 1u] = m[1];
 }
 
-fn multiply_add(left: u32, b: Right, c: Sum) -> Sum {
+fn multiply_add(left: u32, right: u32, c: Sum) -> Sum {
     var first = c[0];
     var second = c[1];
-    // Always four rounds, but who compiles this must not know: written out it would take minutes.
-    let rounds = select(4u, 5u, group_start == 0xffffffffu);
-    for (var i = 0u; i < rounds; i++) {
-        let four = memory[left + i];
-        let p = b.pitch;
-        if b.in_rows {
-            let at = b.start + 4u * i * p + own_lane % 2u * 2u;
-            first += four.x * memory[at] + four.y * memory[at + p];
-            first += four.z * memory[at + 2u * p] + four.w * memory[at + 3u * p];
-            second += four.x * memory[at + 1u] + four.y * memory[at + p + 1u];
-            second += four.z * memory[at + 2u * p + 1u] + four.w * memory[at + 3u * p + 1u];
-        } else {
-            let at = b.start + own_lane % 2u * 8u * p + i;
-            first += vec4<f32>(dot(four, memory[at]), dot(four, memory[at + p]),
-                dot(four, memory[at + 2u * p]), dot(four, memory[at + 3u * p]));
-            second += vec4<f32>(dot(four, memory[at + 4u * p]), dot(four, memory[at + 5u * p]),
-                dot(four, memory[at + 6u * p]), dot(four, memory[at + 7u * p]));
-        }
+    let rounds = times(16u);
+    for (var term = 0u; term < rounds; term++) {
+        let x = memory[left + term / 4u][term % 4u];
+        first += x * memory[right + 2u * term];
+        second += x * memory[right + 2u * term + 1u];
     }
     return Sum(first, second);
 }
 ";
 
+/// How eight halves are read, and how they are where halves are floats.
+const PACKED: &str = include_str!("../../../../shaders/shared/eights.wgsl");
+const APART: &str = "
+struct Eight {
+    first: vec4<f32>,
+    second: vec4<f32>,
+}
+
+fn low(eight: Eight) -> vec4<f32> {
+    return eight.first;
+}
+
+fn high(eight: Eight) -> vec4<f32> {
+    return eight.second;
+}
+";
+
 /// The text of a shader whose workgroup variables are arrays of fours, with one buffer more, behind the others. What is
-/// converted to halves is rounded where asked for.
-fn emulated(shader: &Shader, binding: usize, rounds: bool) -> String {
-    let mut text = shader.source.replace("enable f16;", "").replace("enable wgpu_cooperative_matrix;", "");
+/// converted to halves is rounded where asked for. Also the fours of that buffer that a workgroup needs.
+fn emulated(shader: &Shader, binding: usize, rounds: bool) -> (String, usize) {
+    let mut text = shader.source.replace(PACKED, APART);
     if rounds {
         text = text.replace("vec4<f16>(", "rounded(");
     }
@@ -112,32 +137,31 @@ fn emulated(shader: &Shader, binding: usize, rounds: bool) -> String {
         }
     }
     for (name, by) in [
-        ("coopLoadT<coop_mat16x16<f32, B>>", "right_in_rows"),
-        ("coopLoad<coop_mat16x16<f32, B>>", "right_in_columns"),
         ("coopStoreT", "store_rows"),
         ("coopMultiplyAdd", "multiply_add"),
         ("coop_mat16x16<f32, C>()", "Sum()"),
         ("coop_mat16x16<f32, A>()", "0u"),
-        ("coop_mat16x16<f32, B>()", "Right()"),
-        (
-            "let group = ",
-            "own_lane = lane;\n    group_start = (wg.x + wg.y * wgs.x) * 24576u;\n    let group = ",
-        ),
+        ("coop_mat16x16<f32, B>()", "0u"),
         ("workgroupBarrier();", "workgroupBarrier(); storageBarrier();"),
     ] {
         text = text.replace(name, by);
     }
-    const LEFT: [(&str, &str); 2] = [
-        ("coopLoadT<coop_mat16x16<f32, A>>(", "left_in_rows"),
-        ("coopLoad<coop_mat16x16<f32, A>>(", "left_in_columns"),
+    const LOADS: [(&str, &str, usize); 4] = [
+        ("coopLoadT<coop_mat16x16<f32, A>>(", "left_in_rows", LEFT_FOURS),
+        ("coopLoad<coop_mat16x16<f32, A>>(", "left_in_columns", LEFT_FOURS),
+        ("coopLoadT<coop_mat16x16<f32, B>>(", "right_in_rows", RIGHT_FOURS),
+        ("coopLoad<coop_mat16x16<f32, B>>(", "right_in_columns", RIGHT_FOURS),
     ];
-    let mut place = 0;
-    for (load, by) in LEFT {
+    let mut fours = GROUP_FOURS;
+    for (load, by, needed) in LOADS {
         while text.contains(load) {
-            text = text.replacen(load, &format!("{by}({place}u, "), 1);
-            place += 1;
+            text = text.replacen(load, &format!("{by}({fours}u, "), 1);
+            fours += needed;
         }
     }
+    let start =
+        format!("own_lane = lane;\n    group_start = (wg.x + wg.y * wgs.x) * {fours}u;\n    let group = ");
+    text = text.replace("let group = ", &start);
     while let Some(at) = text.find("&memory[") {
         let open = at + "&memory".len();
         let mut depth = 0;
@@ -151,7 +175,7 @@ fn emulated(shader: &Shader, binding: usize, rounds: bool) -> String {
     }
     let memory =
         format!("@group(0) @binding({binding}) var<storage, read_write> memory: array<vec4<f32>>;\n");
-    text + &memory + SUPPORT
+    (text + &memory + SUPPORT, fours)
 }
 
 /// Runs a kernel with matrices of halves on a device without. Buffers hold f32 where the kernel has halves, which may
@@ -163,7 +187,7 @@ pub fn run_emulated(
     rounds: bool,
 ) -> Result<()> {
     let (args, shader, groups) = (kernel.args(), kernel.shader()?, kernel.groups());
-    let source = emulated(&shader, args.len(), rounds);
+    let (source, fours) = emulated(&shader, args.len(), rounds);
     let writes: Vec<bool> = args.iter().map(|a| a.access != Access::Read).chain([true]).collect();
     let bindings: Vec<Binding> =
         writes.iter().map(|&w| if w { Binding::StorageWrite } else { Binding::StorageRead }).collect();
@@ -176,7 +200,7 @@ pub fn run_emulated(
     let bound = (0..writes.len()).collect();
     let step =
         Step { pipeline, buffers: bound, starts: Vec::new(), writes, groups, params: None, fault: false };
-    let memory = vec![0xff; groups[0] as usize * groups[1] as usize * GROUP_FOURS * 16];
+    let memory = vec![0xff; groups[0] as usize * groups[1] as usize * fours * 16];
     let mut table = Vec::new();
     for bytes in buffers.iter().chain([&memory]) {
         table.push(device.upload(bytes)?);

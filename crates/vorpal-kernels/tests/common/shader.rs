@@ -26,7 +26,8 @@ fn check_shader_within(shader: &Shader, buffers: usize) {
         capabilities |= Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
     }
     if matrices {
-        capabilities |= Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
+        capabilities |=
+            Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_INT16;
     }
     let module = Frontend::new_with_options(Options { capabilities, ..Options::new() })
         .parse(text)
