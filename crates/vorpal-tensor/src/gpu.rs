@@ -32,7 +32,6 @@ pub(crate) struct Gpu {
     trouble: Arc<Mutex<Option<Error>>>,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     /// Whether its work is done by threads of this process.
-    #[cfg(not(target_arch = "wasm32"))]
     emulated: bool,
     /// The adapter, where kernels are compiled when they are first launched.
     #[cfg(not(target_arch = "wasm32"))]
@@ -69,7 +68,6 @@ impl Gpu {
             fault,
             trouble,
             in_flight: Mutex::new(VecDeque::new()),
-            #[cfg(not(target_arch = "wasm32"))]
             emulated: adapter.info.kind == crate::DeviceKind::Software,
             #[cfg(not(target_arch = "wasm32"))]
             slow_start: adapter.starts_slowly().cloned(),
@@ -175,6 +173,16 @@ impl Gpu {
             self.queue.write_buffer(buffer, whole as u64, &word);
         }
         Ok(())
+    }
+
+    /// Whether the device works on its own while the host goes on.
+    pub fn runs_beside(&self) -> bool {
+        !self.emulated
+    }
+
+    /// Hands the first commands of a submission to the queue; more follow.
+    pub fn begin(&self, commands: wgpu::CommandBuffer) {
+        self.queue.submit([commands]);
     }
 
     /// Hands commands to the queue, waiting while too many are on their way.
