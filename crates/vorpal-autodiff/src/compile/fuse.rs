@@ -78,24 +78,45 @@ fn operands(node: &Node) -> &[NodeId] {
 /// What a node reads.
 type Reads = SmallVec<[Read; 3]>;
 
-/// The reads of a node, views resolved.
+/// The reads of a node, views resolved. What is computed element by element, or reduced, reads halves as they are in place of the
+/// floats that they are cast to: to read them is to cast them.
 pub fn reads(nodes: &[Node], id: NodeId) -> Reads {
-    let read = |&x: &NodeId| match &nodes[x].kind {
+    let widens = is_fusable(&nodes[id].kind);
+    operands(&nodes[id]).iter().map(|&x| read(nodes, x, widens)).collect()
+}
+
+/// How a node is read, views resolved, and casts to floats if that `widens`.
+fn read(nodes: &[Node], x: NodeId, widens: bool) -> Read {
+    let found = match &nodes[x].kind {
         Kind::View { base, layout, fill, barrier } => {
             Read { base: *base, layout: layout.clone(), fill: *fill, barrier: *barrier }
         }
         _ => Read { base: x, layout: Layout::contiguous(nodes[x].shape.clone()), fill: 0.0, barrier: None },
     };
-    operands(&nodes[id]).iter().map(read).collect()
+    match &nodes[found.base].kind {
+        Kind::Cast { x: halves } if widens && is_widened(nodes, found.base, *halves) => {
+            let is_whole = found.base == x;
+            match &nodes[*halves].kind {
+                Kind::View { .. } if is_whole => read(nodes, *halves, false),
+                Kind::View { .. } => found,
+                kind if is_inline(kind) => found,
+                _ => Read { base: *halves, ..found },
+            }
+        }
+        _ => found,
+    }
 }
 
-/// Calls `f` with every node that a node reads, views resolved, and with what a barrier makes it wait for.
+/// Whether a cast gives 16-bit floats as what is computed with them.
+fn is_widened(nodes: &[Node], cast: NodeId, from: NodeId) -> bool {
+    let (narrow, wide) = (nodes[from].dtype, nodes[cast].dtype);
+    narrow.is_16bit() && wide == narrow.compute()
+}
+
+/// Calls `f` with every node that a node reads, views and casts resolved, and with what a barrier makes it wait for.
 pub(super) fn each_source(nodes: &[Node], id: NodeId, mut f: impl FnMut(NodeId, Option<NodeId>)) {
-    for &x in operands(&nodes[id]) {
-        match &nodes[x].kind {
-            Kind::View { base, barrier, .. } => f(*base, barrier.map(|b| b.after)),
-            _ => f(x, None),
-        }
+    for read in reads(nodes, id) {
+        f(read.base, read.barrier.map(|b| b.after));
     }
 }
 
@@ -122,6 +143,8 @@ struct Limits {
     buffers_meanwhile: usize,
     /// Whether an epilogue may take in groups that were there before its kernel.
     joins_groups: bool,
+    /// Whether kernels of rows store 16-bit elements of rows that are whole fours.
+    narrow_rows: bool,
 }
 
 impl Limits {
@@ -134,6 +157,7 @@ impl Limits {
         results_meanwhile: 6,
         buffers_meanwhile: 16,
         joins_groups: true,
+        narrow_rows: false,
     };
 
     /// Of an epilogue say, what a derivative needs of a layer, and the layer's result. More make a kernel of an adapter
@@ -143,9 +167,10 @@ impl Limits {
             alone: buffers,
             results: 2,
             buffers,
-            results_meanwhile: 2,
+            results_meanwhile: 4,
             buffers_meanwhile: buffers,
             joins_groups: false,
+            narrow_rows: true,
         }
     }
 }
@@ -395,7 +420,10 @@ impl<'a> Fuser<'a> {
         }
         let Some(rows) = self.rows_with(id, g) else { return false };
         let len = node.shape.numel();
-        if rows.is_some() && (node.dtype.is_16bit() || group.sixteen) {
+        if let Some(rows) = &rows
+            && (node.dtype.is_16bit() || group.sixteen)
+            && !(self.stores_narrow(rows) && self.narrow_are_whole(id, g))
+        {
             return false;
         }
         let operand_len = self.operand_len(id);
@@ -410,6 +438,19 @@ impl<'a> Fuser<'a> {
         let mut values = self.reads[id].iter().filter(|r| inside(r.base));
         values.all(|r| self.is_value(r, operand_len, group.len, rows.as_ref()))
             && !self.dag.reaches(g, self.earlier(id).filter(|&h| h != g))
+    }
+
+    /// Whether those of 16 bits among a node and the members of a group have all elements of the iteration space.
+    fn narrow_are_whole(&self, id: NodeId, g: usize) -> bool {
+        let group = &self.groups[g];
+        let narrow = group.members.iter().chain([&id]).filter(|&&m| self.nodes[m].dtype.is_16bit());
+        narrow.into_iter().all(|&m| self.nodes[m].shape.numel() == group.len)
+    }
+
+    /// Whether a kernel of such rows stores elements of 16 bits, of which no invocation has but one.
+    fn stores_narrow(&self, rows: &Rows) -> bool {
+        let fours = rows.shape.last().is_some_and(|size| size.is_multiple_of(4));
+        self.limits.narrow_rows && fours && rows.axes.last() == Some(&true)
     }
 
     /// Elements of the operands of a node (those of a reduction are more than its own).
@@ -528,8 +569,16 @@ impl<'a> Fuser<'a> {
         if !one_space {
             return false;
         }
-        let sixteen = rows.is_some() && (a.sixteen || b.sixteen);
-        if sixteen || a.members.len() + b.members.len() > MEMBERS_MAX {
+        // Of 16 bits only what has all elements of the rows.
+        let apart = |draft: &Draft| {
+            let narrow = draft.members.iter().filter(|&&m| self.nodes[m].dtype.is_16bit());
+            draft.sixteen && narrow.into_iter().any(|&m| self.nodes[m].shape.numel() != a.len.max(b.len))
+        };
+        let sixteen = rows.filter(|_| a.sixteen || b.sixteen);
+        if sixteen.is_some_and(|rows| apart(a) || apart(b) || !self.stores_narrow(rows)) {
+            return false;
+        }
+        if a.members.len() + b.members.len() > MEMBERS_MAX {
             return false;
         }
         // Buffers they bind together.

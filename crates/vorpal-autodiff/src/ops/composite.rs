@@ -127,6 +127,8 @@ fn minus_chosen(
     let classes = checked(op, classes, shape[shape.rank() - 1], at);
     let numbers = Tensor::iota(shape.clone(), shape.rank() - 1, classes.dtype(), &node.device);
     let hit = numbers.eq(classes.unsqueeze(-1));
-    let of = of(x);
-    -(hit.select(&of, of.full_like(0.0)).sum(-1))
+    // Of halves, too, all of a row is computed in f32 and its loss alone rounded, so that nothing as large as the logits is stored for
+    // it in between.
+    let of = of(&x.wide());
+    -(hit.select(&of, of.full_like(0.0)).sum(-1)).cast(x.dtype())
 }

@@ -244,7 +244,9 @@ impl Row {
             let last = part.shape.last().copied().zip(part.strides.last().copied());
             last.is_some_and(|(size, stride)| stride == 1 && size.is_multiple_of(QUAD))
         };
-        if !pointwise::worth_four(&self.program, self.shape.numel()) {
+        // Whole words of elements of 16 bits.
+        let narrow = self.program.stores.iter().any(|s| self.args[s.arg].dtype.is_16bit());
+        if !narrow && !pointwise::worth_four(&self.program, self.shape.numel()) {
             Quads::None
         } else if inner(true) {
             Quads::Full
