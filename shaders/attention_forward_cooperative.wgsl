@@ -9,25 +9,7 @@ var<workgroup> chances: array<vec4<f16>, OWN * HALVES_PITCH>;
 // Of each row: the highest scores and the sums of its even and its odd fours; then what results are multiplied by.
 var<workgroup> tops: array<vec4<f32>, OWN>;
 
-// Fours of a row of two tiles that an invocation goes through.
-const LONG_FOURS: u32 = 8u;
-var<private> next: array<Eight, BLOCKS>;
-var<private> four: array<vec4<f32>, LONG_FOURS>;
-
-// Keys of two tiles.
-fn fetch_two(tile: u32, lane: u32) {
-    for (var i = 0u; i < BLOCKS; i++) {
-        let at = lane + i * LANES;
-        next[i] = k_eight(k_start, tile + at / EIGHTS, at % EIGHTS);
-    }
-}
-
-fn put_two(lane: u32) {
-    for (var i = 0u; i < BLOCKS; i++) {
-        let at = lane + i * LANES;
-        put(at / EIGHTS, at % EIGHTS, next[i]);
-    }
-}
+var<private> four: array<vec4<f32>, FOURS>;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -57,24 +39,23 @@ fn main(
     let q_0 = coopLoadT<coop_mat16x16<f16, A>>(&near[rows * PITCH + 0u * 4u], PITCH); // each BLOCKS
     workgroupBarrier();
 
+    // Tiles of keys go by turns where keys and where values will be: one is brought while the other is worked on.
     var top = NOTHING;
     var weight = 0.0;
-    fetch_two(seen.x, lane);
-    put_two(lane);
+    var place = 0u;
+    fetch_keys(seen.x, lane);
+    put_keys(place, lane);
     workgroupBarrier();
-    for (var tile = seen.x; tile < seen.y; tile += 2u * TILE) {
-        fetch_two(tile + 2u * TILE, lane);
+    for (var tile = seen.x; tile < seen.y; tile += TILE) {
+        fetch_keys(tile + TILE, lane);
         for (var j = 0u; j < TILE_BLOCKS; j++) {
             var s = coop_mat16x16<f32, C>();
-            var t = coop_mat16x16<f32, C>();
-            s = coopMultiplyAdd(q_0, coopLoad<coop_mat16x16<f16, B>>(&near[j * 16u * PITCH + 0u * 4u], PITCH), s); // each BLOCKS
-            t = coopMultiplyAdd(q_0, coopLoad<coop_mat16x16<f16, B>>(&near[(TILE + j * 16u) * PITCH + 0u * 4u], PITCH), t); // each BLOCKS
+            s = coopMultiplyAdd(q_0, coopLoad<coop_mat16x16<f16, B>>(&near[(place + j * 16u) * PITCH + 0u * 4u], PITCH), s); // each BLOCKS
             coopStoreT(s, &scores[rows * SCORES_PITCH + j * 4u], SCORES_PITCH);
-            coopStoreT(t, &scores[rows * SCORES_PITCH + TILE / 4u + j * 4u], SCORES_PITCH);
         }
         workgroupBarrier();
         var highest = vec4<f32>(top);
-        for (var i = 0u; i < LONG_FOURS; i++) {
+        for (var i = 0u; i < FOURS; i++) {
             let at = 2u * i + half;
             let score = scale * scores[row * SCORES_PITCH + at];
             four[i] = select(vec4<f32>(NOTHING), score, sees(query, tile + 4u * at));
@@ -82,13 +63,14 @@ fn main(
         }
         let higher = max(max(highest.x, highest.y), max(highest.z, highest.w));
         var sum = vec4<f32>();
-        for (var i = 0u; i < LONG_FOURS; i++) {
+        for (var i = 0u; i < FOURS; i++) {
             sum += exp2(four[i] - higher);
         }
         // What was added up while nothing was seen counts nothing from the first score on.
         weight = weight * exp2(top - higher) + sum.x + sum.y + sum.z + sum.w;
         top = higher;
-        put_two(lane);
+        place = TILE - place;
+        put_keys(place, lane);
         workgroupBarrier();
     }
     tops[row][half] = top;

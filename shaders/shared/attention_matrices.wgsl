@@ -53,16 +53,18 @@ const FETCHES: u32 = 1u;
 const SLOTS: u32 = 1u;
 // Fours of a row that an invocation turns to probabilities.
 const FOURS: u32 = 4u;
+// Tiles whose products with own rows are there together.
+const ABREAST: u32 = 2u;
 
 // Fours from row to row, with gaps so that neighbours meet different banks: of operands, of what is made of products, of
 // products.
 const PITCH: u32 = COLUMNS / 4u + 2u;
 const HALVES_PITCH: u32 = TILE / 4u + 2u;
-const SCORES_PITCH: u32 = 18u;
+const SCORES_PITCH: u32 = ABREAST * (TILE / 4u + 1u);
 
 // Tiles of rows, each with its tile of values.
 var<workgroup> near: array<vec4<f16>, SLOTS * 2u * TILE * PITCH>;
-// Products of own rows and those of two tiles.
+// Products of own rows and those of tiles.
 var<workgroup> scores: array<vec4<f32>, OWN * SCORES_PITCH>;
 
 // One head of one batch.

@@ -94,7 +94,7 @@ impl AttentionCooperative {
     fn memory(&self, slots: usize) -> usize {
         // As the shaders declare it: tiles; products; halves that are made of them; numbers of rows.
         let near = slots * 2 * TILE * (self.wide.shape.columns / 4 + 2) * 8;
-        let scores = OWN * 18 * 16;
+        let scores = OWN * self.abreast() * (TILE / 4 + 1) * 16;
         let halves = OWN * (TILE / 4 + 2) * 8;
         near + scores
             + match self.wide.pass {
@@ -102,6 +102,12 @@ impl AttentionCooperative {
                 AttentionPass::BackwardKv => 2 * halves + slots * TILE / 2 * 16,
                 _ => halves,
             }
+    }
+
+    /// Tiles whose products are in workgroup memory together. The forward pass needs no two, and with one two workgroups fit a
+    /// multiprocessor.
+    fn abreast(&self) -> usize {
+        if self.wide.pass == AttentionPass::Forward { 1 } else { 2 }
     }
 
     /// Pairs of tiles in workgroup memory. The forward pass brings keys and values at different times and needs one.
@@ -131,10 +137,8 @@ impl AttentionCooperative {
             .define("FETCHES", (TILE * blocks * 2).div_ceil(LANES))?
             .define("SLOTS", self.slots())?
             .define("TILE_BLOCKS", TILE / MATRIX)?
-            .define("FOURS", TILE / 8)?;
-        if *pass == AttentionPass::Forward {
-            linker = linker.define("LONG_FOURS", TILE / 4)?;
-        }
+            .define("FOURS", TILE / 8)?
+            .define("ABREAST", self.abreast())?;
         let far = |steps: Option<usize>| steps.map_or(FAR, |steps| steps.min(FAR));
         linker = linker
             .constant("PAIRS", shape.pairs())
