@@ -211,6 +211,7 @@ impl From<TargetName> for Target {
             TargetName::Native => Target::NATIVE,
             TargetName::Software => Target::SOFTWARE,
             TargetName::Card => Target::CARD,
+            TargetName::Matrices => Target::MATRICES,
         }
     }
 }

@@ -72,8 +72,10 @@ pub enum TargetName {
     Native,
     /// A graphics interface emulated on the processor.
     Software,
-    /// A graphics card.
+    /// A graphics card with what WebGPU promises.
     Card,
+    /// A graphics card that multiplies matrices of halves.
+    Matrices,
 }
 
 #[derive(Args, Debug)]

@@ -40,7 +40,7 @@ fn a_workload_is_explained_for_devices_that_are_not_there() {
     let cache = folder();
     let names = text(&["workloads"], cache.path());
     assert!(names.lines().any(|l| l.starts_with("softmax ")), "{names}");
-    for target in ["native", "software", "card"] {
+    for target in ["native", "software", "card", "matrices"] {
         let found = text(&["explain", "softmax", "--target", target], cache.path());
         assert!(
             found.contains("launches: 1\n") && found.contains("row over axes [1] of [4096, 1024]"),

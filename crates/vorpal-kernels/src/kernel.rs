@@ -89,6 +89,9 @@ const BUFFERS_MAX: u32 = 16;
 /// Bytes of workgroup memory that WebGPU lets every kernel take.
 const MEMORY_PROMISED: usize = 16 << 10;
 
+/// Bytes of workgroup memory that kernels take whose subgroups multiply matrices.
+pub(crate) const MEMORY_WITH_MATRICES: usize = 48 << 10;
+
 impl Abilities {
     /// What WebGPU promises of every device.
     pub const PROMISED: Abilities = Abilities {
@@ -98,6 +101,15 @@ impl Abilities {
         words64: false,
         slow_barriers: false,
         matrices: false,
+    };
+
+    /// What cards have at least whose subgroups multiply matrices of halves.
+    pub const MATRICES: Abilities = Abilities {
+        buffers: BUFFERS_MAX,
+        subgroup: Some(32),
+        memory: MEMORY_WITH_MATRICES,
+        matrices: true,
+        ..Abilities::PROMISED
     };
 
     /// What a device can do.

@@ -89,7 +89,9 @@ pub fn reads(nodes: &[Node], id: NodeId) -> Reads {
 fn read(nodes: &[Node], x: NodeId, widens: bool) -> Read {
     let found = match &nodes[x].kind {
         Kind::View { base, layout, fill, barrier } => {
-            Read { base: *base, layout: layout.clone(), fill: *fill, barrier: *barrier }
+            // What a barrier waits for may be a cast that nothing reads.
+            let wait = |b: Barrier| Barrier { after: computed(nodes, b.after), ..b };
+            Read { base: *base, layout: layout.clone(), fill: *fill, barrier: barrier.map(wait) }
         }
         _ => Read { base: x, layout: Layout::contiguous(nodes[x].shape.clone()), fill: 0.0, barrier: None },
     };
@@ -104,6 +106,17 @@ fn read(nodes: &[Node], x: NodeId, widens: bool) -> Read {
             }
         }
         _ => found,
+    }
+}
+
+/// The node whose values are there when those of a node are: of a cast of 16-bit floats to what is computed with them, theirs.
+fn computed(nodes: &[Node], id: NodeId) -> NodeId {
+    match &nodes[id].kind {
+        Kind::Cast { x } if is_widened(nodes, id, *x) => match &nodes[*x].kind {
+            Kind::View { base, .. } => *base,
+            _ => *x,
+        },
+        _ => id,
     }
 }
 
@@ -449,7 +462,8 @@ impl<'a> Fuser<'a> {
 
     /// Whether a kernel of such rows stores elements of 16 bits, of which no invocation has but one.
     fn stores_narrow(&self, rows: &Rows) -> bool {
-        let fours = rows.shape.last().is_some_and(|size| size.is_multiple_of(4));
+        // Without elements nothing tells those of rows from those of columns.
+        let fours = rows.shape.last().is_some_and(|size| size.is_multiple_of(4)) && rows.shape.numel() > 0;
         self.limits.narrow_rows && fours && rows.axes.last() == Some(&true)
     }
 

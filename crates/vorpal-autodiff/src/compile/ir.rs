@@ -152,6 +152,8 @@ impl Target {
     pub const SOFTWARE: Target = Target::plain(Class::Software);
     /// A graphics card with nothing but what WebGPU promises.
     pub const CARD: Target = Target::plain(Class::Card);
+    /// A graphics card that multiplies matrices of halves, with as much of the rest as such cards have.
+    pub const MATRICES: Target = Target { class: Class::Card, abilities: Abilities::MATRICES };
 
     const fn plain(class: Class) -> Target {
         let slow_barriers = matches!(class, Class::Software);

@@ -235,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn a_barrier_waits_for_halves_whose_cast_nothing_reads() {
+        let mut b = Builder::new();
+        let (x, y) = (b.input(0, 1000, DType::F32), b.input(1, 1000, DType::F32));
+        let twice = b.call(&ADD, &[y, y]);
+        let halves = b.cast(twice, DType::F16);
+        let wide = b.cast(halves, DType::F32);
+        let marked = b.barrier(x, wide);
+        let sum = b.reduce(ReduceKind::Sum, marked, &[true]);
+        let more = b.call(&ADD, &[wide, wide]);
+        let found = order(&b, &[sum, more], &[false, false]);
+        let place = |id: NodeId| found.iter().position(|&have| have == id);
+        assert!(place(wide).is_none() && place(halves) < place(sum), "{found:?}");
+    }
+
+    #[test]
     fn a_donated_input_is_overwritten_last() {
         let mut b = Builder::new();
         let (w, g) = (b.input(0, 1000, DType::F32), b.input(1, 1000, DType::F32));

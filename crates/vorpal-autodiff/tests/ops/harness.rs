@@ -367,8 +367,7 @@ fn check_values(case: &Case, dtype: DType, device: &Device, cases: u32) {
 
 /// Every shader of the plans for a graphics card and for a software adapter, for all targets.
 fn check_shaders(case: &Case, what: &Tensor) {
-    let abilities =
-        Abilities { buffers: 16, subgroup: Some(8), words64: true, slow_barriers: true, matrices: false };
+    let abilities = Abilities { buffers: 16, subgroup: Some(8), words64: true, ..Target::SOFTWARE.abilities };
     let rich = Target { abilities, ..Target::SOFTWARE };
     for target in [Target::CARD, Target::SOFTWARE, rich] {
         let plan = plan(what, target).unwrap_or_else(|e| panic!("{}: {e}", case.name));

@@ -11,6 +11,7 @@ use vorpal_tensor::{DType, Error, Layout, Result, Shape};
 use super::shader::FAR;
 use super::{Attention, AttentionPass, AttentionRules, AttentionShape, Operand};
 use crate::interp::{self, Sink, Source};
+use crate::kernel::MEMORY_WITH_MATRICES;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
 /// Rows and columns of the matrices that subgroups multiply.
@@ -25,9 +26,6 @@ const LANES: usize = 128;
 /// Rows of a workgroup, and rows that come by together.
 const OWN: usize = 64;
 const TILE: usize = 32;
-
-/// Workgroup memory that cards have which multiply matrices.
-const MEMORY: usize = 48 << 10;
 
 /// softmax(scale · Q Kᵀ) V for each head of halves, as [`Attention`] makes it of floats, with the same side operands and
 /// results in f32, for cards whose subgroups of 32 multiply matrices of halves with sums in f32
@@ -112,7 +110,7 @@ impl AttentionCooperative {
 
     /// Pairs of tiles in workgroup memory. The forward pass brings keys and values at different times and needs one.
     fn slots(&self) -> usize {
-        let two = self.wide.pass != AttentionPass::Forward && self.memory(2) <= MEMORY;
+        let two = self.wide.pass != AttentionPass::Forward && self.memory(2) <= MEMORY_WITH_MATRICES;
         if two { 2 } else { 1 }
     }
 
@@ -251,7 +249,7 @@ mod tests {
                 let window = Layout::contiguous([1, 1, 1, columns]);
                 let windows = vec![window; if pass == AttentionPass::Forward { 3 } else { 4 }];
                 let kernel = AttentionCooperative::new(shape, pass, rules, &windows).expect("a kernel");
-                assert!(kernel.memory(kernel.slots()) <= MEMORY, "{kernel:?}");
+                assert!(kernel.memory(kernel.slots()) <= MEMORY_WITH_MATRICES, "{kernel:?}");
                 // Own rows are put where tiles will be.
                 assert!(kernel.slots() * 2 * TILE >= OWN);
             }

@@ -39,7 +39,7 @@ impl MatMul {
     pub(super) fn tiled(&self) -> Result<Option<Linker>> {
         let wrong = |message: String| Error::internal("matmul", message);
         let sized = |tile: usize, parts: usize| {
-            // Two slots of both operands, where there is room.
+            // Two slots of both operands, where there is room for them twice: in tiles of 64 on most cards.
             let room = self.abilities.memory / (2 * 2 * TERMS * tile * size_of::<f32>());
             let linker = Linker::new(MATMUL_TILED).define("TILE", tile)?.define("SLOTS", room.clamp(1, 2))?;
             // Long texts take software adapters too long to compile.
