@@ -218,7 +218,7 @@ fn rows_of_halves() {
     for dtype in [DType::F16, DType::BF16] {
         // A place of rounding may differ by one where sums are made in another order.
         let step = if dtype == DType::F16 { 2e-3 } else { 1.6e-2 };
-        for (rows, columns, launches) in [(5, 36, 1), (70, 8, 1), (3, 33, 9), (1, 4, 1), (0, 8, 9)] {
+        for (rows, columns, launches) in [(5, 36, 2), (70, 8, 2), (3, 33, 9), (1, 4, 2), (0, 8, 9)] {
             let values: Vec<f32> =
                 (0..rows * columns).map(|k| ((k * 37 + 11) % 101) as f32 / 50.0 - 1.0).collect();
             let run = |device: &Device| {
@@ -246,6 +246,7 @@ fn rows_of_halves() {
                         );
                     }
                 }
+                // Of them one makes halves of the weight.
                 let found = plan(&normal, Target::SOFTWARE).expect("a plan").launches.len();
                 assert!(found <= launches, "{dtype} {rows}×{columns}: {found} launches");
             }
