@@ -10,6 +10,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use vorpal::autodiff::compile::ir::Target;
 use vorpal::autodiff::{plan, profile};
 use vorpal::prelude::*;
+use vorpal_benches::workload;
 
 /// Launches of the step.
 const LAUNCHES: usize = 1000;
@@ -38,6 +39,28 @@ fn graph(c: &mut Criterion) {
     c.bench_function("drop 1,000 ops", |b| {
         b.iter_batched(|| products(&x, LAUNCHES), drop, BatchSize::SmallInput);
     });
+}
+
+/// What building a step of a training takes: forward, derivative and the optimiser's update.
+fn building(c: &mut Criterion) {
+    let mut group = c.benchmark_group("build");
+    group.sample_size(10);
+    for name in ["mlp_step", "gpt_step", "resnet18_step", "lstm_step"] {
+        let Some(Ok(mut graph)) = workload(name).map(|w| w.graph(&Device::cpu())) else { continue };
+        group.bench_function(name, |b| {
+            b.iter_custom(|n| {
+                let mut total = Duration::ZERO;
+                for _ in 0..n {
+                    let begin = Instant::now();
+                    let step = graph();
+                    total += begin.elapsed();
+                    step.and_then(|step| eval(&step)).unwrap_or_else(|e| eprintln!("{e}"));
+                }
+                total
+            });
+        });
+    }
+    group.finish();
 }
 
 /// Time of the host for one evaluation: to find the plan, to run it or hand it over.
@@ -123,5 +146,5 @@ fn batches(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, graph, replay, planning, batches);
+criterion_group!(benches, graph, building, replay, planning, batches);
 criterion_main!(benches);

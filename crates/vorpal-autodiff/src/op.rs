@@ -163,6 +163,11 @@ pub trait Op: Any + Debug + Send + Sync {
         SmallVec::new()
     }
 
+    /// Numbers that stand among the operands as people write them, with their places there.
+    fn numbers(&self) -> SmallVec<[(usize, f64); 1]> {
+        SmallVec::new()
+    }
+
     /// The window on its operand that the op is, if it is nothing else and `layout`, through which the operand lies in its
     /// buffer, has one. Where such a window on a value starts is no part of a plan: a loop over the batches of a data set
     /// runs by one.

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
-use vorpal_kernels::Epilogue;
+use vorpal_kernels::{Epilogue, SCALARS_MAX};
 use vorpal_tensor::{Layout, Shape};
 
 use super::dag::Dag;
@@ -217,6 +217,8 @@ struct Draft {
     sixteen: bool,
     /// Buffers it reads, and how many members read each.
     reads: SmallVec<[(NodeId, usize); BUFFERS]>,
+    /// Run-time scalars it reads.
+    scalars: Vec<usize>,
     /// Members that are read outside of it, or asked for.
     results: usize,
 }
@@ -369,6 +371,14 @@ impl<'a> Fuser<'a> {
         out
     }
 
+    /// Run-time scalars that a node reads.
+    fn scalars(&self, id: NodeId) -> impl Iterator<Item = usize> {
+        self.reads[id].iter().filter_map(|read| match self.nodes[read.base].kind {
+            Kind::Scalar { index } => Some(index),
+            _ => None,
+        })
+    }
+
     /// Groups of fusable operands, the latest first.
     fn candidates(&self, id: NodeId) -> SmallVec<[usize; 4]> {
         let mut groups: SmallVec<[usize; 4]> = SmallVec::new();
@@ -426,6 +436,10 @@ impl<'a> Fuser<'a> {
         let (group, node) = (&self.groups[g], &self.nodes[id]);
         let buffers = group.head.map_or(self.limits.alone, |head| self.room(head).1);
         if group.members.len() >= MEMBERS_MAX || self.buffers_with(id, g) > buffers {
+            return false;
+        }
+        let new = self.scalars(id).filter(|index| !group.scalars.contains(index)).count();
+        if new > 0 && group.scalars.len() + new > SCALARS_MAX {
             return false;
         }
         if group.head.is_some_and(|head| !self.fits_epilogue(id, g, head)) {
@@ -504,6 +518,7 @@ impl<'a> Fuser<'a> {
             head: self.heads[id].then_some(id),
             sixteen: false,
             reads: SmallVec::new(),
+            scalars: Vec::new(),
             results: 0,
         });
         let g = self.dag.open();
@@ -526,8 +541,14 @@ impl<'a> Fuser<'a> {
                 count(&mut self.groups[g].reads, base, 1);
             }
         }
+        let scalars: SmallVec<[usize; 3]> = self.scalars(id).collect();
         let group = &mut self.groups[g];
         group.results = results;
+        for index in scalars {
+            if !group.scalars.contains(&index) {
+                group.scalars.push(index);
+            }
+        }
         group.sixteen |= self.nodes[id].dtype.is_16bit();
         group.members.push(id);
         self.group_of[id] = Some(g);
@@ -592,7 +613,8 @@ impl<'a> Fuser<'a> {
         if sixteen.is_some_and(|rows| apart(a) || apart(b) || !self.stores_narrow(rows)) {
             return false;
         }
-        if a.members.len() + b.members.len() > MEMBERS_MAX {
+        if a.members.len() + b.members.len() > MEMBERS_MAX || a.scalars.len() + b.scalars.len() > SCALARS_MAX
+        {
             return false;
         }
         // Buffers they bind together.
@@ -629,6 +651,7 @@ impl<'a> Fuser<'a> {
         }
         let merged = &mut self.groups[other];
         let (members, reads) = (std::mem::take(&mut merged.members), std::mem::take(&mut merged.reads));
+        let scalars = std::mem::take(&mut merged.scalars);
         let (rows, sixteen, len, head) = (merged.rows.take(), merged.sixteen, merged.len, merged.head.take());
         for &member in &members {
             self.group_of[member] = Some(g);
@@ -637,6 +660,8 @@ impl<'a> Fuser<'a> {
         group.reads.retain(|r| !crossing.contains(r));
         reads.into_iter().for_each(|(base, more)| count(&mut group.reads, base, more));
         group.members.extend(members);
+        // An index that both read counts twice, which is no harm.
+        group.scalars.extend(scalars);
         if group.rows.is_none() && rows.is_some() {
             (group.rows, group.len) = (rows, len);
         }
@@ -796,6 +821,22 @@ mod tests {
         assert_eq!(groups.len(), 4, "each sums seven inputs or six and a partial sum");
         let groups = fuse(b.nodes(), &[sum], Fusion::Adapter(16));
         assert_eq!(groups.len(), 2, "fifteen inputs, the others and a partial sum");
+    }
+
+    #[test]
+    fn kernels_take_so_many_scalars() {
+        let mut b = Builder::new();
+        let shape = Shape::from([2, 3]);
+        let mut y = matrix(&mut b, 0, 2, 3);
+        for index in 0..SCALARS_MAX + 10 {
+            let scalar = b.scalar(index, DType::F32);
+            let scalar = b.view(scalar, |l| Some(l.broadcast_to(&shape))).expect("a view");
+            y = b.call(&SUB, &[y, scalar]);
+            y = b.call(&DIV, &[y, scalar]);
+        }
+        let groups = fuse(b.nodes(), &[y], Fusion::Adapter(BUFFERS));
+        let members: Vec<usize> = groups.iter().map(|g| g.members.len()).collect();
+        assert_eq!(members, [2 * SCALARS_MAX, 20]);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct GraphNode {
     pub spec: Spec,
     /// Positions of its operands in the list.
     pub inputs: Vec<usize>,
+    /// Numbers that stand among the operands, with their places there.
+    pub numbers: Vec<(usize, f64)>,
     /// Where the op was called.
     pub at: At,
     /// Whether the value is there already.
@@ -26,8 +28,11 @@ impl std::fmt::Display for GraphNode {
         let op = if self.is_given { "given" } else { self.op };
         write!(f, "{op} {}", self.spec)?;
         if !self.inputs.is_empty() {
-            let inputs: Vec<String> = self.inputs.iter().map(|i| format!("%{i}")).collect();
-            write!(f, " of {}", inputs.join(", "))?;
+            let mut operands: Vec<String> = self.inputs.iter().map(|i| format!("%{i}")).collect();
+            for &(place, number) in &self.numbers {
+                operands.insert(place.min(operands.len()), number.to_string());
+            }
+            write!(f, " of {}", operands.join(", "))?;
         }
         Ok(())
     }
@@ -39,8 +44,8 @@ impl std::fmt::Display for GraphNode {
 /// # use vorpal_autodiff::{Device, Tensor, graph_nodes};
 /// let x = Tensor::from_slice(&[1.0f32, 2.0], [2], &Device::cpu());
 /// let nodes = graph_nodes(&(&x + 1.0).exp())?;
-/// assert_eq!(nodes.last().map(|n| n.op), Some("exp"));
-/// assert!(nodes[0].is_given);
+/// let texts: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+/// assert_eq!(texts, ["given f32[2]", "add f32[2] of %0, 1", "exp f32[2] of %1"]);
 /// # Ok::<(), vorpal_autodiff::Error>(())
 /// ```
 ///
@@ -50,8 +55,14 @@ pub fn graph_nodes<T: Tensors + ?Sized>(what: &T) -> Result<Vec<GraphNode>> {
     let job = Job::collect(&unevaluated(what)?);
     let describe = |k: usize| {
         let node = &job.order[k];
-        let (inputs, is_given) = (job.inputs(k).to_vec(), job.is_given(k));
-        GraphNode { op: node.op.name(), spec: node.spec.clone(), inputs, at: node.at, is_given }
+        GraphNode {
+            op: node.op.name(),
+            spec: node.spec.clone(),
+            inputs: job.inputs(k).to_vec(),
+            numbers: node.op.numbers().into_vec(),
+            at: node.at,
+            is_given: job.is_given(k),
+        }
     };
     Ok((0..job.order.len()).map(describe).collect())
 }

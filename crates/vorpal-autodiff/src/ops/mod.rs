@@ -133,15 +133,24 @@ pub(crate) fn dtype_error(op: &'static str, message: impl Into<String>, xs: &[&T
     Error::DType { op, message: message.into(), operands: specs.collect::<Vec<_>>().join(", "), at }
 }
 
+/// The dtype that operands are brought to, [`DType::promote`], as far as their device has it.
+pub(crate) fn common_dtype(
+    dtypes: impl Iterator<Item = DType>,
+    has: impl Fn(DType) -> bool,
+) -> Option<DType> {
+    let common = dtypes.reduce(DType::promote)?;
+    Some(if common == DType::I64 && !has(common) { DType::I32 } else { common })
+}
+
 /// Operands brought to one dtype by [`DType::promote`], as far as their device has it.
 #[track_caller]
 pub(crate) fn promoted(operands: &[&Tensor]) -> SmallVec<[Tensor; 3]> {
     let mut out: SmallVec<[Tensor; 3]> = operands.iter().map(|&x| x.clone()).collect();
     let ready = || operands.iter().filter_map(|x| x.ready().ok());
-    let Some(mut dtype) = ready().map(|n| n.spec.dtype).reduce(DType::promote) else { return out };
-    if dtype == DType::I64 && !ready().all(|n| n.device.supports(dtype)) {
-        dtype = DType::I32;
-    }
+    let dtypes = ready().map(|n| n.spec.dtype);
+    let Some(dtype) = common_dtype(dtypes, |dtype| ready().all(|n| n.device.supports(dtype))) else {
+        return out;
+    };
     for x in &mut out {
         *x = x.cast(dtype);
     }

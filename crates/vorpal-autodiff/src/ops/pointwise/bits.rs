@@ -143,7 +143,7 @@ impl Tensor {
     /// Quotient rounded down; operands broadcast. Integers divided by zero give the dividend, floats ±∞ or NaN.
     #[track_caller]
     pub fn floor_divide(&self, other: impl Into<super::Operand>) -> Tensor {
-        let other = other.into().beside(self);
+        let other = other.into().tensor_beside(self);
         let both = crate::ops::promoted(&[self, &other]);
         let (a, b) = (&both[0], &both[1]);
         if !a.dtype().is_float() {

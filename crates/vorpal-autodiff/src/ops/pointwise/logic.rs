@@ -2,9 +2,11 @@
 
 use vorpal_kernels::{Lane, LaneMut, ResultType, ScalarFn, map1, map2, map3};
 
+use smallvec::smallvec;
 use vorpal_tensor::DType;
 
 use super::number::Number;
+use super::operand::Side;
 use super::{Accepts, Operand, PointwiseFn, binary_methods, unary_methods};
 
 use crate::{Tensor, Vjp};
@@ -243,15 +245,15 @@ impl Tensor {
         let (then, other) = match (then.into(), other.into()) {
             (Operand::Tensor(a), b) => {
                 let b = b.beside(&a);
-                (a, b)
+                (Side::Tensor(a), b)
             }
-            (a, Operand::Tensor(b)) => (a.beside(&b), b),
+            (a, Operand::Tensor(b)) => (a.beside(&b), Side::Tensor(b)),
             (a, b) => {
                 let whole = matches!((&a, &b), (Operand::Integer(_), Operand::Integer(_)));
                 let like = self.cast(if whole { DType::I32 } else { DType::F32 });
                 (a.beside(&like), b.beside(&like))
             }
         };
-        Tensor::pointwise(&SELECT, &[self, &then, &other])
+        Tensor::combined(&SELECT, smallvec![Side::Tensor(self.clone()), then, other])
     }
 }

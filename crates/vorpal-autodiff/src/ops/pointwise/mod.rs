@@ -9,20 +9,23 @@ pub mod bits;
 pub mod float;
 pub mod logic;
 pub mod number;
+mod operand;
 pub mod special;
 pub mod trig;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use vorpal_kernels::{ResultType, ScalarFn};
 use vorpal_tensor::{At, DType, Error, Result};
 
 use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
+use operand::{Numeral, Side};
 
 pub use bits::*;
 pub use float::*;
 pub use logic::*;
 pub use number::*;
+pub use operand::Operand;
 pub use special::*;
 pub use trig::*;
 
@@ -58,24 +61,47 @@ pub struct PointwiseFn {
     pub domain: &'static [(f64, f64)],
 }
 
+impl PointwiseFn {
+    /// How many operands come before those that are brought to one dtype.
+    fn conditions(&self) -> usize {
+        usize::from(self.accepts == Accepts::Select)
+    }
+}
+
 /// Every pointwise function.
 pub fn all() -> impl Iterator<Item = &'static PointwiseFn> {
     [NUMBERS, FLOATS, TRIGONOMETRY, SPECIAL, WHOLE, LOGIC].into_iter().flatten().copied()
 }
 
-/// The graph op of a [`PointwiseFn`].
-#[derive(Debug)]
-struct Pointwise(&'static PointwiseFn);
+/// The graph op of a [`PointwiseFn`]: its operands are tensors, but for the numbers, which are part of the op.
+#[derive(Clone, Debug)]
+struct Pointwise {
+    f: &'static PointwiseFn,
+    /// Numbers in ascending order of their places among the operands.
+    numbers: Numbers,
+}
+
+type Numbers = SmallVec<[(usize, Numeral); 1]>;
+
+impl Pointwise {
+    /// The operands in their places: `tensors`, and the numbers as `number` makes them.
+    fn operands<T: Clone>(&self, tensors: &[T], mut number: impl FnMut(Numeral) -> T) -> SmallVec<[T; 3]> {
+        let mut out: SmallVec<[T; 3]> = tensors.iter().cloned().collect();
+        self.numbers.iter().for_each(|&(place, n)| out.insert(place, number(n)));
+        out
+    }
+}
 
 impl Op for Pointwise {
     fn name(&self) -> &'static str {
-        self.0.f.name
+        self.f.f.name
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
-        let values = if self.0.accepts == Accepts::Select { &inputs[1..] } else { inputs };
-        let dtype = values[0].dtype;
-        let fits = match self.0.accepts {
+        let values = &inputs[self.f.conditions()..];
+        let number = self.numbers.first().map(|(_, n)| n.dtype);
+        let dtype = number.unwrap_or_else(|| values[0].dtype);
+        let fits = match self.f.accepts {
             Accepts::Float => dtype.is_float(),
             Accepts::Number => dtype != DType::Bool,
             Accepts::Integer => dtype.is_integer(),
@@ -84,21 +110,21 @@ impl Op for Pointwise {
             Accepts::Any => true,
         };
         if !fits {
-            let asked = match self.0.accepts {
+            let asked = match self.f.accepts {
                 Accepts::Select => "a bool condition",
                 Accepts::Float => "floats",
                 Accepts::Integer => "integers",
                 Accepts::Bool => "truth values",
                 _ => "numbers",
             };
-            let found = if self.0.accepts == Accepts::Select { inputs[0].dtype } else { dtype };
+            let found = if self.f.accepts == Accepts::Select { inputs[0].dtype } else { dtype };
             return Misfit::dtype(format!("needs {asked}, found {found}"));
         }
         super::same_dtype(values)?;
         let shape = inputs[0].shape.clone();
         Ok(Spec::new(
             shape,
-            match self.0.f.result {
+            match self.f.f.result {
                 ResultType::Last => dtype,
                 ResultType::Bool => DType::Bool,
                 ResultType::F32 => DType::F32,
@@ -108,81 +134,45 @@ impl Op for Pointwise {
     }
 
     fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
-        (self.0.vjp)(v)
+        if self.numbers.is_empty() {
+            return (self.f.vjp)(v);
+        }
+        let inputs = self.operands(v.inputs, |number| number.like(v.output));
+        let found = (self.f.vjp)(&Vjp { inputs: &inputs, ..*v }).into_iter().enumerate();
+        let is_tensor = |place: usize| self.numbers.iter().all(|&(number, _)| number != place);
+        found.filter_map(|(place, cotangent)| is_tensor(place).then_some(cotangent)).collect()
     }
 
     fn vmap(&self, v: &Vmap<'_>) -> Tensor {
-        v.apply(Pointwise(self.0))
+        v.apply(self.clone())
     }
 
-    fn attributes(&self, _: &mut Key) {}
-
-    fn lower(&self, cx: &mut Builder, inputs: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
-        Ok(cx.call(&self.0.f, inputs))
-    }
-}
-
-/// The second operand of an arithmetic method: a tensor, or a number that gives way to the tensor's dtype.
-///
-/// A number takes the dtype of a float tensor. Beside integers an integer takes theirs (wrapping around) and a float
-/// makes both `F32`; beside truth values an integer is an `I32`, a float an `F32`.
-#[derive(Clone, Debug)]
-pub enum Operand {
-    /// A tensor.
-    Tensor(Tensor),
-    /// A number, handed to the device anew in every run.
-    Number(f64),
-    /// A whole number, handed to the device anew in every run; exact up to 2⁵³.
-    Integer(i64),
-}
-
-impl From<&Tensor> for Operand {
-    fn from(x: &Tensor) -> Operand {
-        Operand::Tensor(x.clone())
-    }
-}
-impl From<Tensor> for Operand {
-    fn from(x: Tensor) -> Operand {
-        Operand::Tensor(x)
-    }
-}
-macro_rules! number_operand {
-    ($($ty:ty => $variant:ident),*) => {$(
-        impl From<$ty> for Operand {
-            fn from(x: $ty) -> Operand {
-                Operand::$variant(x.into())
-            }
+    fn attributes(&self, key: &mut Key) {
+        key.push(self.numbers.len());
+        for &(place, number) in &self.numbers {
+            key.push(place);
+            number.identify(key);
         }
-    )*};
-}
-number_operand!(f64 => Number, f32 => Number, i64 => Integer, i32 => Integer, u32 => Integer);
+    }
 
-impl Operand {
-    /// A tensor that fits beside `other`.
-    #[track_caller]
-    fn beside(self, other: &Tensor) -> Tensor {
-        let node = match (&self, other.ready()) {
-            (Operand::Tensor(x), _) => return x.clone(),
-            (_, Err(_)) => return other.clone(),
-            (_, Ok(node)) => node,
-        };
-        let dtype = match (&self, node.spec.dtype) {
-            (Operand::Number(_), own) if !own.is_float() => DType::F32,
-            (_, DType::Bool) => DType::I32,
-            (_, own) => own,
-        };
-        let value = match self {
-            Operand::Tensor(_) => f64::NAN,
-            Operand::Number(value) => value,
-            Operand::Integer(value) => match dtype {
-                DType::I32 => f64::from(value as i32),
-                DType::U32 => f64::from(value as u32),
-                DType::I8 => f64::from(value as i8),
-                DType::U8 => f64::from(value as u8),
-                _ => value as f64,
-            },
-        };
-        Tensor::scalar(value, dtype, &node.device)
+    fn lower(&self, cx: &mut Builder, inputs: &[NodeId], scalars: &[NodeId]) -> Result<NodeId> {
+        let (mut scalars, shape) = (scalars.iter(), cx.shape(inputs[0]).clone());
+        let mut failed = None;
+        let operands = self.operands(inputs, |number| {
+            number.lower(cx, &shape, &mut scalars).unwrap_or_else(|error| {
+                failed = Some(error);
+                inputs[0]
+            })
+        });
+        failed.map_or_else(|| Ok(cx.call(&self.f.f, &operands)), Err)
+    }
+
+    fn scalars(&self) -> SmallVec<[(f64, DType); 4]> {
+        self.numbers.iter().filter_map(|(_, number)| number.scalar()).collect()
+    }
+
+    fn numbers(&self) -> SmallVec<[(usize, f64); 1]> {
+        self.numbers.iter().map(|&(place, number)| (place, number.value)).collect()
     }
 }
 
@@ -195,50 +185,76 @@ impl Tensor {
     /// does not take them.
     #[track_caller]
     pub fn pointwise(f: &'static PointwiseFn, operands: &[&Tensor]) -> Tensor {
+        Tensor::combined(f, operands.iter().map(|&x| Side::Tensor(x.clone())).collect())
+    }
+
+    /// As [`pointwise`](Tensor::pointwise), of tensors and numbers; at least one is a tensor.
+    #[track_caller]
+    fn combined(f: &'static PointwiseFn, sides: SmallVec<[Side; 3]>) -> Tensor {
         let at = At::caller();
-        if operands.len() != f.f.arity {
-            let message = format!("takes {} operands, given {}", f.f.arity, operands.len());
+        if sides.len() != f.f.arity {
+            let message = format!("takes {} operands, given {}", f.f.arity, sides.len());
             return Tensor::error(Error::Argument { op: f.f.name, message, at });
         }
-        if let Some(failed) = operands.iter().find(|x| x.check().is_err()) {
+        let tensors: SmallVec<[&Tensor; 3]> = sides.iter().filter_map(Side::tensor).collect();
+        if let Some(failed) = tensors.iter().find(|x| x.check().is_err()) {
             return (*failed).clone();
         }
-        let mut shape = operands[0].shape();
-        for operand in &operands[1..] {
+        let Some(Ok(device)) = tensors.first().map(|x| x.device()) else {
+            return Tensor::error(Error::internal(f.f.name, "no operand is a tensor"));
+        };
+        let mut shape = tensors[0].shape();
+        for operand in &tensors[1..] {
             match shape.broadcast(&operand.shape()) {
                 Some(both) => shape = both,
                 None => {
                     let message = format!("shapes {shape} and {} do not broadcast", operand.shape());
-                    return Tensor::error(super::shape_error(f.f.name, message, operands, at));
+                    return Tensor::error(super::shape_error(f.f.name, message, &tensors, at));
                 }
             }
         }
-        let first = usize::from(f.accepts == Accepts::Select);
-        let mut spread: SmallVec<[Tensor; 3]> = operands[..first].iter().map(|&x| x.clone()).collect();
-        spread.extend(super::promoted(&operands[first..]));
-        for operand in &mut spread {
-            *operand = operand.broadcast_to(shape.clone());
+        let conditions = f.conditions();
+        let values = sides[conditions..].iter().map(Side::dtype);
+        let dtype = super::common_dtype(values, |dtype| device.supports(dtype));
+        // One tensor of the whole shape stays a tensor where there is any.
+        let mut whole = tensors.iter().filter(|x| x.shape() == shape).count();
+        drop(tensors);
+        let (mut spread, mut numbers) = (SmallVec::<[Tensor; 3]>::new(), Numbers::new());
+        for (place, side) in sides.into_iter().enumerate() {
+            let dtype = dtype.filter(|_| place >= conditions);
+            let number = match &side {
+                Side::Number(number) => Some(*number),
+                Side::Tensor(x) => Numeral::of(x).filter(|_| whole > 1 && x.shape() == shape),
+            };
+            if let Some(number) = number.filter(|n| Some(n.dtype) == dtype) {
+                whole -= usize::from(matches!(side, Side::Tensor(_)));
+                numbers.push((place, number));
+                continue;
+            }
+            let operand = match side {
+                Side::Tensor(x) => x.broadcast_to(shape.clone()),
+                Side::Number(number) => number.spread(shape.clone(), &device),
+            };
+            spread.push(match dtype {
+                Some(dtype) => operand.cast(dtype),
+                None => operand,
+            });
         }
         let spread: SmallVec<[&Tensor; 3]> = spread.iter().collect();
-        Tensor::apply(Pointwise(f), &spread, at)
+        Tensor::apply(Pointwise { f, numbers }, &spread, at)
     }
 
     #[track_caller]
     pub(crate) fn pointwise2(&self, f: &'static PointwiseFn, other: impl Into<Operand>) -> Tensor {
         let other = other.into().beside(self);
-        Tensor::pointwise(f, &[self, &other])
+        Tensor::combined(f, smallvec![Side::Tensor(self.clone()), other])
     }
 
     /// `self` combined with a constant that is part of the program.
     #[track_caller]
     pub(crate) fn with_constant(&self, f: &'static PointwiseFn, value: f64) -> Tensor {
-        match self.ready() {
-            Ok(node) => {
-                let constant = Tensor::full([0; 0], value, node.spec.dtype, &node.device);
-                Tensor::pointwise(f, &[self, &constant])
-            }
-            Err(_) => self.clone(),
-        }
+        let constant = Numeral { value, dtype: self.dtype(), is_constant: true };
+        Tensor::combined(f, smallvec![Side::Tensor(self.clone()), Side::Number(constant)])
     }
 
     /// Conversion to another dtype, as Rust's `as`: float to integer truncates towards zero and saturates, NaN becomes
@@ -303,14 +319,16 @@ macro_rules! operators {
             type Output = Tensor;
             #[track_caller]
             fn $method(self, other: &Tensor) -> Tensor {
-                Tensor::pointwise(&$f, &[&Operand::from(self).beside(other), other])
+                let number = Operand::from(self).beside(other);
+                Tensor::combined(&$f, smallvec![number, Side::Tensor(other.clone())])
             }
         }
         impl std::ops::$trait<Tensor> for $ty {
             type Output = Tensor;
             #[track_caller]
             fn $method(self, other: Tensor) -> Tensor {
-                Tensor::pointwise(&$f, &[&Operand::from(self).beside(&other), &other])
+                let number = Operand::from(self).beside(&other);
+                Tensor::combined(&$f, smallvec![number, Side::Tensor(other)])
             }
         }
     };
