@@ -139,7 +139,7 @@ impl Drop for Node {
 }
 
 fn unlink(inputs: SmallVec<[Arc<Node>; 3]>) {
-    let mut pending = inputs.into_vec();
+    let mut pending: SmallVec<[Arc<Node>; 8]> = inputs.into_iter().collect();
     while let Some(node) = pending.pop() {
         if let Some(mut node) = Arc::into_inner(node) {
             let state = node.state.get_mut().unwrap_or_else(PoisonError::into_inner);

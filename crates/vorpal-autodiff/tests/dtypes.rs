@@ -229,13 +229,26 @@ fn rows_of_halves() {
                 // A row value over whole rows, and one beside them in f32.
                 let most = x.cast(DType::F32).max_keepdim(-1);
                 let spread = (&x * most.cast(dtype).broadcast_to([rows, columns])).softmax(-1);
-                (normal, spread, most)
+                // Products that no one stores, summed over rows side by side.
+                let slope = (&x * &(&x + 1.0)).cast(DType::F32).sum(0);
+                // The step of a parameter whose derivative is a sum in 16 bits.
+                let moved = Tensor::zeros([columns], DType::F32, device)
+                    - (&x * &(&x + 1.0)).sum(0).cast(DType::F32) * 0.1;
+                (normal, spread, most, slope, moved)
             };
             for device in devices() {
-                let ((normal, spread, most), expected) = (run(&device), run(&Device::cpu()));
-                for (found, expected) in
-                    [(normal.clone(), expected.0), (spread, expected.1), (most, expected.2)]
-                {
+                let ((normal, spread, most, slope, moved), expected) = (run(&device), run(&Device::cpu()));
+                let launches_of = |y: &Tensor| plan(y, Target::SOFTWARE).expect("a plan").launches.len();
+                // Of them one makes halves of what is given.
+                assert!(launches_of(&slope) <= 2, "{dtype} {rows}×{columns}");
+                assert!(launches_of(&moved) <= 2, "{dtype} {rows}×{columns}");
+                for (found, expected) in [
+                    (normal.clone(), expected.0),
+                    (spread, expected.1),
+                    (most, expected.2),
+                    (slope, expected.3),
+                    (moved, expected.4),
+                ] {
                     let wanted = expected.cast(DType::F32).to_vec::<f32>().expect("values");
                     let found = found.cast(DType::F32).to_vec::<f32>().expect("values");
                     assert_eq!(found.len(), wanted.len());
@@ -247,7 +260,7 @@ fn rows_of_halves() {
                     }
                 }
                 // Of them one makes halves of the weight.
-                let found = plan(&normal, Target::SOFTWARE).expect("a plan").launches.len();
+                let found = launches_of(&normal);
                 assert!(found <= launches, "{dtype} {rows}×{columns}: {found} launches");
             }
         }

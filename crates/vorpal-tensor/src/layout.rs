@@ -224,6 +224,63 @@ impl Layout {
         out
     }
 
+    /// A window on what this layout shows, `window` being what it is on a buffer of that in row-major order: as a window on
+    /// the buffer behind. `None` where this layout is padded, where an axis of the window steps backwards, and where one runs
+    /// over axes that do not step evenly.
+    ///
+    /// ```
+    /// # use vorpal_tensor::Layout;
+    /// let columns = Layout::contiguous([3, 4]).permute(&[1, 0]);
+    /// let upper = Layout::contiguous([4, 3]).slice(0, 0, 2, 1);
+    /// assert_eq!(columns.through(&upper), Some(columns.slice(0, 0, 2, 1)));
+    /// assert_eq!(columns.through(&Layout::contiguous([12])), None);
+    /// ```
+    pub fn through(&self, window: &Layout) -> Option<Layout> {
+        let inside = |axis: usize| {
+            let (lo, hi) = window.bounds.get(axis).copied().unwrap_or((0, window.shape[axis]));
+            (lo, hi.min(window.shape[axis]).saturating_sub(lo))
+        };
+        let axes = 0..window.shape.rank();
+        if !self.bounds.is_empty() || self.shape.contains(&0) || axes.clone().any(|axis| inside(axis).1 == 0)
+        {
+            return None;
+        }
+        let runs = self.collapse();
+        let units = runs.shape.contiguous_strides();
+        let first = axes.clone().map(|axis| inside(axis).0 as isize * window.strides[axis]).sum::<isize>();
+        let mut rest = window.offset + first;
+        let (mut offset, mut last) = (runs.offset, SmallVec::<[isize; 6]>::new());
+        for (&unit, &stride) in units.iter().zip(&runs.strides) {
+            let coordinate = rest.div_euclid(unit);
+            rest -= coordinate * unit;
+            offset += coordinate * stride;
+            last.push(coordinate);
+        }
+        if rest != 0 {
+            return None;
+        }
+        let mut strides = Strides::new();
+        for axis in axes {
+            let ((lo, len), step) = (inside(axis), window.strides[axis]);
+            if len == 1 || step == 0 {
+                strides.push(0);
+                continue;
+            }
+            let run = units.iter().position(|&unit| unit <= step && step % unit == 0)?;
+            let times = step / units[run];
+            last[run] += times * (len as isize - 1);
+            strides.push(times * runs.strides[run]);
+            offset -= lo as isize * times * runs.strides[run];
+        }
+        let fits = |(&last, &size): (&isize, &usize)| (0..size as isize).contains(&last);
+        last.iter().zip(runs.shape.iter()).all(fits).then(|| Layout {
+            shape: window.shape.clone(),
+            strides,
+            offset,
+            bounds: window.bounds.clone(),
+        })
+    }
+
     /// Where the element with a linear logical index lives; `None` in the fill of a padded view.
     pub fn place(&self, mut index: usize) -> Option<usize> {
         let mut at = self.offset;
@@ -337,5 +394,56 @@ mod tests {
             assert_eq!(layout.first(), all.iter().flatten().min().copied(), "{layout:?}");
             assert_eq!(layout.span(), all.iter().flatten().max().map_or(0, |&last| last + 1), "{layout:?}");
         }
+    }
+
+    #[test]
+    fn windows_on_windows() {
+        let base = Layout::contiguous([4, 6, 5]);
+        let shown = [
+            base.clone(),
+            base.permute(&[2, 0, 1]),
+            base.slice(1, 1, 4, 1),
+            base.slice(2, 1, 2, 2).flip(0),
+            base.slice(0, 1, 1, 1),
+            Layout::contiguous([6, 1]).broadcast_to(&Shape::from([6, 4])),
+            Layout::contiguous(Shape::scalar()),
+        ];
+        let (mut found, mut refused) = (0, 0);
+        for layout in &shown {
+            let n = layout.shape.numel();
+            let whole = Layout::contiguous(layout.shape.clone());
+            let mut windows = vec![
+                whole.clone(),
+                Layout::contiguous([n]),
+                Layout::contiguous([n]).slice(0, 0, n.div_ceil(3), 2),
+            ];
+            let rank = layout.shape.rank();
+            if rank > 0 {
+                let turned: Vec<usize> = (0..rank).rev().collect();
+                windows.push(whole.permute(&turned));
+                windows.push(whole.flip(0));
+                windows.push(whole.slice(rank - 1, 1, layout.shape[rank - 1] - 1, 1).permute(&turned));
+                windows.push(whole.pad(&vec![1; rank], &vec![2; rank]).expect("unpadded"));
+                let padded = whole.permute(&turned).pad(&vec![0; rank], &vec![1; rank]).expect("unpadded");
+                windows.push(padded.slice(0, 1, 2.min(padded.shape[0] - 1), 1));
+                windows.push(whole.slice(0, 0, 1, 1).broadcast_to(&layout.shape));
+            }
+            for window in &windows {
+                let expected: Vec<_> =
+                    places(window).into_iter().map(|at| at.and_then(|at| layout.place(at))).collect();
+                match layout.through(window) {
+                    Some(both) => assert_eq!(places(&both), expected, "{layout:?} through {window:?}"),
+                    None => refused += 1,
+                }
+                found += 1;
+            }
+        }
+        assert!(found > 50 && refused < found / 3, "{refused} of {found} refused");
+        // Heads side by side, read from rows that hold one number more.
+        let rows = Layout::contiguous([2, 3, 7, 5]).slice(3, 0, 4, 1);
+        let heads = Layout::contiguous([2, 3, 7, 4]).permute(&[0, 2, 1, 3]);
+        assert_eq!(rows.through(&heads), Some(rows.permute(&[0, 2, 1, 3])));
+        let padded = heads.pad(&[0, 0, 3, 0], &[0; 4]).expect("unpadded");
+        assert_eq!(rows.through(&padded), rows.permute(&[0, 2, 1, 3]).pad(&[0, 0, 3, 0], &[0; 4]));
     }
 }

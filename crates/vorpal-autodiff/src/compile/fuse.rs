@@ -13,7 +13,8 @@ use vorpal_kernels::{Epilogue, SCALARS_MAX};
 use vorpal_tensor::{Layout, Shape};
 
 use super::dag::Dag;
-use super::ir::{Barrier, Kind, Node, NodeId};
+use super::ir::{Kind, Node, NodeId};
+use super::reads::{Read, Reads, is_fusable, is_inline, reads};
 
 /// Buffers a kernel binds as a rule.
 const BUFFERS: usize = 8;
@@ -50,96 +51,6 @@ impl Rows {
     pub(crate) fn count(&self) -> usize {
         self.shape.iter().zip(&self.axes).filter(|&(_, &r)| !r).map(|(&d, _)| d).product()
     }
-}
-
-/// How a node reads an operand: which buffer or value, and through which window.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// Node that owns the values; never a view.
-    pub base: NodeId,
-    /// Window on the base.
-    pub layout: Layout,
-    /// Value outside of a padded window.
-    pub fill: f64,
-    /// What keeps the window apart and late.
-    pub barrier: Option<Barrier>,
-}
-
-/// The operands of a node, views among them.
-fn operands(node: &Node) -> &[NodeId] {
-    match &node.kind {
-        Kind::Call { args, .. } => args,
-        Kind::Cast { x } | Kind::Reduce { x, .. } | Kind::View { base: x, .. } => std::slice::from_ref(x),
-        Kind::Kernel { inputs, .. } => inputs,
-        Kind::Input { .. } | Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. } => &[],
-    }
-}
-
-/// What a node reads.
-type Reads = SmallVec<[Read; 3]>;
-
-/// The reads of a node, views resolved. What is computed element by element, or reduced, reads halves as they are in place of the
-/// floats that they are cast to: to read them is to cast them.
-pub fn reads(nodes: &[Node], id: NodeId) -> Reads {
-    let widens = is_fusable(&nodes[id].kind);
-    operands(&nodes[id]).iter().map(|&x| read(nodes, x, widens)).collect()
-}
-
-/// How a node is read, views resolved, and casts to floats if that `widens`.
-fn read(nodes: &[Node], x: NodeId, widens: bool) -> Read {
-    let found = match &nodes[x].kind {
-        Kind::View { base, layout, fill, barrier } => {
-            // What a barrier waits for may be a cast that nothing reads.
-            let wait = |b: Barrier| Barrier { after: computed(nodes, b.after), ..b };
-            Read { base: *base, layout: layout.clone(), fill: *fill, barrier: barrier.map(wait) }
-        }
-        _ => Read { base: x, layout: Layout::contiguous(nodes[x].shape.clone()), fill: 0.0, barrier: None },
-    };
-    match &nodes[found.base].kind {
-        Kind::Cast { x: halves } if widens && is_widened(nodes, found.base, *halves) => {
-            let is_whole = found.base == x;
-            match &nodes[*halves].kind {
-                Kind::View { .. } if is_whole => read(nodes, *halves, false),
-                Kind::View { .. } => found,
-                kind if is_inline(kind) => found,
-                _ => Read { base: *halves, ..found },
-            }
-        }
-        _ => found,
-    }
-}
-
-/// The node whose values are there when those of a node are: of a cast of 16-bit floats to what is computed with them, theirs.
-fn computed(nodes: &[Node], id: NodeId) -> NodeId {
-    match &nodes[id].kind {
-        Kind::Cast { x } if is_widened(nodes, id, *x) => match &nodes[*x].kind {
-            Kind::View { base, .. } => *base,
-            _ => *x,
-        },
-        _ => id,
-    }
-}
-
-/// Whether a cast gives 16-bit floats as what is computed with them.
-fn is_widened(nodes: &[Node], cast: NodeId, from: NodeId) -> bool {
-    let (narrow, wide) = (nodes[from].dtype, nodes[cast].dtype);
-    narrow.is_16bit() && wide == narrow.compute()
-}
-
-/// Calls `f` with every node that a node reads, views and casts resolved, and with what a barrier makes it wait for.
-pub(super) fn each_source(nodes: &[Node], id: NodeId, mut f: impl FnMut(NodeId, Option<NodeId>)) {
-    for read in reads(nodes, id) {
-        f(read.base, read.barrier.map(|b| b.after));
-    }
-}
-
-/// Whether a node is computed inside whatever kernel needs it, without a buffer.
-fn is_inline(kind: &Kind) -> bool {
-    matches!(kind, Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. })
-}
-
-fn is_fusable(kind: &Kind) -> bool {
-    matches!(kind, Kind::Call { .. } | Kind::Cast { .. } | Kind::Reduce { .. })
 }
 
 /// What fits a kernel.
@@ -192,7 +103,7 @@ impl Limits {
 const ROUNDS_MAX: usize = 4;
 
 /// Whether a node is a kernel that can do more with its result before it stores it.
-fn takes_epilogue(node: &Node) -> bool {
+pub(super) fn takes_epilogue(node: &Node) -> bool {
     let Kind::Kernel { kernel, inputs, .. } = &node.kind else { return false };
     let stored = Epilogue::store(inputs.len(), node.dtype, node.shape.numel());
     kernel.with_epilogue(stored).is_some()
@@ -342,6 +253,7 @@ impl<'a> Fuser<'a> {
             }
             if fused {
                 self.merge_operands(id);
+                self.merge_parts(id);
             }
         }
     }
@@ -447,11 +359,12 @@ impl<'a> Fuser<'a> {
         }
         let Some(rows) = self.rows_with(id, g) else { return false };
         let len = node.shape.numel();
-        if let Some(rows) = &rows
-            && (node.dtype.is_16bit() || group.sixteen)
-            && !(self.stores_narrow(rows) && self.narrow_are_whole(id, g))
-        {
-            return false;
+        if let Some(rows) = rows.as_ref().filter(|_| group.sixteen || node.dtype.is_16bit()) {
+            let bases = self.bases(id);
+            let joined = group.members.iter().copied().chain([id]);
+            if !self.hold_narrow(rows, group.len, joined, |m| usize::from(bases.contains(&m))) {
+                return false;
+            }
         }
         let operand_len = self.operand_len(id);
         let row_len = rows.as_ref().map(Rows::count);
@@ -467,18 +380,28 @@ impl<'a> Fuser<'a> {
             && !self.dag.reaches(g, self.earlier(id).filter(|&h| h != g))
     }
 
-    /// Whether those of 16 bits among a node and the members of a group have all elements of the iteration space.
-    fn narrow_are_whole(&self, id: NodeId, g: usize) -> bool {
-        let group = &self.groups[g];
-        let narrow = group.members.iter().chain([&id]).filter(|&&m| self.nodes[m].dtype.is_16bit());
-        narrow.into_iter().all(|&m| self.nodes[m].shape.numel() == group.len)
+    /// Whether a kernel of such rows over `len` elements can have some members. Those of 16 bits that it stores must be whole
+    /// fours and as many as there are elements; `inside` of the readers of each are members, too.
+    fn hold_narrow(
+        &self,
+        rows: &Rows,
+        len: usize,
+        mut members: impl Iterator<Item = NodeId>,
+        inside: impl Fn(NodeId) -> usize,
+    ) -> bool {
+        members.all(|m| {
+            let node = &self.nodes[m];
+            let is_stored = || self.wanted[m] || self.readers[m] > inside(m);
+            let fits = || !is_stored() || (self.stores_narrow(rows) && node.shape.numel() == len);
+            !node.dtype.is_16bit() || (self.limits.narrow_rows && fits())
+        })
     }
 
     /// Whether a kernel of such rows stores elements of 16 bits, of which no invocation has but one.
     fn stores_narrow(&self, rows: &Rows) -> bool {
         // Without elements nothing tells those of rows from those of columns.
         let fours = rows.shape.last().is_some_and(|size| size.is_multiple_of(4)) && rows.shape.numel() > 0;
-        self.limits.narrow_rows && fours && rows.axes.last() == Some(&true)
+        fours && rows.axes.last() == Some(&true)
     }
 
     /// Elements of the operands of a node (those of a reduction are more than its own).
@@ -565,10 +488,34 @@ impl<'a> Fuser<'a> {
 
     /// After `id` was placed: takes the groups of its other operands into its own where they fit.
     fn merge_operands(&mut self, id: NodeId) {
-        for other in self.candidates(id) {
+        let mut others = self.candidates(id);
+        if let Some(group) = self.group_of[id].map(|g| &self.groups[g]).filter(|g| g.sixteen) {
+            // What kept them apart may have been 16 bits that are no longer stored.
+            let bases = group.reads.iter().map(|r| r.0).filter(|&base| is_fusable(&self.nodes[base].kind));
+            others.extend(bases.filter_map(|base| self.group_of[base]));
+        }
+        for other in others {
             let Some(g) = self.group_of[id] else { return };
-            if other != g && self.merges(g, other) {
+            if other != g && !self.groups[other].members.is_empty() && self.merges(g, other) {
                 self.merge(g, other);
+            }
+        }
+    }
+
+    /// After a kernel was placed that puts parts side by side: what makes the parts becomes one group where they are apart
+    /// from one another, which then stores them where they belong.
+    fn merge_parts(&mut self, id: NodeId) {
+        if !matches!(&self.nodes[id].kind, Kind::Kernel { kernel, .. } if kernel.copies().is_some()) {
+            return;
+        }
+        let mut parts = self.bases(id).into_iter().filter_map(|part| self.group_of[part]);
+        let Some(first) = parts.next() else { return };
+        let others: SmallVec<[usize; 4]> = parts.collect();
+        for other in others {
+            let plain = |g: usize| self.groups[g].rows.is_none() && self.groups[g].head.is_none();
+            let apart = || !self.dag.reaches(first, [other]) && !self.dag.reaches(other, [first]);
+            if plain(first) && plain(other) && apart() && self.merges(first, other) {
+                self.merge(first, other);
             }
         }
     }
@@ -604,14 +551,12 @@ impl<'a> Fuser<'a> {
         if !one_space {
             return false;
         }
-        // Of 16 bits only what has all elements of the rows.
-        let apart = |draft: &Draft| {
-            let narrow = draft.members.iter().filter(|&&m| self.nodes[m].dtype.is_16bit());
-            draft.sixteen && narrow.into_iter().any(|&m| self.nodes[m].shape.numel() != a.len.max(b.len))
-        };
-        let sixteen = rows.filter(|_| a.sixteen || b.sixteen);
-        if sixteen.is_some_and(|rows| apart(a) || apart(b) || !self.stores_narrow(rows)) {
-            return false;
+        if let Some(rows) = rows.filter(|_| a.sixteen || b.sixteen) {
+            let inside = |m: NodeId| self.crossing(g, other).find(|r| r.0 == m).map_or(0, |r| r.1);
+            let both = a.members.iter().chain(&b.members).copied();
+            if !self.hold_narrow(rows, a.len.max(b.len), both, inside) {
+                return false;
+            }
         }
         if a.members.len() + b.members.len() > MEMBERS_MAX || a.scalars.len() + b.scalars.len() > SCALARS_MAX
         {

@@ -64,7 +64,7 @@ fn copy(nodes: &mut Vec<Node>, x: NodeId, layout: Layout) -> NodeId {
 }
 
 /// Points a node at where the nodes it reads are now.
-fn move_operands(kind: &mut Kind, now: &[NodeId]) {
+pub(super) fn move_operands(kind: &mut Kind, now: &[NodeId]) {
     match kind {
         Kind::Input { .. } | Kind::Const { .. } | Kind::Scalar { .. } | Kind::Place { .. } => {}
         Kind::View { base, barrier, .. } => {

@@ -6,8 +6,9 @@ use smallvec::SmallVec;
 use vorpal_kernels::{Access, Arg, Domain, Epilogue, Inst, Program, Store, ValueId};
 use vorpal_tensor::{DType, Error, Layout, Result};
 
-use super::fuse::{Group, Read, reads};
+use super::fuse::Group;
 use super::ir::{Kind, Node, NodeId};
+use super::reads::{Read, reads};
 
 /// A fused program with the nodes behind its arguments.
 #[derive(Clone, Debug, PartialEq)]

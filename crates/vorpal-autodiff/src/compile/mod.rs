@@ -9,4 +9,6 @@ pub mod lower;
 pub mod memory;
 mod parts;
 pub mod plan;
+pub mod reads;
 pub mod schedule;
+mod sink;

@@ -103,6 +103,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_apart_is_made_by_one_launch() {
+        let part = |n: f32| Tensor::from_slice(&[n; 8 * 64], [8, 64], &Device::cpu());
+        let count = |parts: &[Tensor; 3]| {
+            let joined = Tensor::concat(&[&parts[0], &parts[1], &parts[2]], 1);
+            plan(&joined, Target::SOFTWARE).expect("a plan").launches.len()
+        };
+        let [x, y, z] = [1.0, 2.0, 3.0].map(part);
+        assert_eq!(count(&[x.exp(), y.tanh(), &z * 2.0]), 1);
+        // One made of another through a reduction.
+        let mean = &x.exp() - x.exp().mean_keepdim(-1);
+        assert_eq!(count(&[x.exp(), mean, &z * 2.0]), 2);
+    }
+
+    #[test]
     fn halves_are_whole_words() {
         let x = Tensor::from_slice(&[0.5f32; 8 * 64], [8, 64], &Device::cpu()).cast(DType::F16);
         let y = x.square();

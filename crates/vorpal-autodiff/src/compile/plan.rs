@@ -8,13 +8,15 @@ use smallvec::smallvec;
 use vorpal_kernels::{Abilities, Access, Kernel, Pointwise, Rebased, Row, SCALARS_MAX, Starts};
 use vorpal_tensor::{Error, Layout, Result};
 
-use super::fuse::{Fusion, Group, Rows, each_source, fuse, reads};
+use super::fuse::{Fusion, Group, Rows, fuse};
 use super::ir::{Builder, Class, Kind, Node, NodeId};
 use super::layouts::lay_out;
 use super::lower::lower;
 use super::memory::{self, Home, Use, Values};
 use super::parts::join_where_made;
+use super::reads::{each_source, reads};
 use super::schedule::schedule;
+use super::sink::sink;
 
 /// Where a buffer of a launch comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,11 +159,17 @@ impl Draft {
 /// # Errors
 /// [`Error::Internal`] when a pass breaks its promise to the next.
 pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: bool) -> Result<Plan> {
-    let now = lay_out(&mut builder);
+    let mut roots = roots.to_vec();
+    if let Some(now) = lay_out(&mut builder) {
+        roots.iter_mut().for_each(|root| *root = now[*root]);
+    }
+    if fused && let Some(now) = sink(&mut builder, &roots) {
+        roots.iter_mut().for_each(|root| *root = now[*root]);
+    }
     let windows: Vec<(NodeId, Layout)> = roots
         .iter()
         .map(|&root| {
-            let (buffer, layout) = builder.strided(now.as_ref().map_or(root, |now| now[root]));
+            let (buffer, layout) = builder.strided(root);
             (builder.base(buffer), layout)
         })
         .collect();

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
-use super::fuse::{Group, each_source};
+use super::fuse::Group;
 use super::ir::{Kind, Node, NodeId};
+use super::reads::each_source;
 
 /// Groups in the order in which they run. `groups` come in an order in which they could run; `targets` are the values
 /// that must be there in the end, `donated` tells for every input whether it may be overwritten.

@@ -15,7 +15,7 @@ pub mod trig;
 
 use smallvec::{SmallVec, smallvec};
 use vorpal_kernels::{ResultType, ScalarFn};
-use vorpal_tensor::{At, DType, Error, Result};
+use vorpal_tensor::{At, DType, Device, Error, Result, Shape};
 
 use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
@@ -196,35 +196,38 @@ impl Tensor {
             let message = format!("takes {} operands, given {}", f.f.arity, sides.len());
             return Tensor::error(Error::Argument { op: f.f.name, message, at });
         }
-        let tensors: SmallVec<[&Tensor; 3]> = sides.iter().filter_map(Side::tensor).collect();
-        if let Some(failed) = tensors.iter().find(|x| x.check().is_err()) {
-            return (*failed).clone();
-        }
-        let Some(Ok(device)) = tensors.first().map(|x| x.device()) else {
-            return Tensor::error(Error::internal(f.f.name, "no operand is a tensor"));
-        };
-        let mut shape = tensors[0].shape();
-        for operand in &tensors[1..] {
-            match shape.broadcast(&operand.shape()) {
-                Some(both) => shape = both,
-                None => {
-                    let message = format!("shapes {shape} and {} do not broadcast", operand.shape());
-                    return Tensor::error(super::shape_error(f.f.name, message, &tensors, at));
-                }
+        let tensors = || sides.iter().filter_map(Side::tensor);
+        let mut first: Option<(&Device, Shape)> = None;
+        for x in tensors() {
+            let Ok(node) = x.ready() else { return x.clone() };
+            match &mut first {
+                None => first = Some((&node.device, node.spec.shape.clone())),
+                Some((_, shape)) if *shape == node.spec.shape => {}
+                Some((_, shape)) => match shape.broadcast(&node.spec.shape) {
+                    Some(both) => *shape = both,
+                    None => {
+                        let message = format!("shapes {shape} and {} do not broadcast", node.spec.shape);
+                        let operands: Vec<&Tensor> = tensors().collect();
+                        return Tensor::error(super::shape_error(f.f.name, message, &operands, at));
+                    }
+                },
             }
         }
+        let Some((device, shape)) = first else {
+            return Tensor::error(Error::internal(f.f.name, "no operand is a tensor"));
+        };
         let conditions = f.conditions();
         let values = sides[conditions..].iter().map(Side::dtype);
         let dtype = super::common_dtype(values, |dtype| device.supports(dtype));
         // One tensor of the whole shape stays a tensor where there is any.
-        let mut whole = tensors.iter().filter(|x| x.shape() == shape).count();
-        drop(tensors);
+        let has_all = |x: &Tensor| x.ready().is_ok_and(|node| node.spec.shape == shape);
+        let mut whole = tensors().filter(|x| has_all(x)).count();
         let (mut spread, mut numbers) = (SmallVec::<[Tensor; 3]>::new(), Numbers::new());
-        for (place, side) in sides.into_iter().enumerate() {
+        for (place, side) in sides.iter().enumerate() {
             let dtype = dtype.filter(|_| place >= conditions);
-            let number = match &side {
+            let number = match side {
                 Side::Number(number) => Some(*number),
-                Side::Tensor(x) => Numeral::of(x).filter(|_| whole > 1 && x.shape() == shape),
+                Side::Tensor(x) => Numeral::of(x).filter(|_| whole > 1 && has_all(x)),
             };
             if let Some(number) = number.filter(|n| Some(n.dtype) == dtype) {
                 whole -= usize::from(matches!(side, Side::Tensor(_)));
@@ -232,8 +235,9 @@ impl Tensor {
                 continue;
             }
             let operand = match side {
+                Side::Tensor(x) if has_all(x) => x.clone(),
                 Side::Tensor(x) => x.broadcast_to(shape.clone()),
-                Side::Number(number) => number.spread(shape.clone(), &device),
+                Side::Number(number) => number.spread(shape.clone(), device),
             };
             spread.push(match dtype {
                 Some(dtype) => operand.cast(dtype),
