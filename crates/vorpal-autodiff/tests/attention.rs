@@ -9,7 +9,6 @@ use common::{Random, assert_close, devices};
 use vorpal_autodiff::compile::ir::Target;
 use vorpal_autodiff::ops::AttentionOptions;
 use vorpal_autodiff::{DType, Device, Tensor, grad, plan};
-use vorpal_kernels::Abilities;
 
 /// softmax(scale · Q Kᵀ) V, with all scores in memory.
 fn written_out(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool, scale: f64) -> Tensor {
@@ -75,11 +74,6 @@ fn results_and_derivatives_on_every_device() {
             }
         }
     }
-}
-
-/// A card whose subgroups multiply matrices.
-fn card_with_matrices() -> Target {
-    Target { abilities: Abilities { matrices: true, ..Target::CARD.abilities }, ..Target::CARD }
 }
 
 /// Halves against f64 of the same halves, relative to 1 and the result. Results are rounded to halves, off by up to 2⁻¹². On
@@ -175,7 +169,7 @@ fn halves_are_multiplied_as_matrices() {
         let names: Vec<String> = plan.launches.iter().map(|l| l.kernel.name().to_string()).collect();
         (names, format!("{plan}"))
     };
-    let (names, text) = launches(AttentionOptions::default().causal(), card_with_matrices());
+    let (names, text) = launches(AttentionOptions::default().causal(), Target::MATRICES);
     let by_matrices: Vec<&String> = names.iter().filter(|n| n.starts_with("attention")).collect();
     assert_eq!(
         by_matrices,
@@ -188,8 +182,8 @@ fn halves_are_multiplied_as_matrices() {
     );
     for (options, target) in [
         (AttentionOptions::default().causal(), Target::CARD),
-        (AttentionOptions::default().softcap(3.0), card_with_matrices()),
-        (AttentionOptions::default().dropout(0.1), card_with_matrices()),
+        (AttentionOptions::default().softcap(3.0), Target::MATRICES),
+        (AttentionOptions::default().dropout(0.1), Target::MATRICES),
     ] {
         let (names, _) = launches(options, target);
         assert!(names.iter().all(|name| !name.ends_with("_cooperative")), "{names:?}");

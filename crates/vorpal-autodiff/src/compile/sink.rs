@@ -9,6 +9,9 @@ use super::ir::{Barrier, Builder, Kind, Node, NodeId};
 use super::layouts::move_operands;
 use super::reads::{is_fusable, operands};
 
+/// Nodes that sink together, those below each window counted. Much more is a program of its own, worth its launch.
+const NODES_MAX: usize = 32;
+
 /// Lets what is computed element by element sink below the windows on it, where that is no more work and what it is computed
 /// from is in memory anyway. `roots` must be there in the end. Gives where every node is now, if anything changed.
 pub(super) fn sink(builder: &mut Builder, roots: &[NodeId]) -> Option<Vec<NodeId>> {
@@ -78,7 +81,7 @@ impl Readers<'_> {
         if !matches!(self.nodes[id].kind, Kind::Call { .. } | Kind::Cast { .. }) || self.pinned[id] {
             return false;
         }
-        let (mut work, mut plain) = (0, true);
+        let (mut work, mut plain, mut left) = (0, true, NODES_MAX);
         for &reader in &self.of[id] {
             let Kind::View { layout, fill, barrier: None, .. } = &self.nodes[reader].kind else {
                 return false;
@@ -88,7 +91,7 @@ impl Readers<'_> {
             if self.pinned[reader]
                 || !readers.iter().all(|&r| is_fusable(&self.nodes[r].kind))
                 || fills && *fill != 0.0
-                || !self.moves(id, layout)
+                || !self.moves(id, layout, &mut left)
             {
                 return false;
             }
@@ -99,13 +102,15 @@ impl Readers<'_> {
     }
 
     /// Whether node `x` can be computed in the order of a window on it, from what is in memory, in which neighbours stay
-    /// neighbours. What is filled in is 0, which casts keep.
-    fn moves(&self, x: NodeId, window: &Layout) -> bool {
+    /// neighbours. What is filled in is 0, which casts keep. `left` nodes may go along.
+    fn moves(&self, x: NodeId, window: &Layout, left: &mut usize) -> bool {
         let node = &self.nodes[x];
+        let Some(rest) = left.checked_sub(1) else { return false };
+        *left = rest;
         let part = |&x: &NodeId| {
             let alone = || !self.pinned[x] && self.of[x].len() == 1;
             match &self.nodes[x].kind {
-                Kind::Call { .. } | Kind::Cast { .. } => alone() && self.moves(x, window),
+                Kind::Call { .. } | Kind::Cast { .. } => alone() && self.moves(x, window, left),
                 Kind::Const { .. } | Kind::Scalar { .. } => window.bounds.is_empty(),
                 Kind::Place { .. } => false,
                 Kind::View { base, layout, .. } => {
@@ -199,6 +204,7 @@ impl Rebuilt<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::NODES_MAX;
     use crate::compile::ir::Target;
     use crate::{DType, Device, Tensor, Tensors, plan};
 
@@ -247,6 +253,24 @@ mod tests {
             padded(&x.cast(DType::F16)).cast(DType::F32).to_vec::<f32>().expect("values")[..32],
             [0.0; 32]
         );
+    }
+
+    #[test]
+    fn what_sinks_is_short() {
+        let x = numbers(&[4, 6, 8]);
+        let turned = |y: &Tensor| y.transpose(0, 1).flatten(1, 2).tanh();
+        let chain = |n: usize| (0..n).fold(x.clone(), |y, _| y.sin());
+        assert_eq!(
+            [launches(&turned(&chain(NODES_MAX))), launches(&turned(&chain(NODES_MAX + 1)))],
+            [[1; 2], [2; 2]]
+        );
+        // As many windows as are worth it.
+        let long = numbers(&[NODES_MAX + 1, 8, 4]).exp();
+        let steps = |n: usize| -> Vec<Tensor> {
+            (0..n).map(|k| (long.narrow(0, k, 1) * k as f64).sum_all()).collect()
+        };
+        assert_eq!(launches(&steps(NODES_MAX)), [NODES_MAX; 2]);
+        assert_eq!(launches(&steps(NODES_MAX + 1)), [NODES_MAX + 2; 2]);
     }
 
     #[test]
