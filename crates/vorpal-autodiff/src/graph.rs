@@ -175,7 +175,7 @@ impl Tensor {
         };
         match inferred {
             Ok(spec) => Tensor::node(Arc::new(op), spec, device, nodes, None, at),
-            Err(misfit) => Tensor::error(located(misfit, op.name(), &nodes, at)),
+            Err(misfit) => Tensor::error(located(misfit, &op, &nodes, at)),
         }
     }
 
@@ -325,8 +325,12 @@ fn strict(error: &Error) {
     panic!("{error}");
 }
 
-fn located(misfit: Misfit, op: &'static str, nodes: &[Arc<Node>], at: At) -> Error {
-    let operands = nodes.iter().map(|node| node.spec.to_string()).collect::<Vec<_>>().join(", ");
+fn located(misfit: Misfit, op: &impl Op, nodes: &[Arc<Node>], at: At) -> Error {
+    let mut operands: Vec<String> = nodes.iter().map(|node| node.spec.to_string()).collect();
+    for (place, number) in op.numbers() {
+        operands.insert(place.min(operands.len()), number.to_string());
+    }
+    let (op, operands) = (op.name(), operands.join(", "));
     match misfit {
         Misfit::Shape(message) => Error::Shape { op, message, operands, at },
         Misfit::DType(message) => Error::DType { op, message, operands, at },

@@ -67,6 +67,8 @@ struct Limits {
     buffers_meanwhile: usize,
     /// Whether an epilogue may take in groups that were there before its kernel.
     joins_groups: bool,
+    /// Whether parts of a joined tensor become one group: where its launch stores them side by side.
+    joins_parts: bool,
     /// Whether kernels of rows store 16-bit elements of rows that are whole fours.
     narrow_rows: bool,
 }
@@ -81,6 +83,7 @@ impl Limits {
         results_meanwhile: 6,
         buffers_meanwhile: 16,
         joins_groups: true,
+        joins_parts: false,
         narrow_rows: false,
     };
 
@@ -94,6 +97,7 @@ impl Limits {
             results_meanwhile: 4,
             buffers_meanwhile: buffers,
             joins_groups: false,
+            joins_parts: true,
             narrow_rows: true,
         }
     }
@@ -502,20 +506,24 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// After a kernel was placed that puts parts side by side: what makes the parts becomes one group where they are apart
-    /// from one another, which then stores them where they belong.
+    /// After a kernel was placed that puts parts side by side: parts that need nothing of one another are made by one group
+    /// where they fit, which then stores them where they belong.
     fn merge_parts(&mut self, id: NodeId) {
-        if !matches!(&self.nodes[id].kind, Kind::Kernel { kernel, .. } if kernel.copies().is_some()) {
+        let joins = matches!(&self.nodes[id].kind, Kind::Kernel { kernel, .. } if kernel.copies().is_some());
+        if !joins || !self.limits.joins_parts {
             return;
         }
-        let mut parts = self.bases(id).into_iter().filter_map(|part| self.group_of[part]);
-        let Some(first) = parts.next() else { return };
-        let others: SmallVec<[usize; 4]> = parts.collect();
-        for other in others {
-            let plain = |g: usize| self.groups[g].rows.is_none() && self.groups[g].head.is_none();
-            let apart = || !self.dag.reaches(first, [other]) && !self.dag.reaches(other, [first]);
-            if plain(first) && plain(other) && apart() && self.merges(first, other) {
-                self.merge(first, other);
+        let parts = self.bases(id);
+        for (k, &part) in parts.iter().enumerate() {
+            let into = parts[..k].iter().find_map(|&earlier| {
+                let (g, other) = (self.group_of[earlier]?, self.group_of[part]?);
+                let plain = |g: usize| self.groups[g].rows.is_none() && self.groups[g].head.is_none();
+                let apart = || !self.dag.reaches(g, [other]) && !self.dag.reaches(other, [g]);
+                (g != other && plain(g) && plain(other) && apart() && self.merges(g, other))
+                    .then_some((g, other))
+            });
+            if let Some((g, other)) = into {
+                self.merge(g, other);
             }
         }
     }
@@ -525,9 +533,16 @@ impl<'a> Fuser<'a> {
         self.groups[g].reads.iter().copied().filter(move |r| self.group_of[r.0] == Some(other))
     }
 
-    /// Whether group `other`, read by group `g`, may become part of it.
+    /// Whether group `other`, which group `g` reads or has nothing to do with, may become part of it.
     fn merges(&self, g: usize, other: usize) -> bool {
         let (a, b) = (&self.groups[g], &self.groups[other]);
+        // A kernel that takes no epilogue stands alone.
+        let alone = |draft: &Draft| {
+            draft.head.is_none() && draft.members.iter().any(|&m| !is_fusable(&self.nodes[m].kind))
+        };
+        if alone(a) || alone(b) {
+            return false;
+        }
         let head = match (a.head, b.head) {
             (Some(_), Some(_)) => return false,
             (one, two) => one.or(two),
@@ -605,8 +620,8 @@ impl<'a> Fuser<'a> {
         group.reads.retain(|r| !crossing.contains(r));
         reads.into_iter().for_each(|(base, more)| count(&mut group.reads, base, more));
         group.members.extend(members);
-        // An index that both read counts twice, which is no harm.
-        group.scalars.extend(scalars);
+        let new = scalars.into_iter().filter(|index| !group.scalars.contains(index)).collect::<Vec<_>>();
+        group.scalars.extend(new);
         if group.rows.is_none() && rows.is_some() {
             (group.rows, group.len) = (rows, len);
         }

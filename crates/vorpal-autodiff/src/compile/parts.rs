@@ -111,6 +111,16 @@ mod tests {
         };
         let [x, y, z] = [1.0, 2.0, 3.0].map(part);
         assert_eq!(count(&[x.exp(), y.tanh(), &z * 2.0]), 1);
+        // Kernels of their own stay so, wherever they stand.
+        for k in 0..3 {
+            let mut parts = [x.exp(), y.tanh(), z.sin()];
+            parts[k] = x.cumsum(0);
+            assert!(count(&parts) <= 3);
+            let plan = plan(&Tensor::concat(&parts.each_ref(), 1), Target::SOFTWARE).expect("a plan");
+            assert!(plan.launches.iter().any(|l| l.kernel.name().contains("scan")), "{plan}");
+        }
+        // Parts that share an operand are one already.
+        assert_eq!(count(&[x.exp(), y.square().tanh(), y.square().exp()]), 1);
         // One made of another through a reduction.
         let mean = &x.exp() - x.exp().mean_keepdim(-1);
         assert_eq!(count(&[x.exp(), mean, &z * 2.0]), 2);

@@ -163,7 +163,7 @@ pub fn compile(mut builder: Builder, roots: &[NodeId], donated: &[bool], fused: 
     if let Some(now) = lay_out(&mut builder) {
         roots.iter_mut().for_each(|root| *root = now[*root]);
     }
-    if fused && let Some(now) = sink(&mut builder, &roots) {
+    if fused && let Some(now) = sink(&mut builder, &roots)? {
         roots.iter_mut().for_each(|root| *root = now[*root]);
     }
     let windows: Vec<(NodeId, Layout)> = roots

@@ -2,7 +2,7 @@
 //! end up. What was a launch for the values and one for the windows is the latter alone.
 
 use smallvec::SmallVec;
-use vorpal_tensor::Layout;
+use vorpal_tensor::{Error, Layout, Result};
 
 use super::fuse::takes_epilogue;
 use super::ir::{Barrier, Builder, Kind, Node, NodeId};
@@ -14,17 +14,17 @@ const NODES_MAX: usize = 32;
 
 /// Lets what is computed element by element sink below the windows on it, where that is no more work and what it is computed
 /// from is in memory anyway. `roots` must be there in the end. Gives where every node is now, if anything changed.
-pub(super) fn sink(builder: &mut Builder, roots: &[NodeId]) -> Option<Vec<NodeId>> {
+pub(super) fn sink(builder: &mut Builder, roots: &[NodeId]) -> Result<Option<Vec<NodeId>>> {
     let graph = Readers::of(builder.nodes(), roots);
     let sunk: Vec<bool> = (0..graph.nodes.len()).map(|id| graph.sinks(id)).collect();
     if !sunk.contains(&true) {
-        return None;
+        return Ok(None);
     }
     let mut rebuilt = Rebuilt { old: graph.nodes, now: Vec::new(), out: Vec::new() };
     for (id, node) in graph.nodes.iter().enumerate() {
         let place = match &node.kind {
             Kind::View { base, layout, .. } if sunk[*base] && !graph.of[id].is_empty() => {
-                rebuilt.at(*base, layout)
+                rebuilt.at(*base, layout)?
             }
             _ => {
                 let mut node = node.clone();
@@ -36,7 +36,7 @@ pub(super) fn sink(builder: &mut Builder, roots: &[NodeId]) -> Option<Vec<NodeId
     }
     let Rebuilt { now, out, .. } = rebuilt;
     builder.replace(out);
-    Some(now)
+    Ok(Some(now))
 }
 
 /// Who reads what.
@@ -90,7 +90,7 @@ impl Readers<'_> {
             let readers = &self.of[reader];
             if self.pinned[reader]
                 || !readers.iter().all(|&r| is_fusable(&self.nodes[r].kind))
-                || fills && *fill != 0.0
+                || fills && fill.to_bits() != 0
                 || !self.moves(id, layout, &mut left)
             {
                 return false;
@@ -163,42 +163,38 @@ impl Rebuilt<'_> {
     }
 
     /// What a window shows of node `x`, computed from what shows as much of the operands.
-    fn at(&mut self, x: NodeId, window: &Layout) -> NodeId {
+    fn at(&mut self, x: NodeId, window: &Layout) -> Result<NodeId> {
         let Node { kind, dtype, .. } = &self.old[x];
-        let (base, layout, barrier) = match kind {
+        let kind = match kind {
             Kind::Call { f, args } => {
-                let args = args.iter().map(|&arg| self.at(arg, window)).collect();
-                return self.push(Node {
-                    kind: Kind::Call { f, args },
-                    shape: window.shape.clone(),
-                    dtype: *dtype,
-                });
+                let args = args.iter().map(|&arg| self.at(arg, window)).collect::<Result<_>>()?;
+                Kind::Call { f, args }
             }
             // A copy has nothing left to do.
             Kind::Cast { x: from } if self.old[*from].dtype == *dtype => return self.at(*from, window),
-            Kind::Cast { x: from } => {
-                let from = self.at(*from, window);
-                return self.push(Node {
-                    kind: Kind::Cast { x: from },
-                    shape: window.shape.clone(),
-                    dtype: *dtype,
-                });
+            Kind::Cast { x: from } => Kind::Cast { x: self.at(*from, window)? },
+            Kind::Const { .. } | Kind::Scalar { .. } => kind.clone(),
+            Kind::View { base, layout, barrier, .. } => {
+                let layout = layout.through(window);
+                let layout =
+                    layout.ok_or_else(|| Error::internal("sink", "a window went through no longer"))?;
+                self.window(*base, layout, *barrier)
             }
-            Kind::Const { .. } | Kind::Scalar { .. } => {
-                return self.push(Node { kind: kind.clone(), shape: window.shape.clone(), dtype: *dtype });
-            }
-            Kind::View { base, layout, barrier, .. } => (*base, layout.through(window), *barrier),
-            _ => (x, Some(window.clone()), None),
+            _ => self.window(x, window.clone(), None),
         };
-        // It was found to go before.
-        let layout = layout.unwrap_or_else(|| window.clone());
-        let base = self.now[base];
-        if barrier.is_none() && layout.is_identity() && layout.shape == self.out[base].shape {
-            return base;
+        if let Kind::View { base, layout, barrier: None, .. } = &kind
+            && layout.is_identity()
+            && layout.shape == self.out[*base].shape
+        {
+            return Ok(*base);
         }
+        Ok(self.push(Node { kind, shape: window.shape.clone(), dtype: *dtype }))
+    }
+
+    /// A window on an old node.
+    fn window(&self, base: NodeId, layout: Layout, barrier: Option<Barrier>) -> Kind {
         let barrier = barrier.map(|b| Barrier { after: self.now[b.after], ..b });
-        let (kind, dtype) = (Kind::View { base, layout, fill: 0.0, barrier }, *dtype);
-        self.push(Node { kind, shape: window.shape.clone(), dtype })
+        Kind::View { base: self.now[base], layout, fill: 0.0, barrier }
     }
 }
 

@@ -197,9 +197,11 @@ impl Tensor {
             return Tensor::error(Error::Argument { op: f.f.name, message, at });
         }
         let tensors = || sides.iter().filter_map(Side::tensor);
+        if let Some(failed) = tensors().find(|x| x.ready().is_err()) {
+            return failed.clone();
+        }
         let mut first: Option<(&Device, Shape)> = None;
-        for x in tensors() {
-            let Ok(node) = x.ready() else { return x.clone() };
+        for node in tensors().filter_map(|x| x.ready().ok()) {
             match &mut first {
                 None => first = Some((&node.device, node.spec.shape.clone())),
                 Some((_, shape)) if *shape == node.spec.shape => {}
@@ -225,20 +227,21 @@ impl Tensor {
         let (mut spread, mut numbers) = (SmallVec::<[Tensor; 3]>::new(), Numbers::new());
         for (place, side) in sides.iter().enumerate() {
             let dtype = dtype.filter(|_| place >= conditions);
-            let number = match side {
-                Side::Number(number) => Some(*number),
-                Side::Tensor(x) => Numeral::of(x).filter(|_| whole > 1 && has_all(x)),
+            let x = match side {
+                // It has the common dtype, or one that gives way.
+                Side::Number(number) => {
+                    numbers.push((place, Numeral { dtype: dtype.unwrap_or(number.dtype), ..*number }));
+                    continue;
+                }
+                Side::Tensor(x) => x,
             };
-            if let Some(number) = number.filter(|n| Some(n.dtype) == dtype) {
-                whole -= usize::from(matches!(side, Side::Tensor(_)));
+            let number = Numeral::of(x).filter(|n| Some(n.dtype) == dtype && whole > 1 && has_all(x));
+            if let Some(number) = number {
+                whole -= 1;
                 numbers.push((place, number));
                 continue;
             }
-            let operand = match side {
-                Side::Tensor(x) if has_all(x) => x.clone(),
-                Side::Tensor(x) => x.broadcast_to(shape.clone()),
-                Side::Number(number) => number.spread(shape.clone(), device),
-            };
+            let operand = if has_all(x) { x.clone() } else { x.broadcast_to(shape.clone()) };
             spread.push(match dtype {
                 Some(dtype) => operand.cast(dtype),
                 None => operand,

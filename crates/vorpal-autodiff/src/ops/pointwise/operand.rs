@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use smallvec::SmallVec;
-use vorpal_tensor::{At, DType, Device, Error, Result, Shape};
+use vorpal_tensor::{At, DType, Error, Result, Shape};
 
 use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
@@ -119,16 +119,13 @@ impl Numeral {
     #[track_caller]
     pub fn like(self, other: &Tensor) -> Tensor {
         match other.device() {
-            Ok(device) => self.spread(other.shape(), &device),
+            Ok(device) => {
+                let spec = Spec::new(other.shape(), self.dtype);
+                let literal = Literal { number: self, shape: spec.shape.clone() };
+                Tensor::leaf(literal, spec, &device, None, At::caller())
+            }
             Err(_) => other.clone(),
         }
-    }
-
-    /// A tensor of a shape.
-    #[track_caller]
-    pub fn spread(self, shape: Shape, device: &Device) -> Tensor {
-        let spec = Spec::new(shape.clone(), self.dtype);
-        Tensor::leaf(Literal { number: self, shape }, spec, device, None, At::caller())
     }
 
     /// Adds what makes a plan for it differ from a plan for others.
@@ -195,7 +192,7 @@ mod tests {
     use super::super::{Accepts, PointwiseFn, all};
     use super::*;
     use crate::compile::ir::Target;
-    use crate::{eval, grad, graph_nodes, plan, vmap};
+    use crate::{Device, eval, grad, graph_nodes, plan, vmap};
 
     const N: usize = 5;
 
