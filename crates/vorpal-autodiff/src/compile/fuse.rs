@@ -175,7 +175,7 @@ pub fn fuse(nodes: &[Node], roots: &[NodeId], fusion: Fusion) -> Vec<Group> {
         Fusion::Off => Limits::of_adapter(BUFFERS),
     };
     let reads: Vec<_> = (0..nodes.len()).map(|id| reads(nodes, id)).collect();
-    let heads: Vec<bool> = nodes.iter().map(takes_epilogue).collect();
+    let mut heads: Vec<bool> = nodes.iter().map(takes_epilogue).collect();
     let (mut strict, mut rounds) = (BTreeSet::new(), 0);
     loop {
         rounds += 1;
@@ -183,7 +183,12 @@ pub fn fuse(nodes: &[Node], roots: &[NodeId], fusion: Fusion) -> Vec<Group> {
         fuser.place(fusion != Fusion::Off);
         let too_large = fuser.too_large();
         if too_large.is_empty() {
-            return fuser.ordered();
+            let apart = if rounds < 2 * ROUNDS_MAX { fuser.better_apart() } else { Vec::new() };
+            if apart.is_empty() {
+                return fuser.ordered();
+            }
+            apart.into_iter().for_each(|head| heads[head] = false);
+            continue;
         }
         // What is taken back from some may be too much for others. Two rounds do as a rule.
         let all = (0..nodes.len()).filter(|&id| rounds >= ROUNDS_MAX && heads[id]);
@@ -226,6 +231,42 @@ impl<'a> Fuser<'a> {
             })
         };
         self.groups.iter().filter_map(large).filter(|head| !self.strict.contains(head)).collect()
+    }
+
+    /// The heads whose epilogues begin what a launch of its own goes on with, such as the update of a weight, and move more than
+    /// they save: that launch had better do all of it.
+    fn better_apart(&self) -> Vec<NodeId> {
+        let mut heads = BTreeSet::new();
+        for after in self.groups.iter().filter(|g| g.head.is_none() && g.rows.is_none()) {
+            for &(base, _) in &after.reads {
+                let Some(before) = self.group_of[base].map(|g| &self.groups[g]) else { continue };
+                let Some(head) = before.head.filter(|head| before.len == after.len && !heads.contains(head))
+                else {
+                    continue;
+                };
+                let own = self.bases(head);
+                let result = |m: &NodeId| self.wanted[*m] || self.readers[*m] > 0;
+                let results: Vec<NodeId> = before.members.iter().copied().filter(result).collect();
+                let read = |m: &NodeId| after.reads.iter().find(|r| r.0 == *m).map_or(0, |r| r.1);
+                let passed =
+                    results.iter().filter(|m| !self.wanted[**m] && self.readers[**m] == read(m)).count();
+                let operands: Vec<NodeId> =
+                    before.reads.iter().map(|r| r.0).filter(|r| !own.contains(r)).collect();
+                let others = after
+                    .reads
+                    .iter()
+                    .map(|r| r.0)
+                    .filter(|r| !results.contains(r) && !operands.contains(r))
+                    .count();
+                let now = operands.len() + results.len() + after.reads.len() + after.results;
+                // The head is stored and read.
+                let bound = 1 + operands.len() + others + results.len() - passed + after.results;
+                if results.len() > 1 && bound + 1 < now && bound <= self.limits.alone {
+                    heads.insert(head);
+                }
+            }
+        }
+        heads.into_iter().collect()
     }
 
     /// Results and buffers that the epilogue of a kernel may have while nodes are placed.
@@ -857,5 +898,34 @@ mod tests {
         let found = product_with(5, 4, Fusion::Native);
         assert!(found.len() > 1, "{found:?}");
         assert!(product_with(5, 3, Fusion::Adapter(BUFFERS)).len() > 1);
+    }
+
+    #[test]
+    fn an_update_is_one_launch() {
+        let mut b = Builder::new();
+        let shape = Shape::from([4, 4]);
+        let layout = Layout::contiguous(shape.clone());
+        let inputs: Vec<NodeId> = (0..5).map(|k| b.input(k, 16, DType::F32)).collect();
+        let state = |b: &mut Builder, k: usize| b.view(inputs[k], |l| l.reshape(&shape)).expect("a view");
+        let kernel = vorpal_kernels::MatMul::new(&layout, &layout, DType::F32).expect("a product");
+        let slope = b.kernel(std::sync::Arc::new(kernel), &inputs[..2], shape.clone(), DType::F32);
+        let [mean, square, weight] = [2, 3, 4].map(|k| state(&mut b, k));
+        let (mean, more) = (b.call(&EXP, &[mean]), b.call(&EXP, &[slope]));
+        let mean = b.call(&ADD, &[mean, slope]);
+        let square = b.call(&EXP, &[square]);
+        let square = b.call(&ADD, &[square, more]);
+        let step = b.call(&DIV, &[mean, square]);
+        let weight = b.call(&SUB, &[weight, step]);
+        let asked = [mean, square, weight];
+        let groups = fuse(b.nodes(), &asked, Fusion::Adapter(BUFFERS));
+        assert_eq!(groups.iter().map(|g| g.members.len()).collect::<Vec<_>>(), [1, 7], "{groups:?}");
+        assert_eq!(groups[0].members, [slope]);
+        assert_eq!(fuse(b.nodes(), &asked, Fusion::Native).len(), 1);
+        // What a layer leaves for its derivative beside its result goes on as an epilogue.
+        let bound = b.call(&EXP, &[slope]);
+        let far = b.view(bound, |l| Some(l.permute(&[1, 0]))).expect("a view");
+        let far = b.call(&EXP, &[far]);
+        let groups = fuse(b.nodes(), &[slope, bound, far], Fusion::Adapter(BUFFERS));
+        assert_eq!(groups[0].members, [slope, bound], "{groups:?}");
     }
 }
