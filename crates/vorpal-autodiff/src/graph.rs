@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use smallvec::SmallVec;
 use vorpal_tensor::{At, Buffer, DType, Device, Error, Layout, Result, Shape};
 
+use crate::op::among;
 use crate::{Misfit, Op, Spec};
 
 /// A lazy multi-dimensional array: a node of a graph that runs when its value is asked for.
@@ -326,11 +327,8 @@ fn strict(error: &Error) {
 }
 
 fn located(misfit: Misfit, op: &impl Op, nodes: &[Arc<Node>], at: At) -> Error {
-    let mut operands: Vec<String> = nodes.iter().map(|node| node.spec.to_string()).collect();
-    for (place, number) in op.numbers() {
-        operands.insert(place.min(operands.len()), number.to_string());
-    }
-    let (op, operands) = (op.name(), operands.join(", "));
+    let tensors = nodes.iter().map(|node| node.spec.to_string()).collect();
+    let (op, operands) = (op.name(), among(tensors, &op.numbers()));
     match misfit {
         Misfit::Shape(message) => Error::Shape { op, message, operands, at },
         Misfit::DType(message) => Error::DType { op, message, operands, at },

@@ -76,6 +76,14 @@ pub struct Vmap<'a> {
     pub at: At,
 }
 
+/// Operands as people read them: the texts of the tensors, with the numbers that stand among them.
+pub(crate) fn among(mut tensors: Vec<String>, numbers: &[(usize, f64)]) -> String {
+    for &(place, number) in numbers {
+        tensors.insert(place.min(tensors.len()), number.to_string());
+    }
+    tensors.join(", ")
+}
+
 /// A shape with the axis of `size` examples in front.
 pub(crate) fn in_front(size: usize, shape: &[usize]) -> Shape {
     std::iter::once(size).chain(shape.iter().copied()).collect()

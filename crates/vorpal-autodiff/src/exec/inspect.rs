@@ -4,6 +4,7 @@ use vorpal_tensor::{At, Result};
 
 use super::job::Job;
 use super::unevaluated;
+use crate::op::among;
 use crate::{Spec, Tensors};
 
 /// One node of a graph that [`eval`](crate::eval) would compute.
@@ -28,11 +29,8 @@ impl std::fmt::Display for GraphNode {
         let op = if self.is_given { "given" } else { self.op };
         write!(f, "{op} {}", self.spec)?;
         if !self.inputs.is_empty() {
-            let mut operands: Vec<String> = self.inputs.iter().map(|i| format!("%{i}")).collect();
-            for &(place, number) in &self.numbers {
-                operands.insert(place.min(operands.len()), number.to_string());
-            }
-            write!(f, " of {}", operands.join(", "))?;
+            let tensors = self.inputs.iter().map(|i| format!("%{i}")).collect();
+            write!(f, " of {}", among(tensors, &self.numbers))?;
         }
         Ok(())
     }
