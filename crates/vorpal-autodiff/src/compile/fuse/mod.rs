@@ -6,15 +6,20 @@
 //! with as many passes as its reductions depend on one another; one that begins with a matrix product or a
 //! convolution becomes that kernel with an epilogue.
 
+mod draft;
+mod heads;
+mod merge;
+
 use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
-use vorpal_kernels::{Epilogue, SCALARS_MAX};
+use vorpal_kernels::Epilogue;
 use vorpal_tensor::{Layout, Shape};
 
 use super::dag::Dag;
 use super::ir::{Kind, Node, NodeId};
 use super::reads::{Read, Reads, is_fusable, is_inline, reads};
+use draft::{Draft, Limits};
 
 /// Buffers a kernel binds as a rule.
 const BUFFERS: usize = 8;
@@ -53,56 +58,6 @@ impl Rows {
     }
 }
 
-/// What fits a kernel.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    /// Buffers that a kernel may bind which is nothing but the program of a group.
-    alone: usize,
-    /// Results that an epilogue may write.
-    results: usize,
-    /// Buffers that a kernel and its epilogue may bind.
-    buffers: usize,
-    /// The same while nodes are placed, as some results are read by nodes that have yet to join.
-    results_meanwhile: usize,
-    buffers_meanwhile: usize,
-    /// Whether an epilogue may take in groups that were there before its kernel.
-    joins_groups: bool,
-    /// Whether parts of a joined tensor become one group: where its launch stores them side by side.
-    joins_parts: bool,
-    /// Whether kernels of rows store 16-bit elements of rows that are whole fours.
-    narrow_rows: bool,
-}
-
-impl Limits {
-    /// Native code binds nothing: a weight goes through the update of its optimizer, with both moments, while its
-    /// derivative is in the cache.
-    const NATIVE: Limits = Limits {
-        alone: 16,
-        results: 3,
-        buffers: 12,
-        results_meanwhile: 6,
-        buffers_meanwhile: 16,
-        joins_groups: true,
-        joins_parts: false,
-        narrow_rows: false,
-    };
-
-    /// Of an epilogue say, what a derivative needs of a layer, and the layer's result. More make a kernel of an adapter
-    /// slower than a launch of their own does.
-    fn of_adapter(buffers: usize) -> Limits {
-        Limits {
-            alone: buffers,
-            results: 2,
-            buffers,
-            results_meanwhile: 4,
-            buffers_meanwhile: buffers,
-            joins_groups: false,
-            joins_parts: true,
-            narrow_rows: true,
-        }
-    }
-}
-
 /// Rounds of placing nodes after which no epilogue is let have more than fits in the end.
 const ROUNDS_MAX: usize = 4;
 
@@ -111,31 +66,6 @@ pub(super) fn takes_epilogue(node: &Node) -> bool {
     let Kind::Kernel { kernel, inputs, .. } = &node.kind else { return false };
     let stored = Epilogue::store(inputs.len(), node.dtype, node.shape.numel());
     kernel.with_epilogue(stored).is_some()
-}
-
-/// Nodes of one group. A kernel of hundreds of values gains nothing from one more, and takes long to compile.
-const MEMBERS_MAX: usize = 256;
-
-/// Elements up to which what is computed apart from the rows of a kernel, one element each, joins it: a launch less.
-/// Results for rows cannot be in the place of an operand, as those of a launch of their own can.
-const ROWS_JOINED_MAX: usize = 1 << 15;
-
-/// A group while nodes are placed.
-struct Draft {
-    /// In the order in which they joined.
-    members: Vec<NodeId>,
-    rows: Option<Rows>,
-    len: usize,
-    /// The kernel whose result the group goes on with.
-    head: Option<NodeId>,
-    /// Whether a member has a 16-bit type.
-    sixteen: bool,
-    /// Buffers it reads, and how many members read each.
-    reads: SmallVec<[(NodeId, usize); BUFFERS]>,
-    /// Run-time scalars it reads.
-    scalars: Vec<usize>,
-    /// Members that are read outside of it, or asked for.
-    results: usize,
 }
 
 /// The state of placing nodes.
@@ -220,67 +150,6 @@ impl<'a> Fuser<'a> {
             dag: Dag::default(),
             group_of: vec![None; nodes.len()],
         }
-    }
-
-    /// The heads of epilogues for which more was let in than fits in the end.
-    fn too_large(&self) -> Vec<NodeId> {
-        let large = |g: &Draft| {
-            g.head.filter(|head| {
-                let bound = g.reads.len() + g.results + self.twice(g, *head, &[]);
-                g.members.len() > 1 && (g.results > self.limits.results || bound >= self.limits.buffers)
-            })
-        };
-        self.groups.iter().filter_map(large).filter(|head| !self.strict.contains(head)).collect()
-    }
-
-    /// The heads whose epilogues begin what a launch of its own goes on with, such as the update of a weight, and move more than
-    /// they save: that launch had better do all of it.
-    fn better_apart(&self) -> Vec<NodeId> {
-        let mut heads = BTreeSet::new();
-        for after in self.groups.iter().filter(|g| g.head.is_none() && g.rows.is_none()) {
-            for &(base, _) in &after.reads {
-                let Some(before) = self.group_of[base].map(|g| &self.groups[g]) else { continue };
-                let Some(head) = before.head.filter(|head| before.len == after.len && !heads.contains(head))
-                else {
-                    continue;
-                };
-                let own = self.bases(head);
-                let result = |m: &NodeId| self.wanted[*m] || self.readers[*m] > 0;
-                let results: Vec<NodeId> = before.members.iter().copied().filter(result).collect();
-                let read = |m: &NodeId| after.reads.iter().find(|r| r.0 == *m).map_or(0, |r| r.1);
-                let passed =
-                    results.iter().filter(|m| !self.wanted[**m] && self.readers[**m] == read(m)).count();
-                let operands: Vec<NodeId> =
-                    before.reads.iter().map(|r| r.0).filter(|r| !own.contains(r)).collect();
-                let others = after
-                    .reads
-                    .iter()
-                    .map(|r| r.0)
-                    .filter(|r| !results.contains(r) && !operands.contains(r))
-                    .count();
-                let now = operands.len() + results.len() + after.reads.len() + after.results;
-                // The head is stored and read.
-                let bound = 1 + operands.len() + others + results.len() - passed + after.results;
-                if results.len() > 1 && bound + 1 < now && bound <= self.limits.alone {
-                    heads.insert(head);
-                }
-            }
-        }
-        heads.into_iter().collect()
-    }
-
-    /// Results and buffers that the epilogue of a kernel may have while nodes are placed.
-    fn room(&self, head: NodeId) -> (usize, usize) {
-        let Limits { results, buffers, results_meanwhile, buffers_meanwhile, .. } = self.limits;
-        if self.strict.contains(&head) { (results, buffers) } else { (results_meanwhile, buffers_meanwhile) }
-    }
-
-    /// How many of the buffers that a kernel reads its epilogue reads, too, `more` among it: they are bound twice.
-    fn twice(&self, group: &Draft, head: NodeId, more: &[NodeId]) -> usize {
-        let own = self.bases(head);
-        let by_others =
-            |(base, count): &&(NodeId, usize)| own.contains(base) && (*count > 1 || more.contains(base));
-        group.reads.iter().filter(by_others).count()
     }
 
     fn place(&mut self, fused: bool) {
@@ -371,8 +240,7 @@ impl<'a> Fuser<'a> {
 
     /// Buffers that a group binds once a node has joined.
     fn buffers_with(&self, id: NodeId, g: usize) -> usize {
-        let known =
-            |b: &NodeId| self.group_of[*b] == Some(g) || self.groups[g].reads.iter().any(|r| r.0 == *b);
+        let known = |b: &NodeId| self.group_of[*b] == Some(g) || self.groups[g].reads_of(*b) > 0;
         let new = self.bases(id).iter().filter(|b| !known(b)).count();
         self.groups[g].reads.len() + new + self.results_with(id, g)
     }
@@ -392,11 +260,7 @@ impl<'a> Fuser<'a> {
     fn fits(&self, id: NodeId, g: usize) -> bool {
         let (group, node) = (&self.groups[g], &self.nodes[id]);
         let buffers = group.head.map_or(self.limits.alone, |head| self.room(head).1);
-        if group.members.len() >= MEMBERS_MAX || self.buffers_with(id, g) > buffers {
-            return false;
-        }
-        let new = self.scalars(id).filter(|index| !group.scalars.contains(index)).count();
-        if new > 0 && group.scalars.len() + new > SCALARS_MAX {
+        if !group.has_room_for(1, self.scalars(id)) || self.buffers_with(id, g) > buffers {
             return false;
         }
         if group.head.is_some_and(|head| !self.fits_epilogue(id, g, head)) {
@@ -479,16 +343,7 @@ impl<'a> Fuser<'a> {
             }
             _ => None,
         };
-        self.groups.push(Draft {
-            members: Vec::new(),
-            rows,
-            len: self.operand_len(id),
-            head: self.heads[id].then_some(id),
-            sixteen: false,
-            reads: SmallVec::new(),
-            scalars: Vec::new(),
-            results: 0,
-        });
+        self.groups.push(Draft::new(rows, self.operand_len(id), self.heads[id].then_some(id)));
         let g = self.dag.open();
         self.add(id, g);
     }
@@ -506,17 +361,13 @@ impl<'a> Fuser<'a> {
             if self.group_of[base] == Some(g) {
                 self.readers[base] -= 1;
             } else {
-                count(&mut self.groups[g].reads, base, 1);
+                self.groups[g].read(base, 1);
             }
         }
         let scalars: SmallVec<[usize; 3]> = self.scalars(id).collect();
         let group = &mut self.groups[g];
         group.results = results;
-        for index in scalars {
-            if !group.scalars.contains(&index) {
-                group.scalars.push(index);
-            }
-        }
+        group.read_scalars(scalars);
         group.sixteen |= self.nodes[id].dtype.is_16bit();
         group.members.push(id);
         self.group_of[id] = Some(g);
@@ -529,147 +380,6 @@ impl<'a> Fuser<'a> {
     fn earlier(&self, id: NodeId) -> impl Iterator<Item = usize> {
         let sources = self.reads[id].iter().flat_map(|r| [Some(r.base), r.barrier.map(|b| b.after)]);
         sources.flatten().filter_map(|node| self.group_of[node])
-    }
-
-    /// After `id` was placed: takes the groups of its other operands into its own where they fit.
-    fn merge_operands(&mut self, id: NodeId) {
-        let mut others = self.candidates(id);
-        if let Some(group) = self.group_of[id].map(|g| &self.groups[g]).filter(|g| g.sixteen) {
-            // What kept them apart may have been 16 bits that are no longer stored.
-            let bases = group.reads.iter().map(|r| r.0).filter(|&base| is_fusable(&self.nodes[base].kind));
-            others.extend(bases.filter_map(|base| self.group_of[base]));
-        }
-        for other in others {
-            let Some(g) = self.group_of[id] else { return };
-            if other != g && !self.groups[other].members.is_empty() && self.merges(g, other) {
-                self.merge(g, other);
-            }
-        }
-    }
-
-    /// After a kernel was placed that puts parts side by side: parts that need nothing of one another are made by one group
-    /// where they fit, which then stores them where they belong.
-    fn merge_parts(&mut self, id: NodeId) {
-        let joins = matches!(&self.nodes[id].kind, Kind::Kernel { kernel, .. } if kernel.copies().is_some());
-        if !joins || !self.limits.joins_parts {
-            return;
-        }
-        let parts = self.bases(id);
-        for (k, &part) in parts.iter().enumerate() {
-            let into = parts[..k].iter().find_map(|&earlier| {
-                let (g, other) = (self.group_of[earlier]?, self.group_of[part]?);
-                let plain = |g: usize| self.groups[g].rows.is_none() && self.groups[g].head.is_none();
-                let apart = || !self.dag.reaches(g, [other]) && !self.dag.reaches(other, [g]);
-                (g != other && plain(g) && plain(other) && apart() && self.merges(g, other))
-                    .then_some((g, other))
-            });
-            if let Some((g, other)) = into {
-                self.merge(g, other);
-            }
-        }
-    }
-
-    /// Reads that lead from group `g` to group `other`, and how many members of `g` make each.
-    fn crossing(&self, g: usize, other: usize) -> impl Iterator<Item = (NodeId, usize)> {
-        self.groups[g].reads.iter().copied().filter(move |r| self.group_of[r.0] == Some(other))
-    }
-
-    /// Whether group `other`, which group `g` reads or has nothing to do with, may become part of it.
-    fn merges(&self, g: usize, other: usize) -> bool {
-        let (a, b) = (&self.groups[g], &self.groups[other]);
-        // A kernel that takes no epilogue stands alone.
-        let alone = |draft: &Draft| {
-            draft.head.is_none() && draft.members.iter().any(|&m| !is_fusable(&self.nodes[m].kind))
-        };
-        if alone(a) || alone(b) {
-            return false;
-        }
-        let head = match (a.head, b.head) {
-            (Some(_), Some(_)) => return false,
-            (one, two) => one.or(two),
-        };
-        // What a kernel reads must be there before it, and an epilogue reduces nothing.
-        if let Some(head) = head {
-            let inside = |base: &NodeId| matches!(self.group_of[*base], Some(h) if h == g || h == other);
-            let plain = a.rows.is_none() && b.rows.is_none() && !a.sixteen && !b.sixteen;
-            if !plain || !self.limits.joins_groups || self.bases(head).iter().any(inside) {
-                return false;
-            }
-        }
-        // What has one element for each row of the other is row values there.
-        let of_rows = |plain: &Draft, rows: &Rows| plain.len == rows.count() && plain.len <= ROWS_JOINED_MAX;
-        let (rows, one_space) = match (&a.rows, &b.rows) {
-            (Some(x), Some(y)) => (Some(x), a.len == b.len && x.map() == y.map() && x.count() == y.count()),
-            (Some(x), None) => (Some(x), a.len == b.len || of_rows(b, x)),
-            (None, Some(y)) => (Some(y), a.len == b.len || of_rows(a, y)),
-            (None, None) => (None, a.len == b.len),
-        };
-        if !one_space {
-            return false;
-        }
-        if let Some(rows) = rows.filter(|_| a.sixteen || b.sixteen) {
-            let inside = |m: NodeId| self.crossing(g, other).find(|r| r.0 == m).map_or(0, |r| r.1);
-            let both = a.members.iter().chain(&b.members).copied();
-            if !self.hold_narrow(rows, a.len.max(b.len), both, inside) {
-                return false;
-            }
-        }
-        if a.members.len() + b.members.len() > MEMBERS_MAX || a.scalars.len() + b.scalars.len() > SCALARS_MAX
-        {
-            return false;
-        }
-        // Buffers they bind together.
-        let joint = |r: &&(NodeId, usize)| a.reads.iter().any(|have| have.0 == r.0);
-        let inner = self.crossing(g, other).count();
-        let reads = a.reads.len() + b.reads.len() - b.reads.iter().filter(joint).count() - inner;
-        let (results, buffers) = head.map_or((usize::MAX, self.limits.alone + 1), |head| self.room(head));
-        let both = self.results_of_both(g, other);
-        // What a kernel and its epilogue both read counts twice.
-        let own = head.map_or(0, |head| self.bases(head).len());
-        if both > results || reads + own + both >= buffers {
-            return false;
-        }
-        let crossing = a.members.iter().flat_map(|&m| {
-            let len = self.operand_len(m);
-            self.reads[m].iter().filter(|r| self.group_of[r.base] == Some(other)).map(move |r| (r, len))
-        });
-        let space = if a.rows.is_some() { a.len } else { b.len };
-        crossing.into_iter().all(|(read, len)| self.is_value(read, len, space, rows))
-            && !self.dag.reaches(other, self.dag.waits_for(g).iter().copied().filter(|&h| h != other))
-    }
-
-    /// Results of two groups once they are one.
-    fn results_of_both(&self, g: usize, other: usize) -> usize {
-        let done = |&(base, count): &(NodeId, usize)| !self.wanted[base] && self.readers[base] == count;
-        self.groups[g].results + self.groups[other].results - self.crossing(g, other).filter(done).count()
-    }
-
-    fn merge(&mut self, g: usize, other: usize) {
-        let results = self.results_of_both(g, other);
-        let crossing: SmallVec<[(NodeId, usize); BUFFERS]> = self.crossing(g, other).collect();
-        for &(base, count) in &crossing {
-            self.readers[base] -= count;
-        }
-        let merged = &mut self.groups[other];
-        let (members, reads) = (std::mem::take(&mut merged.members), std::mem::take(&mut merged.reads));
-        let scalars = std::mem::take(&mut merged.scalars);
-        let (rows, sixteen, len, head) = (merged.rows.take(), merged.sixteen, merged.len, merged.head.take());
-        for &member in &members {
-            self.group_of[member] = Some(g);
-        }
-        let group = &mut self.groups[g];
-        group.reads.retain(|r| !crossing.contains(r));
-        reads.into_iter().for_each(|(base, more)| count(&mut group.reads, base, more));
-        group.members.extend(members);
-        let new = scalars.into_iter().filter(|index| !group.scalars.contains(index)).collect::<Vec<_>>();
-        group.scalars.extend(new);
-        if group.rows.is_none() && rows.is_some() {
-            (group.rows, group.len) = (rows, len);
-        }
-        group.sixteen |= sixteen;
-        group.head = group.head.or(head);
-        group.results = results;
-        self.dag.merge(other, g);
     }
 
     /// The groups in an order in which they can run: always the earliest that is ready.
@@ -690,19 +400,12 @@ impl<'a> Fuser<'a> {
     }
 }
 
-/// Adds to the count of a node.
-fn count(counts: &mut SmallVec<[(NodeId, usize); BUFFERS]>, base: NodeId, more: usize) {
-    match counts.iter_mut().find(|have| have.0 == base) {
-        Some(have) => have.1 += more,
-        None => counts.push((base, more)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::ir::Builder;
+    use super::merge::ROWS_JOINED_MAX;
     use super::*;
-    use vorpal_kernels::{Lane, LaneMut, ReduceKind, ResultType, ScalarFn, map1, map2};
+    use vorpal_kernels::{Lane, LaneMut, ReduceKind, ResultType, SCALARS_MAX, ScalarFn, map1, map2};
     use vorpal_tensor::DType;
 
     const fn binary(name: &'static str, cpu: fn(&[Lane<'_>], LaneMut<'_>)) -> ScalarFn {
