@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use rustfft::num_complex::Complex;
+use num_complex::Complex;
 use rustfft::{FftDirection, FftNum, FftPlanner};
 use vorpal_shaders::{FFT, Linker, Shader, UNIT_ROOTS};
 use vorpal_tensor::{DType, Error, Result};
@@ -18,7 +18,7 @@ const ROW_MAX: usize = 1024;
 pub const FFT_LEN_MAX: usize = 1 << 28;
 
 /// Elements that one task of the native body transforms at least.
-const TASK: usize = 1 << 13;
+pub(crate) const TASK: usize = 1 << 13;
 
 /// Where rows lie: strides over outer, middle and inner rows, and along a row, in complex numbers.
 type Strides = [usize; 4];
@@ -117,7 +117,10 @@ impl Fft {
         row / inner / middle * strides[0] + row / inner % middle * strides[1] + row % inner * strides[2]
     }
 
-    fn native<T: Real + FftNum>(&self, run: &mut CpuRun<'_>, planner: &Planner<T>) -> Result<()> {
+    fn native<T: Real + FftNum>(&self, run: &mut CpuRun<'_>, planner: &Planner<T>) -> Result<()>
+    where
+        Complex<T>: bytemuck::Pod,
+    {
         if self.count() * self.len == 0 {
             return Ok(());
         }
@@ -156,17 +159,20 @@ impl Fft {
     }
 
     /// Rows one behind the other, many to a task.
-    fn gapless<T: Real + FftNum>(&self, x: &[T], out: &mut [T], plan: &dyn rustfft::Fft<T>) -> Result<()> {
+    fn gapless<T: Real + FftNum>(&self, x: &[T], out: &mut [T], plan: &dyn rustfft::Fft<T>) -> Result<()>
+    where
+        Complex<T>: bytemuck::Pod,
+    {
         let scale = T::nearest(self.scale);
         let step = 2 * self.len * (TASK / (2 * self.len)).max(1);
         for_each(out.chunks_mut(step).zip(x.chunks(step)).collect(), |(out, x): (&mut [T], &[T])| {
             out.copy_from_slice(&x[..out.len()]);
-            let mut rows: Vec<Complex<T>> = Vec::new();
-            let numbers = out.chunks_exact(2).map(|pair| Complex::new(pair[0], pair[1]));
-            rows.extend(numbers);
-            plan.process(&mut rows);
-            for (pair, value) in out.chunks_exact_mut(2).zip(&rows) {
-                (pair[0], pair[1]) = (value.re * scale, value.im * scale);
+            let mut scratch = vec![Complex::new(T::ZERO, T::ZERO); plan.get_inplace_scratch_len()];
+            for row in out.chunks_exact_mut(2 * self.len) {
+                plan.process_with_scratch(bytemuck::cast_slice_mut(row), &mut scratch);
+                if self.scale != 1.0 {
+                    row.iter_mut().for_each(|value| *value *= scale);
+                }
             }
             Ok(())
         })

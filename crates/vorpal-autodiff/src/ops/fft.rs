@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use vorpal_kernels::{FFT_LEN_MAX, Fft as Kernel, UnitRoots as RootsKernel};
-use vorpal_tensor::{At, DType, Device, Error, Result, Shape};
+use vorpal_kernels::{FFT_LEN_MAX, Fft as Kernel, RealFft as RealKernel, UnitRoots as RootsKernel};
+use vorpal_tensor::{At, DType, Device, Error, Layout, Result, Shape};
 
-use super::pointwise::{ADD, LESS, MUL, SELECT, SUB};
+use super::pointwise::{ADD, LESS, MUL, PointwiseFn, SELECT, SUB};
 use super::{Axes, axis_of, dtype_error, shape_error};
 use crate::compile::ir::{Builder, NodeId};
 use crate::{Key, Misfit, Op, Spec, Tensor, Vjp, Vmap};
@@ -78,11 +78,24 @@ impl Op for Fft {
             let kernel = Kernel::whole(n, rows, self.inverse, self.scale, dtype, offset);
             return Ok(cx.kernel(Arc::new(kernel), &[base], shape, dtype));
         }
-        if n.is_power_of_two() { self.of_power(cx, x[0]) } else { self.through_chirp(cx, x[0]) }
+        self.on_adapter(cx, x[0])
     }
 }
 
 impl Fft {
+    fn on_adapter(&self, cx: &mut Builder, x: NodeId) -> Result<NodeId> {
+        let shape = cx.shape(x).clone();
+        match shape[shape.rank() - 2] {
+            // No more than numbers that are scaled.
+            0 | 1 => {
+                let scale = cx.constant(self.scale, shape, cx.dtype(x));
+                Ok(cx.call(&MUL.f, &[x, scale]))
+            }
+            n if n.is_power_of_two() => self.of_power(cx, x),
+            _ => self.through_chirp(cx, x),
+        }
+    }
+
     /// The transform of a power of two on an adapter.
     fn of_power(&self, cx: &mut Builder, x: NodeId) -> Result<NodeId> {
         let (shape, dtype) = (cx.shape(x).clone(), cx.dtype(x));
@@ -90,9 +103,8 @@ impl Fft {
         let rows = shape[..shape.rank() - 2].iter().product();
         let (base, offset) = cx.dense(x);
         let launches = Kernel::launches(n, rows, self.inverse, self.scale, dtype, offset);
-        let refused = || Error::internal("fft", format!("no kernel for rows of {n}"));
         let chain = |state, kernel| cx.kernel(Arc::new(kernel), &[state], shape.clone(), dtype);
-        Ok(launches.ok_or_else(refused)?.into_iter().fold(base, chain))
+        Ok(launches.ok_or_else(|| refused(n))?.into_iter().fold(base, chain))
     }
 
     /// Any other length on an adapter, Bluestein 1970: j k = (j² + k² − (k − j)²) ∕ 2 makes the transform a convolution
@@ -102,11 +114,6 @@ impl Fft {
         let axis = shape.rank() - 2;
         let n = shape[axis];
         let m = (2 * n - 1).next_power_of_two();
-        let pad = |cx: &mut Builder, x: NodeId, axis: usize, before: usize, after: usize| {
-            let (mut front, mut back) = (vec![0; cx.shape(x).rank()], vec![0; cx.shape(x).rank()]);
-            (front[axis], back[axis]) = (before, after);
-            cx.pad(x, &front, &back, 0.0)
-        };
         let table = |cx: &mut Builder, inverse: bool| {
             let kernel = RootsKernel::new(n, 2 * n, true, inverse, dtype);
             cx.kernel(Arc::new(kernel), &[], Shape::from([n, 2]), dtype)
@@ -128,70 +135,225 @@ impl Fft {
     }
 }
 
-/// The product of complex numbers with a row `[n, 2]` of them.
-fn product(cx: &mut Builder, x: NodeId, row: NodeId) -> Result<NodeId> {
-    let shape = cx.shape(x).clone();
-    let last = shape.rank() - 1;
-    let half = shape.with_axis(last, 1);
-    let part = |cx: &mut Builder, x: NodeId, which: usize| {
-        let axis = cx.shape(x).rank() - 1;
-        cx.view(x, |l| Some(l.slice(axis, which, 1, 1).broadcast_to(&half)))
-    };
-    let (a, b) = (part(cx, x, 0)?, part(cx, x, 1)?);
-    let (c, d) = (part(cx, row, 0)?, part(cx, row, 1)?);
-    let [ac, bd, ad, bc] = [(a, c), (b, d), (a, d), (b, c)].map(|(p, q)| cx.call(&MUL.f, &[p, q]));
-    let (re, im) = (cx.call(&SUB.f, &[ac, bd]), cx.call(&ADD.f, &[ad, bc]));
-    let (re, im) =
-        (cx.view(re, |l| Some(l.broadcast_to(&shape)))?, cx.view(im, |l| Some(l.broadcast_to(&shape)))?);
-    let place = cx.coordinate(&shape, last);
+fn refused(n: usize) -> Error {
+    Error::internal("fft", format!("no kernel for rows of {n}"))
+}
+
+/// Zeros around an axis.
+fn pad(cx: &mut Builder, x: NodeId, axis: usize, before: usize, after: usize) -> Result<NodeId> {
+    let (mut front, mut back) = (vec![0; cx.shape(x).rank()], vec![0; cx.shape(x).rank()]);
+    (front[axis], back[axis]) = (before, after);
+    cx.pad(x, &front, &back, 0.0)
+}
+
+/// Real (0) or imaginary (1) parts of complex numbers in the place of both, so that what is made of them is one launch.
+fn part(cx: &mut Builder, x: NodeId, which: usize) -> Result<NodeId> {
+    let (shape, axis) = (cx.shape(x).clone(), cx.shape(x).rank() - 1);
+    cx.view(x, |l| Some(l.slice(axis, which, 1, 1).broadcast_to(&shape)))
+}
+
+/// Complex numbers of their parts.
+fn complex(cx: &mut Builder, re: NodeId, im: NodeId) -> NodeId {
+    let shape = cx.shape(re).clone();
+    let place = cx.coordinate(&shape, shape.rank() - 1);
     let one = cx.constant(1.0, shape, DType::U32);
     let is_real = cx.call(&LESS.f, &[place, one]);
-    Ok(cx.call(&SELECT.f, &[is_real, re, im]))
+    cx.call(&SELECT.f, &[is_real, re, im])
 }
 
-/// A table of roots of unity (see [`RootsKernel`]).
-#[derive(Debug)]
-struct Roots {
-    count: usize,
-    turn: usize,
+/// The parts of products of complex numbers with a row `[n, 2]` of them.
+fn times(cx: &mut Builder, [a, b]: [NodeId; 2], row: NodeId) -> Result<[NodeId; 2]> {
+    let shape = cx.shape(a).clone();
+    let [c, d] = [0, 1].map(|which| {
+        let part = part(cx, row, which)?;
+        cx.view(part, |l| Some(l.broadcast_to(&shape)))
+    });
+    let (c, d) = (c?, d?);
+    let [ac, bd, ad, bc] = [(a, c), (b, d), (a, d), (b, c)].map(|(p, q)| cx.call(&MUL.f, &[p, q]));
+    Ok([cx.call(&SUB.f, &[ac, bd]), cx.call(&ADD.f, &[ad, bc])])
+}
+
+/// Products of complex numbers with a row `[n, 2]` of them.
+fn product(cx: &mut Builder, x: NodeId, row: NodeId) -> Result<NodeId> {
+    let parts = [part(cx, x, 0)?, part(cx, x, 1)?];
+    let [re, im] = times(cx, parts, row)?;
+    Ok(complex(cx, re, im))
+}
+
+/// The first n ∕ 2 + 1 numbers of the transform of n real ones in the last axis, as pairs, or the real numbers of those.
+#[derive(Clone, Copy, Debug)]
+struct RealFft {
+    n: usize,
     inverse: bool,
-    dtype: DType,
+    scale: f64,
 }
 
-impl Op for Roots {
+impl RealFft {
+    /// Complex numbers of a row.
+    fn numbers(&self) -> usize {
+        self.n / 2 + 1
+    }
+
+    /// Complex numbers `x`, those times `factor` that stand for two of the whole transform.
+    fn weighted(&self, x: &Tensor, factor: f64) -> Tensor {
+        let Ok(device) = x.device() else { return x.clone() };
+        let k = Tensor::arange(self.numbers(), DType::I32, &device).unsqueeze(-1);
+        let is_between = k.gt(0).logical_and(k.lt(self.n.div_ceil(2) as i64));
+        is_between.select(&(x * factor), x)
+    }
+
+    /// n even, from the transform of n ∕ 2 complex numbers.
+    fn pairs(&self, cx: &mut Builder, x: NodeId) -> Result<NodeId> {
+        let (mut shape, half) = (cx.shape(x).clone(), self.n / 2);
+        let axis = shape.rank() - 1;
+        shape = [&shape[..axis], &[half, 2]].concat().into();
+        let x = cx.view(x, |l| l.reshape(&shape))?;
+        let z = Fft { inverse: false, scale: 0.5 * self.scale }.on_adapter(cx, x)?;
+        // Number k and number n ∕ 2 − k, for k from 0 to n ∕ 2: the first of all is the last, too.
+        let around = |cx: &mut Builder, which: usize, mirrored: bool| {
+            let z = part(cx, z, which)?;
+            let first = cx.view(z, |l| Some(l.slice(axis, 0, 1, 1)))?;
+            let (z, before) = if mirrored { (cx.view(z, |l| Some(l.flip(axis)))?, 1) } else { (z, 0) };
+            let z = pad(cx, z, axis, before, 1 - before)?;
+            let first = pad(cx, first, axis, half * (1 - before), half * before)?;
+            Ok::<_, Error>(cx.call(&ADD.f, &[z, first]))
+        };
+        let (a, b) = (around(cx, 0, false)?, around(cx, 1, false)?);
+        let (c, d) = (around(cx, 0, true)?, around(cx, 1, true)?);
+        // The even part, and −i times the odd part.
+        let even = [cx.call(&ADD.f, &[a, c]), cx.call(&SUB.f, &[b, d])];
+        let odd = [cx.call(&ADD.f, &[b, d]), cx.call(&SUB.f, &[c, a])];
+        let [re, im] = self.turned(cx, odd)?;
+        let (re, im) = (cx.call(&ADD.f, &[even[0], re]), cx.call(&ADD.f, &[even[1], im]));
+        Ok(complex(cx, re, im))
+    }
+
+    /// The inverse of [`pairs`](RealFft::pairs).
+    fn pairs_inverse(&self, cx: &mut Builder, x: NodeId) -> Result<NodeId> {
+        let (mut shape, half) = (cx.shape(x).clone(), self.n / 2);
+        let axis = shape.rank() - 2;
+        let side = |cx: &mut Builder, which: usize, mirrored: bool| {
+            let x = part(cx, x, which)?;
+            let cut = |l: &Layout| {
+                if mirrored { l.slice(axis, 1, half, 1).flip(axis) } else { l.slice(axis, 0, half, 1) }
+            };
+            cx.view(x, |l| Some(cut(l)))
+        };
+        // The first and the last number count as real.
+        let imaginary = |cx: &mut Builder, mirrored: bool| {
+            let x = side(cx, 1, mirrored)?;
+            let (shape, dtype) = (cx.shape(x).clone(), cx.dtype(x));
+            let k = cx.coordinate(&shape, axis);
+            let one = cx.constant(1.0, shape.clone(), DType::U32);
+            let zero = cx.constant(0.0, shape, dtype);
+            let is_first = cx.call(&LESS.f, &[k, one]);
+            Ok::<_, Error>(cx.call(&SELECT.f, &[is_first, zero, x]))
+        };
+        let (a, b) = (side(cx, 0, false)?, imaginary(cx, false)?);
+        let (c, d) = (side(cx, 0, true)?, imaginary(cx, true)?);
+        let even = [cx.call(&ADD.f, &[a, c]), cx.call(&SUB.f, &[b, d])];
+        let odd = [cx.call(&SUB.f, &[a, c]), cx.call(&ADD.f, &[b, d])];
+        // A quarter of a turn on.
+        let [re, im] = self.turned(cx, odd)?;
+        let (re, im) = (cx.call(&SUB.f, &[even[0], im]), cx.call(&ADD.f, &[even[1], re]));
+        let z = complex(cx, re, im);
+        let y = Fft { inverse: true, scale: self.scale }.on_adapter(cx, z)?;
+        shape = [&shape[..axis], &[self.n]].concat().into();
+        cx.view(y, |l| l.reshape(&shape))
+    }
+
+    /// Parts of complex numbers k, turned by root k of n.
+    fn turned(&self, cx: &mut Builder, [re, im]: [NodeId; 2]) -> Result<[NodeId; 2]> {
+        let (shape, dtype) = (cx.shape(re).clone(), cx.dtype(re));
+        let count = shape[shape.rank() - 2];
+        let kernel = RootsKernel::new(count, self.n, false, self.inverse, dtype);
+        let table = cx.kernel(Arc::new(kernel), &[], Shape::from([count, 2]), dtype);
+        times(cx, [re, im], table)
+    }
+
+    /// n odd, from the transform of as many complex numbers.
+    fn all(&self, cx: &mut Builder, x: NodeId) -> Result<NodeId> {
+        let axis = cx.shape(x).rank() - 1;
+        let [single, shape] = [1, 2].map(|size| Shape::from([&cx.shape(x)[..], &[size]].concat()));
+        let re = cx.view(x, |l| Some(l.reshape(&single)?.broadcast_to(&shape)))?;
+        let im = cx.constant(0.0, shape, cx.dtype(re));
+        let z = complex(cx, re, im);
+        let y = Fft { inverse: false, scale: self.scale }.on_adapter(cx, z)?;
+        cx.view(y, |l| Some(l.slice(axis, 0, self.numbers(), 1)))
+    }
+
+    /// The inverse of [`all`](RealFft::all).
+    fn all_inverse(&self, cx: &mut Builder, x: NodeId) -> Result<NodeId> {
+        let (mut shape, there) = (cx.shape(x).clone(), self.numbers());
+        let axis = shape.rank() - 2;
+        let whole = |cx: &mut Builder, which: usize, join: &'static PointwiseFn| {
+            let x = part(cx, x, which)?;
+            let mirrored = cx.view(x, |l| Some(l.slice(axis, 1, there - 1, 1).flip(axis)))?;
+            let (x, mirrored) = (pad(cx, x, axis, 0, there - 1)?, pad(cx, mirrored, axis, there, 0)?);
+            Ok::<_, Error>(cx.call(&join.f, &[x, mirrored]))
+        };
+        let (re, im) = (whole(cx, 0, &ADD)?, whole(cx, 1, &SUB)?);
+        let z = complex(cx, re, im);
+        let y = Fft { inverse: true, scale: self.scale }.on_adapter(cx, z)?;
+        shape = [&shape[..axis], &[self.n]].concat().into();
+        cx.view(y, |l| l.slice(axis + 1, 0, 1, 1).reshape(&shape))
+    }
+}
+
+impl Op for RealFft {
     fn name(&self) -> &'static str {
-        "unit_roots"
+        if self.inverse { "irfft" } else { "rfft" }
     }
 
-    fn infer(&self, _: &[Spec]) -> Result<Spec, Misfit> {
-        Ok(Spec::new([self.count, 2], self.dtype))
+    fn infer(&self, inputs: &[Spec]) -> Result<Spec, Misfit> {
+        let Spec { shape, dtype } = &inputs[0];
+        let last = shape.rank().saturating_sub(if self.inverse { 2 } else { 1 });
+        let (from, to): (&[usize], &[usize]) = (&[self.numbers(), 2], &[self.n]);
+        let (from, to) = if self.inverse { (from, to) } else { (to, from) };
+        if self.n == 0 || shape[last..] != *from {
+            return Misfit::shape(format!("a row of {} real numbers has other axes than {shape}", self.n));
+        }
+        Ok(Spec::new([&shape[..last], to].concat(), *dtype))
     }
 
-    fn vjp(&self, _: &Vjp<'_>) -> Vec<Option<Tensor>> {
-        Vec::new()
+    /// The adjoint of a linear map. What counts twice in the inverse counts once in the transform.
+    fn vjp(&self, v: &Vjp<'_>) -> Vec<Option<Tensor>> {
+        let at = v.output.ready().map_or_else(|_| At::caller(), |node| node.at);
+        let adjoint = RealFft { inverse: !self.inverse, ..*self };
+        let grad = if self.inverse {
+            self.weighted(&Tensor::apply(adjoint, &[v.grad], at), 2.0)
+        } else {
+            Tensor::apply(adjoint, &[&self.weighted(v.grad, 0.5)], at)
+        };
+        vec![Some(grad)]
     }
 
     fn vmap(&self, v: &Vmap<'_>) -> Tensor {
-        v.of_leaf(self)
+        v.apply(*self)
     }
 
     fn attributes(&self, key: &mut Key) {
-        key.push_list(&[self.count, self.turn, usize::from(self.inverse)]);
+        key.push_list(&[self.n, usize::from(self.inverse)]);
+        key.push_float(self.scale);
     }
 
-    fn lower(&self, cx: &mut Builder, _: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
-        let Roots { count, turn, inverse, dtype } = *self;
-        let kernel = RootsKernel::new(count, turn, false, inverse, dtype);
-        Ok(cx.kernel(Arc::new(kernel), &[], Shape::from([count, 2]), dtype))
+    fn lower(&self, cx: &mut Builder, x: &[NodeId], _: &[NodeId]) -> Result<NodeId> {
+        let (shape, dtype) = (cx.shape(x[0]).clone(), cx.dtype(x[0]));
+        if !cx.target().is_native() {
+            return match (self.n.is_multiple_of(2), self.inverse) {
+                (true, false) => self.pairs(cx, x[0]),
+                (true, true) => self.pairs_inverse(cx, x[0]),
+                (false, false) => self.all(cx, x[0]),
+                (false, true) => self.all_inverse(cx, x[0]),
+            };
+        }
+        let Spec { shape: to, .. } =
+            self.infer(&[Spec::new(shape.clone(), dtype)]).map_err(|_| refused(self.n))?;
+        let rows = shape[..shape.rank() - if self.inverse { 2 } else { 1 }].iter().product();
+        let (base, offset) = cx.dense(x[0]);
+        let kernel = RealKernel::new(self.n, rows, self.inverse, self.scale, dtype, offset);
+        Ok(cx.kernel(Arc::new(kernel.ok_or_else(|| refused(self.n))?), &[base], to, dtype))
     }
-}
-
-/// e^(±2πi k ∕ turn) as `[count, 2]` beside `like`; the sign is + for the inverse.
-fn roots(count: usize, turn: usize, inverse: bool, like: &Tensor, at: At) -> Tensor {
-    let Ok(device) = like.device() else { return like.clone() };
-    let dtype = like.dtype();
-    let op = Roots { count, turn, inverse, dtype };
-    Tensor::leaf(op, Spec::new([count, 2], dtype), &device, None, at)
 }
 
 /// The transform of the axis before the pairs.
@@ -254,49 +416,6 @@ fn along(x: &Tensor, axis: isize, norm: FftNorm, inverse: bool, op: &'static str
     }
 }
 
-/// The first n ∕ 2 + 1 results for real rows of even length n, through a transform of n ∕ 2 complex numbers.
-fn real_even(x: &Tensor, scale: f64, at: At) -> Tensor {
-    let shape = x.shape();
-    let last = shape.rank() - 1;
-    let (n, half) = (shape[last], (shape[last] / 2) as isize);
-    let pairs: Shape = shape[..last].iter().copied().chain([n / 2, 2]).collect();
-    let z = transform(&x.reshape(pairs), false, 0.5 * scale, at);
-    let axis = last as isize;
-    let z = Tensor::concat(&[&z, &z.slice(axis, ..1)], axis);
-    let mirrored = z.flip(axis);
-    let ([a, b], [c, d]) = ([z.real(), z.imag()], [mirrored.real(), mirrored.imag()]);
-    // The even part, and −i times the odd part.
-    let (even, odd) = ([&a + &c, &b - &d], [b + d, c - a]);
-    turned_onto(even, odd, &roots(half as usize + 1, n, false, x, at), false)
-}
-
-/// a + b w, or a + i b w, of complex numbers in parts.
-fn turned_onto([a_re, a_im]: [Tensor; 2], [b_re, b_im]: [Tensor; 2], w: &Tensor, quarter: bool) -> Tensor {
-    let (c, s) = (w.real(), w.imag());
-    let (re, im) = (&b_re * &c - &b_im * &s, b_re * s + b_im * c);
-    if quarter {
-        Tensor::complex(&(a_re - im), &(a_im + re))
-    } else {
-        Tensor::complex(&(a_re + re), &(a_im + im))
-    }
-}
-
-/// n real results, n even, for rows of n ∕ 2 + 1 complex numbers, through a transform of n ∕ 2.
-fn real_even_inverse(x: &Tensor, n: usize, scale: f64, at: At) -> Tensor {
-    let axis = x.rank() as isize - 2;
-    let half = (n / 2) as isize;
-    // The first and the last number count as real.
-    let inside = x.imag().slice(axis, 1..half).pad(axis, 1, 1, 0.0);
-    let [a, b] = [x.real(), inside];
-    let [c, d] = [&a, &b].map(|part| part.flip(axis));
-    let [even, odd] =
-        [[&a + &c, &b - &d], [a - c, b + d]].map(|pair| pair.map(|part| part.slice(axis, ..half)));
-    let z = turned_onto(even, odd, &roots(half as usize, n, true, x, at), true);
-    let y = transform(&z, true, scale, at);
-    let shape = y.shape();
-    y.reshape(shape[..shape.rank() - 2].iter().copied().chain([n]).collect::<Shape>())
-}
-
 /// Complex numbers.
 impl Tensor {
     /// Pairs of real and imaginary parts in a new last axis (`torch.complex` seen through `view_as_real`).
@@ -308,28 +427,28 @@ impl Tensor {
     /// The real parts of pairs: the first half of the last axis of size 2.
     #[track_caller]
     pub fn real(&self) -> Tensor {
-        part(self, "real", 0, At::caller())
+        part_of(self, "real", 0, At::caller())
     }
 
     /// The imaginary parts of pairs.
     #[track_caller]
     pub fn imag(&self) -> Tensor {
-        part(self, "imag", 1, At::caller())
+        part_of(self, "imag", 1, At::caller())
     }
 
     /// The conjugates of complex numbers, which are pairs in the last axis.
     #[track_caller]
     pub fn conj(&self) -> Tensor {
         let at = At::caller();
-        Tensor::complex(&part(self, "conj", 0, at), &-part(self, "conj", 1, at))
+        Tensor::complex(&part_of(self, "conj", 0, at), &-part_of(self, "conj", 1, at))
     }
 
     /// Products of complex numbers, which are pairs in the last axes; the axes before broadcast.
     #[track_caller]
     pub fn complex_mul(&self, other: &Tensor) -> Tensor {
         let at = At::caller();
-        let [a, b] = [0, 1].map(|k| part(self, "complex_mul", k, at));
-        let [c, d] = [0, 1].map(|k| part(other, "complex_mul", k, at));
+        let [a, b] = [0, 1].map(|k| part_of(self, "complex_mul", k, at));
+        let [c, d] = [0, 1].map(|k| part_of(other, "complex_mul", k, at));
         Tensor::complex(&(&a * &c - &b * &d), &(&a * &d + &b * &c))
     }
 
@@ -337,13 +456,13 @@ impl Tensor {
     #[track_caller]
     pub fn complex_abs(&self) -> Tensor {
         let at = At::caller();
-        let [a, b] = [0, 1].map(|k| part(self, "complex_abs", k, at));
+        let [a, b] = [0, 1].map(|k| part_of(self, "complex_abs", k, at));
         (a.square() + b.square()).sqrt()
     }
 }
 
 /// Real or imaginary parts.
-fn part(x: &Tensor, op: &'static str, which: isize, at: At) -> Tensor {
+fn part_of(x: &Tensor, op: &'static str, which: isize, at: At) -> Tensor {
     let Ok(node) = x.ready() else { return x.clone() };
     if node.spec.shape.last() != Some(&2) {
         let message = "needs pairs of real and imaginary parts in the last axis";
@@ -407,15 +526,11 @@ impl Tensor {
         let x = if axis == last { self.clone() } else { self.transpose(axis, last) };
         let n = self.shape()[axis as usize];
         let scale = norm.scale(n.max(1), false);
-        let y = if n == 0 {
+        if n == 0 {
             let message = "a transform of no numbers";
             return Tensor::error(shape_error("rfft", message, &[self], at));
-        } else if n.is_multiple_of(2) {
-            real_even(&x, scale, at)
-        } else {
-            let all = transform(&Tensor::complex(&x, &x.full_like(0.0)), false, scale, at);
-            all.slice(last, ..(n / 2 + 1) as isize)
-        };
+        }
+        let y = Tensor::apply(RealFft { n, inverse: false, scale }, &[&x], at);
         if axis == last { y } else { y.transpose(axis, last) }
     }
 
@@ -437,12 +552,7 @@ impl Tensor {
         let last = self.rank() as isize - 2;
         let x = if axis == last { self.clone() } else { self.transpose(axis, last) };
         let scale = norm.scale(n, true);
-        let y = if n.is_multiple_of(2) {
-            real_even_inverse(&x, n, scale, at)
-        } else {
-            let mirrored = x.slice(last, 1..).flip(last).conj();
-            transform(&Tensor::concat(&[&x, &mirrored], last), true, scale, at).real()
-        };
+        let y = Tensor::apply(RealFft { n, inverse: true, scale }, &[&x], at);
         if axis == last { y } else { y.transpose(axis, last) }
     }
 
