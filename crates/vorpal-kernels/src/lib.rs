@@ -19,6 +19,7 @@ mod kernel;
 mod lane;
 mod linalg;
 mod matmul;
+mod pairwise;
 mod parts;
 mod philox;
 mod pointwise;
@@ -39,6 +40,7 @@ mod starts;
 mod stream;
 mod subgroup_tile;
 mod tape;
+mod vector;
 mod wgsl;
 
 pub use attention::{
@@ -57,6 +59,7 @@ pub use kernel::{Abilities, Access, Arg, Cost, CpuArg, CpuRun, Kernel, LaidOut, 
 pub use lane::{Lane, LaneElement, LaneMut, Lanes, map1, map2, map3};
 pub use linalg::{Cholesky, Lu, MatrixShape, QrFactor, QrForm, Real, TriangularSolve};
 pub use matmul::{MATMUL_HALVES_K_MAX, MATMUL_K_MAX, MatMul, Variant};
+pub use pairwise::{Pairwise, PairwisePass, Power};
 pub use philox::{philox_word, philox_words, philox4x32};
 pub use pointwise::Pointwise;
 pub use pool::{POOL_WINDOW_MAX, Pool, PoolPass, PoolShape};

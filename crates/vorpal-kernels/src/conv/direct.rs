@@ -11,7 +11,6 @@ mod weight;
 
 use std::ops::Range;
 
-use bytemuck::{Pod, cast_slice, pod_read_unaligned};
 use pulp::{Arch, Simd, WithSimd};
 use smallvec::SmallVec;
 use vorpal_tensor::Result;
@@ -19,9 +18,9 @@ use vorpal_tensor::Result;
 pub(super) use weight::backward_weight;
 
 use super::ConvShape;
-use crate::gemm::Gemm;
 use crate::interp::{for_each, workers};
 use crate::scratch::Scratch;
+use crate::vector::Number;
 
 /// Bytes of a copy: most of a first cache.
 const COPY_BYTES: usize = 32 << 10;
@@ -33,76 +32,6 @@ const TASKS_A_CORE: usize = 8;
 const LANES_MAX: usize = 16;
 /// Rows of a tile and elements of a run at most.
 const TALL: usize = 7;
-
-/// An element type with vectors.
-pub(crate) trait Number: Gemm + Pod {
-    type Vector<S: Simd>: Pod;
-
-    fn splat<S: Simd>(s: S, x: Self) -> Self::Vector<S>;
-    /// a b + c
-    fn mul_add<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
-    /// The first numbers of a vector, zeros behind them.
-    fn load_some<S: Simd>(s: S, from: &[Self]) -> Self::Vector<S>;
-    fn store_some<S: Simd>(s: S, to: &mut [Self], numbers: Self::Vector<S>);
-
-    /// Numbers of a vector.
-    #[inline(always)]
-    fn lanes<S: Simd>() -> usize {
-        size_of::<Self::Vector<S>>() / size_of::<Self>()
-    }
-    /// As many numbers as a vector has, from a place on.
-    #[inline(always)]
-    fn load<S: Simd>(from: &[Self], at: usize) -> Self::Vector<S> {
-        pod_read_unaligned(cast_slice(&from[at..at + Self::lanes::<S>()]))
-    }
-    /// Sets as many numbers as a vector has.
-    #[inline(always)]
-    fn store<S: Simd>(to: &mut [Self], numbers: Self::Vector<S>) {
-        to.copy_from_slice(cast_slice(&[numbers]));
-    }
-}
-
-impl Number for f32 {
-    type Vector<S: Simd> = S::f32s;
-
-    #[inline(always)]
-    fn splat<S: Simd>(s: S, x: f32) -> S::f32s {
-        s.splat_f32s(x)
-    }
-    #[inline(always)]
-    fn mul_add<S: Simd>(s: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
-        s.mul_add_e_f32s(a, b, c)
-    }
-    #[inline(always)]
-    fn load_some<S: Simd>(s: S, from: &[f32]) -> S::f32s {
-        s.partial_load_f32s(from)
-    }
-    #[inline(always)]
-    fn store_some<S: Simd>(s: S, to: &mut [f32], numbers: S::f32s) {
-        s.partial_store_f32s(to, numbers);
-    }
-}
-
-impl Number for f64 {
-    type Vector<S: Simd> = S::f64s;
-
-    #[inline(always)]
-    fn splat<S: Simd>(s: S, x: f64) -> S::f64s {
-        s.splat_f64s(x)
-    }
-    #[inline(always)]
-    fn mul_add<S: Simd>(s: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
-        s.mul_add_e_f64s(a, b, c)
-    }
-    #[inline(always)]
-    fn load_some<S: Simd>(s: S, from: &[f64]) -> S::f64s {
-        s.partial_load_f64s(from)
-    }
-    #[inline(always)]
-    fn store_some<S: Simd>(s: S, to: &mut [f64], numbers: S::f64s) {
-        s.partial_store_f64s(to, numbers);
-    }
-}
 
 /// An element of the window along an axis: it sees the place `shift` further on than that of the result.
 #[derive(Clone, Copy)]

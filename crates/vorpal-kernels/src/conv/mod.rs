@@ -13,6 +13,7 @@ use crate::contraction::{EpilogueTape, contract};
 use crate::matmul::Variant;
 use crate::starts::{rebased, start_of};
 use crate::subgroup_tile::Tile;
+use crate::vector::Number;
 use crate::{Abilities, Arg, Cost, CpuRun, Epilogue, Kernel, Rebased};
 
 /// Longest sum one launch takes. Callers split longer ones, so that no invocation goes through more steps than
@@ -243,7 +244,7 @@ impl Conv {
         self.epilogue.args.iter().find(|a| a.access != crate::Access::Read).map_or(0, |a| a.len)
     }
 
-    fn native<T: direct::Number>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
+    fn native<T: Number>(&self, a: &[T], b: &[T], out: &mut [T]) -> Result<()> {
         let (a, b) = (&a[self.offsets[0]..], &b[self.offsets[1]..]);
         if let ConvPass::BackwardWeight { splits } = self.pass {
             return native::backward_weight(&self.shape, a, b, out, splits);
@@ -254,13 +255,7 @@ impl Conv {
     }
 
     /// The sums of some of the terms.
-    fn native_share<T: direct::Number>(
-        &self,
-        a: &[T],
-        b: &[T],
-        out: &mut [T],
-        terms: [usize; 2],
-    ) -> Result<()> {
+    fn native_share<T: Number>(&self, a: &[T], b: &[T], out: &mut [T], terms: [usize; 2]) -> Result<()> {
         let window = self.shape.window_len();
         let back = self.pass == ConvPass::BackwardData;
         let term = |filter, column| if back { filter * window + column % window } else { column };

@@ -6,10 +6,11 @@ use std::ops::Range;
 use vorpal_tensor::Result;
 
 use super::ConvShape;
-use super::direct::{self, Number};
+use super::direct;
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
 use crate::scratch::Scratch;
+use crate::vector::Number;
 
 /// Bytes of the columns made at a time by one core: half of the second cache, as the product lays them out once more. The
 /// more there are, the less often it lays out the filters.

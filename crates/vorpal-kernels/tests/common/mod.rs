@@ -1,7 +1,7 @@
 //! What the kernel tests share: running a kernel natively and on the software adapter, and checking its
 //! shader for every target.
 
-#![allow(dead_code, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unused_imports, clippy::expect_used, clippy::panic)]
 
 pub mod matrices;
 mod shader;

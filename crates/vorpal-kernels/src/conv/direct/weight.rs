@@ -7,9 +7,10 @@ use pulp::{Arch, Simd, WithSimd};
 use smallvec::SmallVec;
 use vorpal_tensor::Result;
 
-use super::{Copied, Number, Plan, Run, TALL};
+use super::{Copied, Plan, Run, TALL};
 use crate::conv::ConvShape;
 use crate::interp::{for_each, workers};
+use crate::vector::Number;
 
 /// Pixels of images after which sums are added to those of the images before: longer ones would lose digits.
 const PIXELS_SUMMED: usize = 1 << 13;
