@@ -160,7 +160,7 @@ fn triangular_solve() {
     for (n, columns) in [(1, 1), (2, 3), (5, 17), (33, 40), (130, 2), (600, 1)] {
         for kind in 0..8u8 {
             let [upper, turned, unit] = [0, 1, 2].map(|bit| kind >> bit & 1 == 1);
-            if n > 100 && kind > 1 {
+            if n > 200 && kind > 1 {
                 continue;
             }
             let batch = if n < 20 { 3 } else { 1 };
@@ -205,6 +205,43 @@ fn large_matrices_take_several_launches() {
     assert!(launches.len() > 1);
     let native = run(&Lu::launches(shape, DType::F32, 0, true), &[&x], None);
     assert_close(&run(&launches, &[&x], Some(&device)), &wide(&native), 2e-3, "lu 600");
+}
+
+/// The launches of an adapter, natively, against all steps at once.
+#[test]
+fn native_bodies_go_on_where_the_one_before_stopped() {
+    let n = 600;
+    let shape = MatrixShape { batch: 1, rows: n, columns: n };
+    let x = regular(&mut Random(6), 1, n, n);
+    let mut square = product(&wide(&x), &transposed(&wide(&x), n, n), [n, n, n]);
+    (0..n).for_each(|i| square[i * n + i] += n as f64);
+    let square = narrow(square);
+    fn check<K: Kernel>(parts: &[K], whole: &[K], operands: &[&[f32]]) -> Vec<f32> {
+        assert!(parts.len() > 1 && whole.len() == 1);
+        let whole = run(whole, operands, None);
+        assert_close(&run(parts, operands, None), &wide(&whole), 5e-4, &parts[0].describe());
+        whole
+    }
+    let lu = |native: bool| Lu::launches(shape, DType::F32, 0, native);
+    check(&lu(false), &lu(true), &[&x]);
+    let cholesky = |native: bool| Cholesky::launches(shape, DType::F32, 0, native);
+    let l = check(&cholesky(false), &cholesky(true), &[&square]);
+    let qr = |native: bool| QrFactor::launches(shape, DType::F32, 0, native);
+    let packed = check(&qr(false), &qr(true), &[&x]);
+    let form = |native: bool| QrForm::launches(shape, n, DType::F32, 0, native);
+    check(&form(false), &form(true), &[&packed, &[]]);
+    for kind in [[false, false, false], [false, true, false]] {
+        let of_rows = MatrixShape { rows: 2000, columns: 20, ..shape };
+        let solve = |native: bool| TriangularSolve::launches(of_rows, kind, DType::F32, [0; 2], native);
+        let mut a = vec![0.0; 2000 * 2000];
+        for i in 0..2000 {
+            for j in 0..=i {
+                a[i * 2000 + j] = l[i % n * n + j % n] / 300.0;
+            }
+            a[i * 2000 + i] = 2.0;
+        }
+        check(&solve(false), &solve(true), &[&a, &vec![1.0; 2000 * 20]]);
+    }
 }
 
 #[test]

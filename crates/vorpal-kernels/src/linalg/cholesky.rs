@@ -5,7 +5,10 @@ use std::ops::Range;
 use vorpal_shaders::{CHOLESKY, Shader};
 use vorpal_tensor::{DType, Fault, Result};
 
+use super::halves::{NARROW, Panel, copied, middle, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link};
+use crate::gemm::{Gemm, Matrix};
+use crate::lane::vectorized;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
 /// L with L Lᵀ = A of symmetric matrices, of which the lower triangle is read. Matrices that are not positive definite
@@ -36,7 +39,7 @@ impl Cholesky {
         pieces.into_iter().map(of).collect()
     }
 
-    fn native<T: Real>(&self, run: &mut CpuRun<'_>) -> Result<()> {
+    fn native<T: Real + Gemm>(&self, run: &mut CpuRun<'_>) -> Result<()> {
         let (n, size) = (self.shape.rows, self.shape.size());
         if self.shape.batch * size == 0 {
             return Ok(());
@@ -45,32 +48,84 @@ impl Cholesky {
         let out = run.write::<T>(1)?;
         let steps = &self.steps;
         let tasks: Vec<(&mut [T], &[T])> = out.chunks_mut(size).zip(x.chunks(size)).collect();
+        let parallel = self.shape.batch == 1;
         each(run, self.fault(), tasks, |(out, x)| {
             for i in 0..n {
                 out[i * n..=i * n + i].copy_from_slice(&x[i * n..=i * n + i]);
                 out[i * n + i + 1..(i + 1) * n].fill(T::ZERO);
             }
-            let mut column = vec![T::ZERO; n];
-            for k in steps.clone() {
-                let pivot = out[k * n + k];
-                let positive = pivot > T::ZERO;
-                if !positive {
-                    return false;
-                }
-                let root = pivot.root();
-                out[k * n + k] = root;
-                for i in k + 1..n {
-                    out[i * n + k] /= root;
-                    column[i] = out[i * n + k];
-                    let scale = column[i];
-                    for (o, &c) in out[i * n + k + 1..=i * n + i].iter_mut().zip(&column[k + 1..=i]) {
-                        *o -= scale * c;
-                    }
-                }
+            if !factor(out, n, steps.clone(), parallel)? {
+                return Ok(false);
             }
-            true
+            // Launches of an adapter leave the columns behind to the next.
+            take(out, n, steps.clone(), steps.end..n, parallel)?;
+            (0..n).for_each(|i| out[i * n + i + 1..(i + 1) * n].fill(T::ZERO));
+            Ok(true)
         })
     }
+}
+
+/// Some columns of the factor, from which those before were taken. Whether what is under a root is positive.
+fn factor<T: Real + Gemm>(matrix: &mut [T], n: usize, columns: Range<usize>, parallel: bool) -> Result<bool> {
+    if columns.len() > NARROW {
+        let mid = middle(&columns);
+        if !factor(matrix, n, columns.start..mid, parallel)? {
+            return Ok(false);
+        }
+        take(matrix, n, columns.start..mid, mid..columns.end, parallel)?;
+        return factor(matrix, n, mid..columns.end, parallel);
+    }
+    let mut panel = Panel::new(matrix, n, columns.clone());
+    let is_positive = vectorized(
+        #[inline(always)]
+        || factor_panel(&mut panel.rows, columns.len()),
+    );
+    panel.store(matrix, n);
+    Ok(is_positive)
+}
+
+/// The columns of a panel, one after the other.
+#[inline(always)]
+fn factor_panel<T: Real>(rows: &mut [[T; NARROW]], count: usize) -> bool {
+    for j in 0..count {
+        let pivot = rows[j][j];
+        let positive = pivot > T::ZERO;
+        if !positive {
+            return false;
+        }
+        let root = pivot.root();
+        rows[j][j] = root;
+        let mut column = [T::ZERO; NARROW];
+        for (i, row) in rows.iter_mut().enumerate().skip(j + 1) {
+            row[j] /= root;
+            let scale = row[j];
+            if i < NARROW {
+                column[i] = scale;
+            }
+            // Those that are not known yet are above the diagonal.
+            for (o, &c) in row.iter_mut().zip(&column) {
+                *o -= scale * c;
+            }
+        }
+    }
+    true
+}
+
+/// Takes from other columns, in the rows from the first of them on, what the columns `done` of the factor are there. What is
+/// above the diagonal is of no use then.
+fn take<T: Real + Gemm>(
+    matrix: &mut [T],
+    n: usize,
+    done: Range<usize>,
+    columns: Range<usize>,
+    parallel: bool,
+) -> Result<()> {
+    let place = Matrix::rows_of(n);
+    let (taken, side) = negated(matrix, place, columns.start..n, done.clone());
+    let across = copied(matrix, n, columns.clone(), done.clone());
+    let sizes = [n - columns.start, columns.len(), done.len()];
+    let out = Matrix { offset: place.place(columns.start, columns.start) as isize, ..place };
+    T::gemm(sizes, (matrix, out), (&taken, side), (&across, side.transposed()), true, parallel)
 }
 
 impl Kernel for Cholesky {

@@ -5,7 +5,10 @@ use std::ops::Range;
 use vorpal_shaders::{LU, Shader};
 use vorpal_tensor::{DType, Result};
 
+use super::halves::{self, NARROW, Panel, Triangle, copied, middle, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link, two_rows};
+use crate::gemm::{Gemm, Matrix};
+use crate::lane::vectorized;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
 /// Factors of square matrices with rows exchanged: the unit lower and the upper one share n rows; in three more follow,
@@ -45,7 +48,7 @@ impl Lu {
         (self.shape.rows + Lu::ROWS_MORE) * self.shape.columns
     }
 
-    fn native<T: Real>(&self, run: &mut CpuRun<'_>) -> Result<()> {
+    fn native<T: Real + Gemm>(&self, run: &mut CpuRun<'_>) -> Result<()> {
         let (n, size) = (self.shape.rows, self.shape.size());
         if self.shape.batch * size == 0 {
             return Ok(());
@@ -54,6 +57,7 @@ impl Lu {
         let out = run.write::<T>(1)?;
         let step = if self.steps.start == 0 { size } else { self.result() };
         let tasks: Vec<(&mut [T], &[T])> = out.chunks_mut(self.result()).zip(x.chunks(step)).collect();
+        let parallel = self.shape.batch == 1;
         each(run, None, tasks, |(out, x)| {
             out[..step].copy_from_slice(x);
             let (matrix, rows) = out.split_at_mut(size);
@@ -61,43 +65,106 @@ impl Lu {
                 (0..n).for_each(|i| rows[i] = T::whole(i));
                 rows[n..].fill(T::ONE);
             }
-            for k in self.steps.clone() {
-                eliminate(matrix, rows, n, k);
-            }
+            factor(matrix, rows, n, self.steps.clone(), parallel)?;
+            // Launches of an adapter leave the columns behind to the next.
+            take(matrix, n, self.steps.clone(), self.steps.end..n, parallel)?;
             for i in 0..n {
                 if let Some(from) = (0..n).find(|&r| rows[r] == T::whole(i)) {
                     rows[n + i] = T::whole(from);
                 }
             }
-            true
+            Ok(true)
         })
     }
 }
 
-/// Step k: exchanges rows, and subtracts row k from those below.
-fn eliminate<T: Real>(matrix: &mut [T], rows: &mut [T], n: usize, k: usize) {
-    let mut pivot = k;
-    for i in k + 1..n {
-        if matrix[i * n + k].size() > matrix[pivot * n + k].size() {
-            pivot = i;
+/// Some columns of the factors, from which those before were taken.
+fn factor<T: Real + Gemm>(
+    matrix: &mut [T],
+    rows: &mut [T],
+    n: usize,
+    columns: Range<usize>,
+    parallel: bool,
+) -> Result<()> {
+    if columns.len() <= NARROW {
+        factor_narrow(matrix, rows, n, columns);
+        return Ok(());
+    }
+    let mid = middle(&columns);
+    factor(matrix, rows, n, columns.start..mid, parallel)?;
+    take(matrix, n, columns.start..mid, mid..columns.end, parallel)?;
+    factor(matrix, rows, n, mid..columns.end, parallel)
+}
+
+/// Finds the rows of the upper factor that belong to the steps `done` in other columns, and takes from the rows below what they
+/// are there.
+fn take<T: Real + Gemm>(
+    matrix: &mut [T],
+    n: usize,
+    done: Range<usize>,
+    columns: Range<usize>,
+    parallel: bool,
+) -> Result<()> {
+    if done.is_empty() || columns.is_empty() {
+        return Ok(());
+    }
+    let (first, count) = (done.start, done.len());
+    let lower = copied(matrix, n, done.clone(), done.clone());
+    let triangle = Triangle { entries: &lower, place: Matrix::rows_of(count), lower: true, unit: true };
+    let below = negated(matrix, Matrix::rows_of(n), done.end..n, done);
+    let x = &mut matrix[first * n..];
+    triangle.solve(0..count, x, n, columns.clone(), parallel)?;
+    halves::take(&below, [0..count, count..n - first], x, n, columns, parallel)
+}
+
+/// The same of few columns, one after the other.
+fn factor_narrow<T: Real>(matrix: &mut [T], rows: &mut [T], n: usize, columns: Range<usize>) {
+    let mut panel = Panel::new(matrix, n, columns.clone());
+    vectorized(
+        #[inline(always)]
+        || eliminate(matrix, rows, n, columns, &mut panel.rows),
+    );
+    panel.store(matrix, n);
+}
+
+/// The columns of a panel, which are those of the matrix. Its rows are exchanged as those of the panel are.
+#[inline(always)]
+fn eliminate<T: Real>(
+    matrix: &mut [T],
+    rows: &mut [T],
+    n: usize,
+    columns: Range<usize>,
+    panel: &mut [[T; NARROW]],
+) {
+    for (j, k) in columns.enumerate() {
+        let mut pivot = j;
+        for (i, row) in panel.iter().enumerate().skip(j + 1) {
+            if row[j].size() > panel[pivot][j].size() {
+                pivot = i;
+            }
         }
-    }
-    if pivot != k {
-        let (a, b) = two_rows(matrix, n, k, pivot);
-        a.swap_with_slice(b);
-        rows.swap(k, pivot);
-        rows[2 * n] = -rows[2 * n];
-    }
-    let divisor = matrix[k * n + k];
-    if divisor == T::ZERO {
-        return;
-    }
-    for i in k + 1..n {
-        let (row, top) = two_rows(matrix, n, i, k);
-        row[k] /= divisor;
-        let factor = row[k];
-        for (o, &t) in row[k + 1..].iter_mut().zip(&top[k + 1..]) {
-            *o -= factor * t;
+        if pivot != j {
+            panel.swap(pivot, j);
+            let pivot = k - j + pivot;
+            let (a, b) = two_rows(matrix, n, k, pivot);
+            a.swap_with_slice(b);
+            rows.swap(k, pivot);
+            rows[2 * n] = -rows[2 * n];
+        }
+        let (top, below) = panel.split_at_mut(j + 1);
+        let mut top = top[j];
+        let divisor = top[j];
+        if divisor == T::ZERO {
+            continue;
+        }
+        // What is in front stays as it is.
+        top[..=j].fill(T::ZERO);
+        for row in below {
+            row[j] /= divisor;
+            let factor = row[j];
+            for (o, &t) in row.iter_mut().zip(&top) {
+                *o -= factor * t;
+            }
         }
     }
 }

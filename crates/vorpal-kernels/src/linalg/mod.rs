@@ -2,6 +2,7 @@
 //! an invocation loops is bounded, so that large matrices take several launches.
 
 mod cholesky;
+mod halves;
 mod lu;
 mod qr;
 mod triangular_solve;
@@ -135,11 +136,11 @@ fn each<T: Send>(
     run: &CpuRun<'_>,
     fault: Option<Fault>,
     items: Vec<T>,
-    f: impl Fn(T) -> bool + Sync + Send,
+    f: impl Fn(T) -> Result<bool> + Sync + Send,
 ) -> Result<()> {
     let first = AtomicUsize::new(usize::MAX);
     for_each(items.into_iter().enumerate().collect(), |(k, item)| {
-        if !f(item) {
+        if !f(item)? {
             first.fetch_min(k, Ordering::Relaxed);
         }
         Ok(())

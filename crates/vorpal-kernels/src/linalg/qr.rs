@@ -5,7 +5,10 @@ use std::ops::Range;
 use vorpal_shaders::{QR_FACTOR, QR_FORM, Shader};
 use vorpal_tensor::{DType, Result};
 
+use super::halves::{NARROW, Panel, copied, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link};
+use crate::gemm::{Gemm, Matrix};
+use crate::lane::vectorized;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
 /// Reflections H = I − τ v vᵀ that make matrices upper triangular: for each matrix R in and above the diagonal, the
@@ -43,7 +46,7 @@ impl QrFactor {
         pieces.into_iter().map(of).collect()
     }
 
-    fn native<T: Real>(&self, run: &mut CpuRun<'_>) -> Result<()> {
+    fn native<T: Real + Gemm>(&self, run: &mut CpuRun<'_>) -> Result<()> {
         let (n, size, whole) = (self.shape.columns, self.shape.size(), QrFactor::result(self.shape));
         if self.shape.batch * size == 0 {
             return Ok(());
@@ -52,51 +55,136 @@ impl QrFactor {
         let out = run.write::<T>(1)?;
         let step = if self.steps.start == 0 { size } else { whole };
         let tasks: Vec<(&mut [T], &[T])> = out.chunks_mut(whole).zip(x.chunks(step)).collect();
+        let parallel = self.shape.batch == 1;
         each(run, None, tasks, |(out, x)| {
             out[..step].copy_from_slice(x);
             let (matrix, taus) = out.split_at_mut(size);
-            let mut sums = vec![T::ZERO; n];
-            for k in self.steps.clone() {
-                taus[k] = reflect(matrix, n, k, &mut sums);
+            for block in blocks(&self.steps) {
+                let mut panel = Panel::new(matrix, n, block.clone());
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (j, tau) in taus[block.clone()].iter_mut().enumerate() {
+                            *tau = reflect(&mut panel.rows, j);
+                        }
+                    },
+                );
+                panel.store(matrix, n);
+                let columns = block.end..n;
+                if !columns.is_empty() {
+                    let together = Together::new(matrix, n, &taus[block.clone()], block.start)?;
+                    together.apply(&mut matrix[block.start * n..], n, columns, true, parallel)?;
+                }
             }
-            true
+            Ok(true)
         })
     }
 }
 
-/// Step k: makes column k that of an upper triangular matrix and applies the same reflection to the columns behind.
-fn reflect<T: Real>(matrix: &mut [T], n: usize, k: usize, sums: &mut [T]) -> T {
-    let m = matrix.len() / n;
-    let mut below = T::ZERO;
-    for i in k + 1..m {
-        below += matrix[i * n + k] * matrix[i * n + k];
+/// Ranges of steps whose reflections are applied together.
+fn blocks(steps: &Range<usize>) -> impl DoubleEndedIterator<Item = Range<usize>> + use<> {
+    let Range { start, end } = *steps;
+    (0..steps.len().div_ceil(NARROW))
+        .map(move |block| start + block * NARROW..end.min(start + (block + 1) * NARROW))
+}
+
+/// A product of reflections, I − V T Vᵀ with T upper triangular (Schreiber, Van Loan 1989), so that it is applied by products of
+/// matrices.
+struct Together<T> {
+    /// Rows from that of the first reflection on.
+    v: Vec<T>,
+    t: Vec<T>,
+    count: usize,
+}
+
+impl<T: Real + Gemm> Together<T> {
+    /// Those found in the columns from `first` on of packed rows of `n`.
+    fn new(packed: &[T], n: usize, taus: &[T], first: usize) -> Result<Together<T>> {
+        let (count, place) = (taus.len(), Matrix::rows_of(taus.len()));
+        let mut v = copied(packed, n, first..packed.len() / n, first..first + count);
+        for k in 0..count {
+            v[k * count + k] = T::ONE;
+            v[k * count + k + 1..(k + 1) * count].fill(T::ZERO);
+        }
+        let mut inner = vec![T::ZERO; count * count];
+        let sizes = [count, count, v.len() / count.max(1)];
+        T::gemm(sizes, (&mut inner, place), (&v, place.transposed()), (&v, place), false, false)?;
+        let mut t = vec![T::ZERO; count * count];
+        for (j, &tau) in taus.iter().enumerate() {
+            for i in 0..j {
+                let mut sum = T::ZERO;
+                (i..j).for_each(|p| sum += t[i * count + p] * inner[p * count + j]);
+                t[i * count + j] = -tau * sum;
+            }
+            t[j * count + j] = tau;
+        }
+        Ok(Together { v, t, count })
     }
-    let head = matrix[k * n + k];
+
+    /// Applies the product, or its transpose, to some columns of rows of `pitch`, the first of which is that of the first
+    /// reflection.
+    fn apply(
+        &self,
+        x: &mut [T],
+        pitch: usize,
+        columns: Range<usize>,
+        transposed: bool,
+        parallel: bool,
+    ) -> Result<()> {
+        let (count, width) = (self.count, columns.len());
+        let rows = self.v.len() / count.max(1);
+        let (v, sums) = (Matrix::rows_of(count), Matrix::rows_of(width));
+        let place = Matrix { offset: columns.start as isize, ..Matrix::rows_of(pitch) };
+        let mut inner = vec![T::ZERO; count * width];
+        let sizes = [count, width, rows];
+        T::gemm(sizes, (&mut inner, sums), (&self.v, v.transposed()), (&*x, place), false, parallel)?;
+        let (factors, place_of) = negated(&self.t, v, 0..count, 0..count);
+        let factors = (&factors[..], if transposed { place_of.transposed() } else { place_of });
+        let mut taken = vec![T::ZERO; count * width];
+        let sizes = [count, width, count];
+        T::gemm(sizes, (&mut taken, sums), factors, (&inner, sums), false, parallel)?;
+        T::gemm([rows, width, count], (x, place), (&self.v, v), (&taken, sums), true, parallel)
+    }
+}
+
+/// Makes column k, from row k on, that of an upper triangular matrix and applies the same reflection to the columns behind.
+#[inline(always)]
+fn reflect<T: Real>(rows: &mut [[T; NARROW]], k: usize) -> T {
+    let mut below = T::ZERO;
+    for row in rows.iter().skip(k + 1) {
+        below += row[k] * row[k];
+    }
+    let head = rows[k][k];
     let positive = below > T::ZERO;
     if !positive {
         // Nothing is to be done; entries whose squares vanish count as zeros.
-        (k + 1..m).for_each(|i| matrix[i * n + k] *= T::ZERO);
+        rows.iter_mut().skip(k + 1).for_each(|row| row[k] *= T::ZERO);
         return T::ZERO;
     }
     let mut norm = head * head;
     norm += below;
     let beta = if head >= T::ZERO { -norm.root() } else { norm.root() };
     let (tau, scale) = ((beta - head) / beta, T::ONE / (head - beta));
-    (k + 1..m).for_each(|i| matrix[i * n + k] *= scale);
-    let sums = &mut sums[k + 1..n];
-    sums.copy_from_slice(&matrix[k * n + k + 1..(k + 1) * n]);
-    for row in matrix.chunks(n).skip(k + 1) {
-        sums.iter_mut().zip(&row[k + 1..]).for_each(|(s, &a)| *s += row[k] * a);
-    }
-    sums.iter_mut().for_each(|s| *s *= tau);
-    let mut rows = matrix.chunks_mut(n).skip(k);
-    if let Some(row) = rows.next() {
-        row[k] = beta;
-        row[k + 1..].iter_mut().zip(&*sums).for_each(|(a, &s)| *a -= s);
-    }
-    for row in rows {
+    let mut sums = rows[k];
+    for row in rows.iter_mut().skip(k + 1) {
+        row[k] *= scale;
         let v = row[k];
-        row[k + 1..].iter_mut().zip(&*sums).for_each(|(a, &s)| *a -= v * s);
+        for (s, &a) in sums.iter_mut().zip(&*row) {
+            *s += v * a;
+        }
+    }
+    // What is in front stays as it is.
+    sums[..=k].fill(T::ZERO);
+    for (s, a) in sums.iter_mut().zip(&mut rows[k]) {
+        *s *= tau;
+        *a -= *s;
+    }
+    rows[k][k] = beta;
+    for row in rows.iter_mut().skip(k + 1) {
+        let v = row[k];
+        for (a, &s) in row.iter_mut().zip(&sums) {
+            *a -= v * s;
+        }
     }
     tau
 }
@@ -173,7 +261,7 @@ impl QrForm {
         self.shape.batch * self.shape.rows * self.width
     }
 
-    fn native<T: Real>(&self, run: &mut CpuRun<'_>) -> Result<()> {
+    fn native<T: Real + Gemm>(&self, run: &mut CpuRun<'_>) -> Result<()> {
         if self.len() == 0 {
             return Ok(());
         }
@@ -190,27 +278,22 @@ impl QrForm {
         // Without columns there is no reflection to read.
         let packed = |k: usize| packed.get(k * whole..(k + 1) * whole).unwrap_or(&[]);
         let tasks: Vec<(usize, &mut [T])> = out.chunks_mut(m * width).enumerate().collect();
+        let parallel = self.shape.batch == 1;
         each(run, None, tasks, |(matrix, q)| {
             let packed = packed(matrix);
             if before.is_empty() {
                 (0..m.min(width)).for_each(|i| q[i * width + i] = T::ONE);
             }
-            let mut sums = vec![T::ZERO; width];
-            for k in self.steps.clone().map(|s| self.shape.reflections() - 1 - s) {
+            let reflections = self.shape.reflections();
+            let steps = reflections - self.steps.end..reflections - self.steps.start;
+            for block in blocks(&steps).rev() {
                 // Columns in front are still those of the unit matrix.
-                let sums = &mut sums[k.min(width)..];
-                sums.copy_from_slice(&q[k * width + k.min(width)..(k + 1) * width]);
-                for i in k + 1..m {
-                    let v = packed[i * n + k];
-                    sums.iter_mut().zip(&q[i * width + k..(i + 1) * width]).for_each(|(s, &a)| *s += v * a);
-                }
-                let tau = packed[size + k];
-                for i in k..m {
-                    let v = if i == k { tau } else { tau * packed[i * n + k] };
-                    q[i * width + k..(i + 1) * width].iter_mut().zip(&*sums).for_each(|(a, &s)| *a -= v * s);
-                }
+                let columns = block.start.min(width)..width;
+                let taus = &packed[size..][block.clone()];
+                let together = Together::new(&packed[..size], n, taus, block.start)?;
+                together.apply(&mut q[block.start * width..], width, columns, false, parallel)?;
             }
-            true
+            Ok(true)
         })
     }
 }

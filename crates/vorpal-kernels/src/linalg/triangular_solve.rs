@@ -5,7 +5,9 @@ use std::ops::Range;
 use vorpal_shaders::{Shader, TRIANGULAR_SOLVE};
 use vorpal_tensor::{DType, Fault, Result};
 
-use super::{MatrixShape, Real, cut, each, lanes, link, two_rows};
+use super::halves::Triangle;
+use super::{MatrixShape, Real, cut, each, lanes, link};
+use crate::gemm::{Gemm, Matrix};
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
 /// Columns of a workgroup.
@@ -56,7 +58,7 @@ impl TriangularSolve {
         self.upper == self.transposed
     }
 
-    fn native<T: Real>(&self, run: &mut CpuRun<'_>) -> Result<()> {
+    fn native<T: Real + Gemm>(&self, run: &mut CpuRun<'_>) -> Result<()> {
         let (n, columns, size) = (self.shape.rows, self.shape.columns, self.shape.size());
         if self.shape.batch * size == 0 {
             return Ok(());
@@ -66,24 +68,19 @@ impl TriangularSolve {
         let out = run.write::<T>(2)?;
         let rows = out.chunks_mut(size).zip(b.chunks(size));
         let tasks = rows.zip(a.chunks(n * n)).collect::<Vec<_>>();
-        each(run, self.fault(), tasks, |((x, b), a)| {
+        let parallel = self.shape.batch == 1;
+        each(run, self.fault(), tasks, |((x, b), entries)| {
             x.copy_from_slice(b);
-            let mut regular = true;
-            for s in self.steps.clone() {
-                let i = if self.forward() { s } else { n - 1 - s };
-                if !self.unit {
-                    let pivot = a[i * n + i];
-                    regular &= pivot != T::ZERO;
-                    x[i * columns..(i + 1) * columns].iter_mut().for_each(|x| *x /= pivot);
-                }
-                let rest = if self.forward() { i + 1..n } else { 0..i };
-                for j in rest {
-                    let entry = if self.transposed { a[i * n + j] } else { a[j * n + i] };
-                    let (row, found) = two_rows(x, columns, j, i);
-                    row.iter_mut().zip(&*found).for_each(|(x, &f)| *x -= entry * f);
-                }
-            }
-            regular
+            let place = Matrix::rows_of(n);
+            let place = if self.transposed { place.transposed() } else { place };
+            let triangle = Triangle { entries, place, lower: self.forward(), unit: self.unit };
+            let Range { start, end } = self.steps;
+            let range = if self.forward() { start..end } else { n - end..n - start };
+            let is_regular = triangle.solve(range.clone(), x, columns, 0..columns, parallel)?;
+            // Launches of an adapter leave the equations of the rows to come to the next.
+            let rest = if self.forward() { end..n } else { 0..n - end };
+            triangle.take([range, rest], x, columns, 0..columns, parallel)?;
+            Ok(is_regular)
         })
     }
 }
