@@ -5,7 +5,7 @@ use std::ops::Range;
 use vorpal_shaders::{CHOLESKY, Shader};
 use vorpal_tensor::{DType, Fault, Result};
 
-use super::halves::{NARROW, Panel, copied, middle, negated};
+use super::recursive::{NARROW, Panel, copied, middle, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link};
 use crate::gemm::{Gemm, Matrix};
 use crate::lane::vectorized;

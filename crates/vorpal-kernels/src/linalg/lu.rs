@@ -5,7 +5,7 @@ use std::ops::Range;
 use vorpal_shaders::{LU, Shader};
 use vorpal_tensor::{DType, Result};
 
-use super::halves::{self, NARROW, Panel, Triangle, copied, middle, negated};
+use super::recursive::{self, NARROW, Panel, Triangle, copied, middle, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link, two_rows};
 use crate::gemm::{Gemm, Matrix};
 use crate::lane::vectorized;
@@ -114,7 +114,7 @@ fn take<T: Real + Gemm>(
     let below = negated(matrix, Matrix::rows_of(n), done.end..n, done);
     let x = &mut matrix[first * n..];
     triangle.solve(0..count, x, n, columns.clone(), parallel)?;
-    halves::take(&below, [0..count, count..n - first], x, n, columns, parallel)
+    recursive::take(&below, [0..count, count..n - first], x, n, columns, parallel)
 }
 
 /// The same of few columns, one after the other.

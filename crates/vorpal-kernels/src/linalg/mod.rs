@@ -2,9 +2,9 @@
 //! an invocation loops is bounded, so that large matrices take several launches.
 
 mod cholesky;
-mod halves;
 mod lu;
 mod qr;
+mod recursive;
 mod triangular_solve;
 
 use std::ops::{AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Range, Sub, SubAssign};

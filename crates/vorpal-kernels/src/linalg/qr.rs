@@ -5,7 +5,7 @@ use std::ops::Range;
 use vorpal_shaders::{QR_FACTOR, QR_FORM, Shader};
 use vorpal_tensor::{DType, Result};
 
-use super::halves::{NARROW, Panel, copied, negated};
+use super::recursive::{NARROW, Panel, copied, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link};
 use crate::gemm::{Gemm, Matrix};
 use crate::lane::vectorized;

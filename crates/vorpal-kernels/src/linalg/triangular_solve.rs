@@ -5,7 +5,7 @@ use std::ops::Range;
 use vorpal_shaders::{Shader, TRIANGULAR_SOLVE};
 use vorpal_tensor::{DType, Fault, Result};
 
-use super::halves::Triangle;
+use super::recursive::Triangle;
 use super::{MatrixShape, Real, cut, each, lanes, link};
 use crate::gemm::{Gemm, Matrix};
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
