@@ -5,6 +5,7 @@ use half::{bf16, f16};
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Error, Layout, Result};
 
+use crate::halves::{shorten_bf16, shorten_f16};
 use crate::lane::{alike, vectorized};
 use crate::stream::stream;
 use crate::tape::Class;
@@ -141,11 +142,8 @@ impl<'a> Sink<'a> {
     /// Writes a block at `from`.
     pub fn store(&mut self, from: usize, lane: Lane<'_>) {
         alike!((self, lane), Sink, Lane, (o, v) => o[from..from + v.len()].copy_from_slice(v);
-            (Sink::F16(o), Lane::F32(v)) => o[from..from + v.len()].convert_from_f32_slice(v),
-            (Sink::BF16(o), Lane::F32(v)) => {
-                let o = &mut o[from..];
-                vectorized(|| o.iter_mut().zip(v).for_each(|(o, &v)| *o = bf16::from_f32(v)));
-            }
+            (Sink::F16(o), Lane::F32(v)) => shorten_f16(v, &mut o[from..from + v.len()]),
+            (Sink::BF16(o), Lane::F32(v)) => shorten_bf16(v, &mut o[from..from + v.len()]),
             _ => {}
         );
     }

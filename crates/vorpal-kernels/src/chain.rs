@@ -4,7 +4,7 @@
 //! arithmetic that is most of programs is done several steps at a time, each rounded as if it were alone, so that results
 //! do not depend on what met in a pass.
 
-use crate::elementary::exp;
+use crate::elementary::{erf, exp};
 use crate::lane::vectorized;
 use crate::stream::{Ahead, LINE};
 use crate::{Lane, LaneElement, LaneMut, ScalarFn};
@@ -96,6 +96,11 @@ pub(crate) fn is_exponential(f: &ScalarFn) -> bool {
     f.name == "exp"
 }
 
+/// Whether a function is the error function.
+pub(crate) fn is_error_function(f: &ScalarFn) -> bool {
+    f.name == "erf"
+}
+
 /// Whether [`normalize`] can take operands, of which `wide` have an element each.
 pub(crate) fn normalizes(wide: [bool; 5]) -> bool {
     matches!(wide, [true, false, false, true, true] | [true, true, true, true, true])
@@ -124,6 +129,20 @@ pub(crate) fn normalize_row([a, d, e]: [&[f32]; 3], b: f32, c: f32, out: &mut [f
     for (((o, &a), &d), &e) in out.iter_mut().zip(a).zip(d).zip(e) {
         *o = ((a - b) * c) * d + e;
     }
+}
+
+/// Fills `out` with (a b) (erf(a c) + d), where one number each stands for `b`, `c` and `d`: a gelu.
+pub(crate) fn error_gate(operands: &[Lane<'_>], out: LaneMut<'_>) {
+    let (&[a, b, c, d], out) = (operands, f32::of_mut(out)) else { return };
+    let (a, &[b], &[c], &[d]) = (f32::of(a), f32::of(b), f32::of(c), f32::of(d)) else { return };
+    vectorized(
+        #[inline(always)]
+        || {
+            for (o, &a) in out.iter_mut().zip(a) {
+                *o = (a * b) * (erf(a * c) + d);
+            }
+        },
+    );
 }
 
 /// Fills `out` with eᵃ⁻ᵇ. Where one `b` stands for all, it calls for a line of what is `ahead` with every line it makes.
@@ -200,5 +219,71 @@ impl Pair {
                 Pair::SubOfMul => map([a, b, c], out, |a, b, c| c - a * b),
             },
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vorpal_tensor::{DType, Layout};
+
+    use super::*;
+    use crate::tape::{Action, Class, Scope, Tape};
+    use crate::{Arg, Domain, Inst, Program, ResultType, Store};
+
+    static ADD: ScalarFn = function("add", 2);
+    static MUL: ScalarFn = function("mul", 2);
+    static ERF: ScalarFn = function("erf", 1);
+
+    const fn function(name: &'static str, arity: usize) -> ScalarFn {
+        ScalarFn { name, arity, result: ResultType::Last, wgsl: "", support: "", cpu: |_, _| {}, flops: 1 }
+    }
+
+    /// The tape of a gelu of 100 numbers; what else is stored is named by its place among the values.
+    fn gelu(beside: &[usize]) -> Tape {
+        let layout = Layout::contiguous([100]);
+        let call =
+            |f: &'static ScalarFn, args: &[usize]| Inst::Call { f, args: args.iter().copied().collect() };
+        let number = |value: f64| Inst::Const { value, dtype: DType::F32 };
+        let insts = vec![
+            Inst::Load { arg: 0, layout, fill: 0.0, domain: Domain::Full },
+            number(0.7),
+            number(0.5),
+            number(1.0),
+            call(&MUL, &[0, 1]),
+            call(&ERF, &[4]),
+            call(&MUL, &[0, 2]),
+            call(&ADD, &[5, 3]),
+            call(&MUL, &[6, 7]),
+        ];
+        let mut args = vec![Arg::read(DType::F32, 100)];
+        let mut stores = Vec::new();
+        for &value in [8].iter().chain(beside) {
+            args.push(Arg::write(DType::F32, 100));
+            stores.push((Store { value, arg: args.len() - 1 }, Class::Full));
+        }
+        let program = Program { insts, stores: vec![] };
+        Tape::new(&program, &args, &Scope { stores, ..Scope::default() })
+    }
+
+    #[test]
+    fn a_gelu_is_one_step_unless_what_lies_between_is_read() {
+        assert!(matches!(&gelu(&[]).steps[..], [step] if matches!(step.action, Action::ErrorGate(_))));
+        for value in [4, 5, 6, 7] {
+            let tape = gelu(&[value]);
+            assert!(!tape.steps.iter().any(|step| matches!(step.action, Action::ErrorGate(_))), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_gelu_is_rounded_as_its_steps_are() {
+        let x: Vec<f32> = (-200..200).map(|k| k as f32 * 0.031).collect();
+        let mut found = vec![0.0; x.len()];
+        let numbers = [[0.5f32], [0.7], [1.0]];
+        let [b, c, d] = numbers.each_ref().map(|number| Lane::F32(number));
+        error_gate(&[Lane::F32(&x), b, c, d], LaneMut::F32(&mut found));
+        for (found, x) in found.into_iter().zip(x) {
+            let (half, sum) = (x * 0.5, erf(x * 0.7) + 1.0);
+            assert_eq!(found.to_bits(), (half * sum).to_bits(), "{x}");
+        }
     }
 }

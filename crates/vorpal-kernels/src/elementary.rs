@@ -15,6 +15,9 @@ use crate::lane::{LaneElement, LaneMut, vectorized};
 /// Adding and subtracting it rounds numbers below 2²² to whole ones; the low bits of the sum are that number.
 const WHOLE: f32 = 12_582_912.0;
 
+/// As [`WHOLE`], for f64 below 2⁵¹.
+const WHOLE_WIDE: f64 = 6_755_399_441_055_744.0;
+
 /// ln 2 in two parts, the first of which times a whole number below 2¹⁵ is exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -23,6 +26,12 @@ const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// slow here.
 #[inline(always)]
 pub(crate) fn fused(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// As [`fused`], of f64.
+#[inline(always)]
+fn fused_wide(a: f64, b: f64, c: f64) -> f64 {
     if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
 }
 
@@ -54,9 +63,17 @@ fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
     }
 }
 
+/// c₀ + c₁ x + c₂ x² + …, term by term: the fewest operations, where others are there to be done while each waits for the
+/// one before.
+#[inline(always)]
+fn horner<const N: usize>(x: f32, c: [f32; N]) -> f32 {
+    let [rest @ .., last] = &c[..] else { return 0.0 };
+    rest.iter().rev().fold(*last, |sum, &c| fused(sum, x, c))
+}
+
 /// `x` between two limits; NaN stays.
 #[inline(always)]
-fn limited(x: f32, low: f32, high: f32) -> f32 {
+fn limited<T: PartialOrd>(x: T, low: T, high: T) -> T {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
 }
@@ -223,6 +240,72 @@ pub fn log1p(x: f32) -> f32 {
     if x.abs() < 2e-8 { x } else { value }
 }
 
+/// Logarithm to base 2 of a positive number that f32 holds, to 2⁻³⁷ of itself; of others some number.
+#[inline(always)]
+fn log2_wide(x: f64) -> f64 {
+    const EXPONENT: u32 = f64::MANTISSA_DIGITS - 1;
+    const FRACTION: u64 = (1 << EXPONENT) - 1;
+    // An exponent with its bias is the low bits of this float.
+    const BIASED: f64 = 4_503_599_627_370_496.0;
+    const BIAS: u64 = 1024;
+    let root = std::f64::consts::FRAC_1_SQRT_2.to_bits();
+    // The bits of √½ are taken off, so that the exponent changes there: x = m · 2ᵉ with √½ ≤ m < √2.
+    let bits = x.to_bits().wrapping_add((BIAS << EXPONENT) - root);
+    let e = f64::from_bits(bits >> EXPONENT | BIASED.to_bits()) - (BIASED + BIAS as f64);
+    let m = f64::from_bits((bits & FRACTION) + root);
+    // log m is twice the inverse hyperbolic tangent of s.
+    let s = (m - 1.0) / (m + 1.0);
+    let p = [0.577_083_596_187_111, 0.961_796_673_275_674_9, 2.885_390_081_790_147]
+        .into_iter()
+        .fold(fused_wide(s * s, 0.340_740_456_325_976_7, 0.411_672_109_397_036_7), |sum, c| {
+            fused_wide(sum, s * s, c)
+        });
+    fused_wide(s, p, e)
+}
+
+/// 2ˣ to 2⁻²⁸ of itself for −1022 ≤ x ≤ 1023.
+#[inline(always)]
+fn exp2_wide(x: f64) -> f64 {
+    // Low bits that are an exponent with its bias: shifted to its place, they are a power of two.
+    const BIAS: f64 = 1023.0;
+    let sum = x + (WHOLE_WIDE + BIAS);
+    let r = x - (sum - (WHOLE_WIDE + BIAS));
+    let p = [
+        0.001_339_018_407_936_418_1,
+        0.009_618_526_618_716_494,
+        0.055_503_622_138_476_42,
+        0.240_226_475_460_163_67,
+        std::f64::consts::LN_2,
+        1.0,
+    ];
+    let value = p.into_iter().fold(1.532_112_267_508_490_5e-4, |sum, c| fused_wide(sum, r, c));
+    value * f64::from_bits(sum.to_bits() << (f64::MANTISSA_DIGITS - 1))
+}
+
+/// xʸ. In f64, as a number f32 holds of the logarithm is not enough to be multiplied by y.
+#[inline(always)]
+pub fn pow(x: f32, y: f32) -> f32 {
+    let (size, bits) = (x.abs(), x.abs().to_bits());
+    // Of ±1 an infinite power is 1.
+    let y = limited(y, -f32::MAX, f32::MAX);
+    // Beyond these limits are 0 and infinity of f32.
+    let exponent = limited(f64::from(y) * log2_wide(f64::from(size)), -160.0, 160.0);
+    let value = exp2_wide(exponent) as f32;
+    let is_whole = y.round_ties_even() == y;
+    let value = if x < 0.0 && !is_whole { f32::NAN } else { value };
+    // 0 and infinity become themselves or each other, NaN stays; but the power 0 of them all is 1, as it is of others.
+    let infinity = f32::INFINITY.to_bits();
+    let corner = if y < 0.0 { infinity.wrapping_sub(bits) } else { bits };
+    let has_corner = bits.wrapping_sub(1) >= infinity - 1 && y.abs() > 0.0;
+    let value = if has_corner { f32::from_bits(corner) } else { value };
+    // An odd number is whole, and half of it is not.
+    let half = 0.5 * y;
+    let is_odd = is_whole && half.round_ties_even() != half;
+    let sign = if is_odd { x.to_bits() & !(u32::MAX >> 1) } else { 0 };
+    let value = f32::from_bits(value.to_bits() | sign);
+    if x == 1.0 { 1.0 } else { value }
+}
+
 /// Hyperbolic tangent.
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
@@ -236,30 +319,41 @@ pub fn tanh(x: f32) -> f32 {
 /// Error function.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
-    let t = x.abs();
-    let s = x * x;
-    let near = polynomial(
-        s,
-        [0.128_379_15, -0.376_124_85, 0.112_817_09, -0.026_762_35, 0.004_986_477, -5.954_904e-4],
-    );
-    let near = fused(x, near, x);
-    // −log(erfc(t)) ∕ t.
-    let far = limited(t, 0.9, 4.1);
-    let q = polynomial(
-        far,
+    let near = horner(
+        x * x,
         [
-            1.128_637,
-            0.635_117_5,
-            0.106_415_02,
-            -0.024_006_957,
-            0.003_793_701_8,
-            -3.667_541_6e-4,
-            1.611_587_5e-5,
+            0.128_379_17,
+            -0.376_125_96,
+            0.112_832_49,
+            -0.026_839_778,
+            0.005_161_997_4,
+            -7.783_19e-4,
+            7.121_527e-5,
         ],
     );
-    let far = (1.0 - exp(-(far * q))).copysign(x);
-    let value = if t < 0.93 { near } else { far };
-    if x.is_nan() { x } else { value }
+    let near = fused(x, near, x);
+    // About 2.4, so that terms are small where the function is not yet flat.
+    let t = x.abs();
+    let far = horner(
+        limited(t, 1.0, 3.9) - 2.4,
+        [
+            0.999_311_5,
+            0.003_555_716_7,
+            -0.008_534_229,
+            0.012_467_398,
+            -0.012_112_011,
+            0.007_896_878,
+            -0.003_100_647_8,
+            2.277_687_4e-4,
+            5.479_611e-4,
+            -3.200_594_8e-4,
+            3.970_348e-5,
+            2.821_214_2e-5,
+            -1.047_677_9e-5,
+            7.518_280_5e-7,
+        ],
+    );
+    if t < 1.1 { near } else { far.copysign(x) }
 }
 
 /// Angles from here on are reduced by what reads tables.
@@ -269,14 +363,13 @@ const ANGLE_FAR: f32 = 1_048_576.0;
 /// a turn at most.
 #[inline(always)]
 fn turned(size: f32) -> (u32, f32, f32) {
-    // As `WHOLE`, in f64: what is left keeps all of its bits there.
-    const WHOLE: f64 = 6_755_399_441_055_744.0;
     // π ∕ 2 in two parts, the first of which times a whole number below 2²⁰ is exact.
     const HIGH: f64 = 1.570_796_326_734_125_6;
     const LOW: f64 = 6.077_100_506_506_192e-11;
+    // In f64, where what is left keeps all of its bits.
     let x = f64::from(size);
-    let sum = x * FRAC_2_PI + WHOLE;
-    let n = sum - WHOLE;
+    let sum = x * FRAC_2_PI + WHOLE_WIDE;
+    let n = sum - WHOLE_WIDE;
     let r = ((x - n * HIGH) - n * LOW) as f32;
     let square = r * r;
     let sine = polynomial(square, [-0.166_666_64, 0.008_332_748, -1.958_775_7e-4]);
@@ -345,6 +438,16 @@ pub fn map_angles(x: &[f32], out: LaneMut<'_>, near: impl Fn(f32) -> f32, any: i
 mod tests {
     use super::*;
 
+    /// How far a float is from a value, in units of the last place of f32 there.
+    fn distance(found: f32, value: f64) -> f64 {
+        let nearest = value as f32;
+        if found == nearest || (found.is_nan() && nearest.is_nan()) {
+            return 0.0;
+        }
+        let last_place = f64::from(f32::from_bits(nearest.abs().to_bits() + 1)) - f64::from(nearest.abs());
+        (f64::from(found) - value).abs() / last_place
+    }
+
     /// The largest distance between a function of every 509th float and its f64 value, in units of the last place of
     /// f32 there, and where.
     fn worst(f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> (f64, f32) {
@@ -352,13 +455,7 @@ mod tests {
         for bits in (0..u32::MAX).step_by(509) {
             let x = f32::from_bits(bits);
             let (found, value) = (f(x), exact(f64::from(x)));
-            let nearest = value as f32;
-            if found == nearest || (found.is_nan() && nearest.is_nan()) {
-                continue;
-            }
-            let last_place =
-                f64::from(f32::from_bits(nearest.abs().to_bits() + 1)) - f64::from(nearest.abs());
-            let error = (f64::from(found) - value).abs() / last_place;
+            let error = distance(found, value);
             if error > worst.0 || error.is_nan() {
                 worst = (error, x);
             }
@@ -379,7 +476,7 @@ mod tests {
             ("log10", log10, f64::log10, 2.0),
             ("log1p", log1p, f64::ln_1p, 2.0),
             ("tanh", tanh, f64::tanh, 2.5),
-            ("erf", erf, libm::erf, 2.0),
+            ("erf", erf, libm::erf, 1.5),
             ("sin", sin, f64::sin, 1.6),
             ("cos", cos, f64::cos, 1.6),
         ];
@@ -387,6 +484,53 @@ mod tests {
             let (error, x) = worst(f, exact);
             println!("{name}: {error:.2} at {x}");
             assert!(error <= bound, "{name} of {x} is off by {error:.2} units");
+        }
+    }
+
+    #[test]
+    fn errors_of_powers() {
+        let power = |x: f32, y: f32| (pow(x, y), f64::from(x).powf(f64::from(y)));
+        let (mut worst, mut bits) = ((0.0, 0.0, 0.0), 0u64);
+        let mut next = || {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (bits >> 32) as u32
+        };
+        for k in 0..8_000_000 {
+            // Any two floats, whose power is mostly 0 or infinite; powers of all sizes; those of numbers about 1.
+            let (x, y) = (f32::from_bits(next()), f32::from_bits(next()));
+            let part = next() as f32 / 2f32.powi(31) - 1.0;
+            let (x, y) = match k % 4 {
+                0 => (x, y),
+                1 => (x.abs(), 152.0 * part / x.abs().log2()),
+                2 => (1.0 + part * part * part, y),
+                _ => (x, (4.0 * part).round()),
+            };
+            let (found, value) = power(x, y);
+            let error = distance(found, value);
+            if error > worst.0 || error.is_nan() {
+                worst = (error, x, y);
+            }
+        }
+        let (error, x, y) = worst;
+        println!("pow: {error:.3} at {x}, {y}");
+        assert!(error <= 0.6, "{x} to the power of {y} is off by {error:.3} units");
+    }
+
+    #[test]
+    fn corners_of_powers_are_those_of_c() {
+        let (inf, max) = (f32::INFINITY, f32::MAX);
+        let below = 1f32.next_down();
+        let sizes = [0.0, 1e-45, f32::MIN_POSITIVE, 0.25, 0.5, below, 1.0, 1.0f32.next_up(), 1.5, 2.0, 3.0];
+        let large = [4.0, 150.0, 8_388_607.5, 16_777_215.0, 16_777_216.0, 2e31, 2f32.powi(104), max, inf];
+        let sizes: Vec<f32> = sizes.into_iter().chain(large).collect();
+        let all: Vec<f32> = sizes.iter().flat_map(|&x| [x, -x]).chain([f32::NAN]).collect();
+        for &x in &all {
+            for &y in &all {
+                let (found, value) = (pow(x, y), f64::from(x).powf(f64::from(y)));
+                let same = distance(found, value) <= 0.6
+                    && (value.is_nan() || found.is_sign_negative() == value.is_sign_negative());
+                assert!(same, "{x} to the power of {y} is {found}, should be {value}");
+            }
         }
     }
 

@@ -6,16 +6,17 @@
 
 use std::ops::Range;
 
+use half::f16;
 use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 use smallvec::SmallVec;
 use vorpal_tensor::{DType, Error, Layout, Result};
 
 pub(crate) use crate::arguments::{Arguments, Piece, Sink, Source, take};
 use crate::arguments::{cut, gather, load, place};
-use crate::chain::{exp_difference, normalize};
+use crate::chain::{error_gate, exp_difference, normalize};
 use crate::fold::{deviation_rows, dot_rows, fold_rows};
-use crate::lane::{alike, vectorized};
+use crate::halves::{round_to_bf16, shorten_f16};
+use crate::lane::alike;
 use crate::scratch::Scratch;
 use crate::standardize::NUMBERS;
 use crate::stream::{Ahead, LINE, call_for};
@@ -285,6 +286,7 @@ impl<'v> View<'v, '_> {
                 self.call(operands, step.out.class, out, |operands, out| pair.run(operands, out))?;
             }
             Action::Normalize(operands) => self.call(operands, step.out.class, out, normalize)?,
+            Action::ErrorGate(operands) => self.call(operands, step.out.class, out, error_gate)?,
             Action::Standardize { how, operands } => {
                 let &[x, weight, bias, ref numbers @ ..] = &operands[..] else { return Err(no_operand()) };
                 let mut known = [0.0; NUMBERS];
@@ -607,11 +609,11 @@ fn round(values: &mut [f32], to: DType) {
             let mut short = [f16::ZERO; 64];
             for values in values.chunks_mut(short.len()) {
                 let short = &mut short[..values.len()];
-                short.convert_from_f32_slice(values);
+                shorten_f16(values, short);
                 short.convert_to_f32_slice(values);
             }
         }
-        DType::BF16 => vectorized(|| values.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32())),
+        DType::BF16 => round_to_bf16(values),
         _ => {}
     }
 }

@@ -13,6 +13,7 @@ mod fft;
 mod fold;
 mod gather;
 mod gemm;
+mod halves;
 mod interp;
 mod join;
 mod kernel;

@@ -92,7 +92,7 @@ impl Recipe {
         };
         let known =
             |level: usize| all.clone().map(|v| is_row(v) && levels[v] <= level).collect::<Vec<bool>>();
-        let tape = |scope: Scope| Tape::new(&row.program, &row.args, &scope);
+        let tape = |scope: Scope| Tape::new(&row.program, &row.args, &Scope { one_row: rows == 1, ..scope });
         let top = levels.iter().copied().max().unwrap_or(0);
         let mut passes = Vec::new();
         for level in 0..=top {

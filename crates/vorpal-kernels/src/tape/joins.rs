@@ -5,7 +5,9 @@ use vorpal_tensor::DType;
 
 use super::{Action, Class, Draft, Maker};
 use crate::ReduceKind;
-use crate::chain::{Pair, is_difference, is_exponential, is_product, normalizes, pair};
+use crate::chain::{
+    Pair, is_difference, is_error_function, is_exponential, is_product, is_sum, normalizes, pair,
+};
 use crate::standardize::{Link, Links, NUMBERS, Standardize};
 
 /// What does a step and one before it, of which drafts, and which that is.
@@ -14,7 +16,7 @@ type Joined = (Action, SmallVec<[usize; 3]>, usize);
 impl Maker<'_> {
     /// Joins steps of arithmetic that one pass can do, where nothing else reads what lies between them.
     pub(super) fn join(&mut self, goals: &[usize]) {
-        for k in 0..self.drafts.len() {
+        for k in (0..self.drafts.len()).filter(|&k| !self.drafts[k].gone).collect::<Vec<_>>() {
             for operand in self.drafts[k].operands.clone() {
                 self.drafts[operand].uses += 1;
             }
@@ -32,6 +34,7 @@ impl Maker<'_> {
             }
         }
         floats.iter().for_each(|&k| self.standardize(k, goals));
+        floats.iter().for_each(|&k| self.error_gate(k));
         // Numbers that were spread over rows for steps that are gone.
         for k in 0..self.drafts.len() {
             let is_spread =
@@ -112,6 +115,29 @@ impl Maker<'_> {
                 return None;
             }
             k = next;
+        }
+    }
+
+    /// A product with what an error function makes of the same values, of which nothing else reads what lies between.
+    fn error_gate(&mut self, k: usize) {
+        let number = |k: usize| self.drafts[k].class == Class::Uniform;
+        // The function that made an operand, and of what.
+        let made = |k: usize| match &self.drafts[k] {
+            Draft { action: Action::Call { f, .. }, operands, home: None, sink: None, uses: 1, .. } => {
+                Some((*f, &operands[..]))
+            }
+            _ => None,
+        };
+        let Action::Pair { pair: Pair::MulMul, .. } = self.drafts[k].action else { return };
+        let &[a, b, sum] = &self.drafts[k].operands[..] else { return };
+        let Some((add, &[function, d])) = made(sum) else { return };
+        let Some((erf, &[product])) = made(function) else { return };
+        let Some((mul, &[x, c])) = made(product) else { return };
+        let same = x == a && is_sum(add) && is_error_function(erf) && is_product(mul);
+        if same && self.is_wide(a) && [b, c, d].into_iter().all(number) {
+            [sum, function, product].into_iter().for_each(|k| self.drafts[k].gone = true);
+            self.drafts[k].operands = smallvec::smallvec![a, b, c, d];
+            self.drafts[k].action = Action::ErrorGate(SmallVec::new());
         }
     }
 

@@ -78,6 +78,8 @@ pub(crate) enum Action {
     },
     /// ((a − b) c) d + e.
     Normalize(SmallVec<[Operand; 3]>),
+    /// (a b) (erf(a c) + d), all but the first the same for all elements.
+    ErrorGate(SmallVec<[Operand; 3]>),
     /// All of a layer norm: of the elements of rows, their weights and biases, and numbers that are the same for all rows.
     Standardize {
         how: Standardize,
@@ -130,6 +132,8 @@ pub(crate) struct Scope {
     pub stores: Vec<(Store, Class)>,
     /// Rows and columns, where blocks are whole rows.
     pub rows: Option<(usize, usize)>,
+    /// Whether there is but one row, so that what is known of it is the same for all elements.
+    pub one_row: bool,
     /// The argument that holds the accumulators of an epilogue.
     pub acc: Option<usize>,
     /// Whether results are only read, as if they were arguments to read.
@@ -336,7 +340,8 @@ impl Maker<'_> {
         let none = SmallVec::new();
         let domain = |d: Domain| if d == Domain::Full { Class::Full } else { Class::Row };
         let draft = if self.is_given(v) {
-            let k = self.push(Action::Constant(0.0), none, Class::Row, dtype);
+            let class = if self.scope.one_row { Class::Uniform } else { Class::Row };
+            let k = self.push(Action::Constant(0.0), none, class, dtype);
             self.drafts[k].home = Some(Home::Given(v));
             k
         } else {
@@ -419,9 +424,10 @@ impl Maker<'_> {
     }
 
     /// Results that are made in their place, and copies of the others at the end.
-    fn stores(&mut self) {
+    fn stores(&mut self, goals: &[usize]) {
         for (store, class) in &self.scope.stores {
             let k = self.at(store.value, *class);
+            let k = self.cast_by_store(k, store.arg).unwrap_or(k);
             let reloaded_later = |(at, d): (usize, &Draft)| {
                 at > k && matches!(d.action, Action::Reload(arg) if arg == store.arg)
             };
@@ -446,6 +452,24 @@ impl Maker<'_> {
             let copy = self.push(action, smallvec::smallvec![k], *class, dtype);
             self.drafts[copy].once = false;
             self.drafts[copy].sink = Some(store.arg);
+        }
+        // Casts that stores make.
+        let is_cast = |draft: &Draft| matches!(draft.action, Action::Cast { .. }) && draft.sink.is_none();
+        for k in 0..self.drafts.len() {
+            if is_cast(&self.drafts[k]) && !goals.contains(&k) {
+                self.drafts[k].gone = !self.drafts.iter().any(|draft| draft.operands.contains(&k));
+            }
+        }
+    }
+
+    /// What a cast to 16 bits is of, where it is stored to as many bits: storing rounds in the same way.
+    fn cast_by_store(&self, k: usize, arg: usize) -> Option<usize> {
+        let draft = &self.drafts[k];
+        match draft.action {
+            Action::Cast { from, to, .. } if to.is_16bit() && to == self.args[arg].dtype => {
+                (from.compute() == DType::F32).then(|| draft.operands[0])
+            }
+            _ => None,
         }
     }
 
@@ -477,7 +501,7 @@ impl Maker<'_> {
     /// Gives every value its place.
     fn finish(mut self) -> Tape {
         let goals: Vec<usize> = self.scope.goals.iter().map(|&(v, class)| self.at(v, class)).collect();
-        self.stores();
+        self.stores(&goals);
         self.join(&goals);
         let end = self.drafts.len();
         for k in (0..end).filter(|&k| !self.drafts[k].gone).collect::<Vec<_>>() {
@@ -525,6 +549,7 @@ impl Maker<'_> {
                 weight += match &action {
                     Action::Call { f, .. } => 1 + f.flops as usize / 4,
                     Action::Standardize { .. } => 3,
+                    Action::ErrorGate(_) => 5,
                     _ => 1,
                 };
                 if self.drafts[k].once {
@@ -577,6 +602,7 @@ fn with_operands(action: &Action, operands: SmallVec<[Operand; 3]>) -> Action {
         | Action::ExpDifference { operands: own, .. }
         | Action::Standardize { operands: own, .. }
         | Action::Normalize(own)
+        | Action::ErrorGate(own)
         | Action::Dot(own)
         | Action::Deviation(own) => *own = operands,
         Action::Cast { x, .. }

@@ -123,7 +123,7 @@ reals! {
     /// Logarithm of the absolute gamma function.
     lgamma() = libm::lgammaf, libm::lgamma;
     /// Power.
-    powf(exponent) = f32::powf, f64::powf;
+    powf(exponent) = elementary::pow, f64::powf;
     /// Angle of a point.
     atan2(x) = f32::atan2, f64::atan2;
     /// Root of the sum of squares.
