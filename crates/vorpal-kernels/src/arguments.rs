@@ -198,7 +198,7 @@ impl<'a> Piece<'a> {
     /// Reads elements from linear index `start` on into a register.
     pub fn load(&self, start: usize, out: LaneMut<'_>) {
         let layout = Layout::contiguous([self.sink.len()]);
-        load(self.sink.read(), &layout, start - self.start, 0.0, out);
+        load(self.sink.read(), &layout, start - self.start, Some(0.0), out);
     }
 }
 
@@ -467,67 +467,85 @@ fn lines(layout: &Layout, start: usize, n: usize, at: usize, run: &mut impl FnMu
         coordinates[axis] = rest % d;
         rest /= d;
     }
+    let within = |axis: usize| layout.bounds.get(axis).copied().unwrap_or((0, usize::MAX));
+    let (low, high) = within(inner);
+    // Lines follow one another along the axis before; what those before that say is said once for all of them.
+    let outer = inner.checked_sub(1);
+    let ((first, end), step) =
+        outer.map_or(((0, usize::MAX), 0), |outer| (within(outer), layout.strides[outer]));
     let mut done = 0;
     while done < n {
-        let from = coordinates[inner];
-        let mut len = (size - from).min(n - done);
-        let base: isize =
-            (0..inner).map(|a| coordinates[a] as isize * layout.strides[a]).sum::<isize>() + layout.offset;
-        let inside = |a: usize| is_inside(layout, a, coordinates[a]);
-        // Whole lines in a row, as far as one axis goes.
-        let lines = match inner.checked_sub(1) {
-            Some(outer) if from == 0 && layout.bounds.is_empty() => {
-                ((n - done) / size.max(1)).min(layout.shape[outer] - coordinates[outer])
+        let before = 0..outer.unwrap_or(0);
+        let plane: isize = before.clone().map(|a| coordinates[a] as isize * layout.strides[a]).sum();
+        let is_inside = before.into_iter().all(|axis| is_inside(layout, axis, coordinates[axis]));
+        let mut row = outer.map_or(0, |outer| coordinates[outer]);
+        let rows = outer.map_or(usize::MAX, |outer| layout.shape[outer]);
+        while done < n && row < rows {
+            let from = coordinates[inner];
+            let mut len = (size - from).min(n - done);
+            let base = layout.offset + plane + row as isize * step;
+            // Whole lines in a row, as far as the axis goes.
+            let whole = from == 0 && layout.bounds.is_empty() && outer.is_some();
+            let lines = if whole { ((n - done) / size.max(1)).min(rows - row) } else { 0 };
+            if lines > 1 {
+                let at = at + done;
+                run(Part::Stretches(Stretches {
+                    at,
+                    len: size,
+                    place: Some(base),
+                    stride,
+                    times: lines,
+                    step,
+                }));
+                len = lines * size;
+                row += lines - 1;
+            } else if is_inside && (first..end).contains(&row) {
+                let a = low.clamp(from, from + len);
+                let b = high.clamp(a, from + len);
+                if a > from {
+                    run(one(done, a - from, None, 0));
+                }
+                if b > a {
+                    run(one(done + a - from, b - a, Some(base + a as isize * stride), stride));
+                }
+                if from + len > b {
+                    run(one(done + b - from, from + len - b, None, 0));
+                }
+            } else {
+                run(one(done, len, None, 0));
             }
-            _ => 0,
-        };
-        if lines > 1 {
-            let (at, step) = (at + done, layout.strides[inner - 1]);
-            run(Part::Stretches(Stretches { at, len: size, place: Some(base), stride, times: lines, step }));
-            len = lines * size;
-            coordinates[inner - 1] += lines - 1;
-        } else if (0..inner).all(inside) {
-            let (lo, hi) = layout.bounds.get(inner).copied().unwrap_or((0, size));
-            let (a, b) =
-                (lo.clamp(from, from + len), hi.clamp(from, from + len).max(lo.clamp(from, from + len)));
-            if a > from {
-                run(one(done, a - from, None, 0));
-            }
-            if b > a {
-                run(one(done + a - from, b - a, Some(base + a as isize * stride), stride));
-            }
-            if from + len > b {
-                run(one(done + b - from, from + len - b, None, 0));
-            }
-        } else {
-            run(one(done, len, None, 0));
+            done += len;
+            row += 1;
+            coordinates[inner] = 0;
         }
-        done += len;
-        // Advance to the next line.
-        coordinates[inner] = 0;
-        for axis in (0..inner).rev() {
-            coordinates[axis] += 1;
-            if coordinates[axis] < layout.shape[axis] {
-                break;
+        // Advance to the next plane.
+        if let Some(outer) = outer {
+            coordinates[outer] = 0;
+            for axis in (0..outer).rev() {
+                coordinates[axis] += 1;
+                if coordinates[axis] < layout.shape[axis] {
+                    break;
+                }
+                coordinates[axis] = 0;
             }
-            coordinates[axis] = 0;
         }
     }
 }
 
-/// Fills `out` with elements of a source through a layout, from linear index `start` on; `copy` is for those without gaps.
+/// Fills `out` with elements of a source through a layout, from linear index `start` on; `copy` is for those without gaps. Those
+/// outside of its bounds stay as they are where there is nothing to fill them with.
 pub(crate) fn gather<S: Copy, T: Copy>(
     layout: &Layout,
     start: usize,
     source: &[S],
     out: &mut [T],
-    fill: T,
+    fill: Option<T>,
     (widen, copy): (impl Fn(S) -> T + Copy, impl Fn(&[S], &mut [T])),
 ) {
     parts(layout, start, out.len(), |part| match part {
         Part::Stretches(Stretches { at, len, place, stride, times, step }) => {
             let out = &mut out[at..at + times * len];
-            let Some(mut place) = place else { return out.fill(fill) };
+            let Some(mut place) = place else { return fill.into_iter().for_each(|fill| out.fill(fill)) };
             if times > 1 && step == 1 && stride > 1 {
                 return transpose(&source[place as usize..], stride as usize, len, out, widen);
             }
@@ -548,7 +566,9 @@ pub(crate) fn gather<S: Copy, T: Copy>(
             }
         }
         Part::Column(column) => {
-            let Some(place) = column.place else { return column.of_mut(out).for_each(|o| *o = fill) };
+            let Some(place) = column.place else {
+                return fill.into_iter().for_each(|fill| column.of_mut(out).for_each(|o| *o = fill));
+            };
             let values = &source[if column.step < 0 { 0 } else { place as usize }..];
             let out = column.of_mut(out);
             match column.step {
@@ -615,11 +635,13 @@ fn widen_bf16(from: &[bf16], out: &mut [f32]) {
     vectorized(|| out.iter_mut().zip(from).for_each(|(o, x)| *o = x.to_f32()));
 }
 
-/// Reads elements of a source through a layout, from linear index `start` on.
-pub(crate) fn load(source: Source<'_>, layout: &Layout, start: usize, fill: f64, out: LaneMut<'_>) {
-    alike!((source, out), Source, LaneMut, (s, o) => gather(layout, start, s, o, LaneElement::from_number(fill), (|x| x, |s, o| o.copy_from_slice(s)));
-        (Source::F16(s), LaneMut::F32(o)) => gather(layout, start, s, o, fill as f32, (f16::to_f32, |s, o| s.convert_to_f32_slice(o))),
-        (Source::BF16(s), LaneMut::F32(o)) => gather(layout, start, s, o, fill as f32, (bf16::to_f32, widen_bf16)),
+/// Reads elements of a source through a layout, from linear index `start` on. Outside of its bounds they are `fill`, or stay as
+/// they are.
+pub(crate) fn load(source: Source<'_>, layout: &Layout, start: usize, fill: Option<f64>, out: LaneMut<'_>) {
+    let float = fill.map(|fill| fill as f32);
+    alike!((source, out), Source, LaneMut, (s, o) => gather(layout, start, s, o, fill.map(LaneElement::from_number), (|x| x, |s, o| o.copy_from_slice(s)));
+        (Source::F16(s), LaneMut::F32(o)) => gather(layout, start, s, o, float, (f16::to_f32, |s, o| s.convert_to_f32_slice(o))),
+        (Source::BF16(s), LaneMut::F32(o)) => gather(layout, start, s, o, float, (bf16::to_f32, widen_bf16)),
         _ => {}
     );
 }
@@ -703,11 +725,18 @@ mod tests {
             };
             for (start, n) in [(0, all), (1.min(all - 1), all / 2), (all / 3, all - all / 3), (all - 1, 1)] {
                 let (mut found, mut places) = (vec![-1f32; n], vec![0u32; n]);
-                load(Source::F32(&source), &layout, start, -2.0, LaneMut::F32(&mut found));
+                load(Source::F32(&source), &layout, start, Some(-2.0), LaneMut::F32(&mut found));
+                let mut kept = vec![-3f32; n];
+                load(Source::F32(&source), &layout, start, None, LaneMut::F32(&mut kept));
                 super::place(&layout, start, LaneMut::U32(&mut places));
                 for k in 0..n {
                     let expected = place(start + k).map_or(-2.0, |at| source[at]);
                     assert_eq!(found[k], expected, "{layout:?} from {start}, element {k}");
+                    assert_eq!(
+                        kept[k],
+                        if expected == -2.0 { -3.0 } else { expected },
+                        "{layout:?}, element {k}"
+                    );
                     assert_eq!(places[k], place(start + k).unwrap_or(0) as u32, "{layout:?} from {start}");
                 }
             }

@@ -270,15 +270,21 @@ impl<'v> View<'v, '_> {
 
     /// Makes a value.
     fn make(&self, step: &Step, mut out: LaneMut<'_>) -> Result<()> {
-        let (start, _) = self.block.range(step.out.class);
+        let (start, n) = self.block.range(step.out.class);
         match &step.action {
             Action::Constant(value) => out.splat(*value),
             Action::Scalar(index) => out.splat(self.bound.scalars[*index]),
             Action::Load { arg, layout, fill } => match self.bound.sources[*arg] {
-                Some(source) => load(source, layout, start, *fill, out),
+                Some(source) => load(source, layout, start, Some(*fill), out),
                 // It lies as it is written: one behind the other.
                 None => piece([self.bound.reread, &[]], *arg)?.load(start, out),
             },
+            Action::Joined(windows) => {
+                for (arg, layout) in &**windows {
+                    let source = self.bound.sources[*arg].ok_or_else(no_operand)?;
+                    load(source, layout, start, None, out.part(0, n).ok_or_else(no_operand)?);
+                }
+            }
             Action::Reload(arg) => piece(self.pieces, *arg)?.load(start, out),
             Action::Place(layout) => place(layout, start, out),
             Action::Call { f, operands } => self.call(operands, step.out.class, out, f.cpu)?,
@@ -388,7 +394,7 @@ impl<'v> View<'v, '_> {
         } else if let (Home::Given(v), Some(map)) = (x.home, self.bound.map) {
             let known = self.bound.given[v].as_ref().map(Lanes::lane);
             let known = known.ok_or_else(|| Error::internal("interp", "a row value is not there"))?;
-            alike!((known, out), Lane, LaneMut, (s, o) => gather(map, start, s, o, Default::default(), (|x| x, |s, o| o.copy_from_slice(s)));
+            alike!((known, out), Lane, LaneMut, (s, o) => gather(map, start, s, o, Some(Default::default()), (|x| x, |s, o| o.copy_from_slice(s)));
                 _ => {});
         } else {
             let columns = self.tape_columns();

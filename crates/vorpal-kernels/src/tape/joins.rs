@@ -1,17 +1,41 @@
 //! Steps that one pass can do.
 
 use smallvec::SmallVec;
-use vorpal_tensor::DType;
+use vorpal_tensor::{DType, Layout};
 
 use super::{Action, Class, Draft, Maker};
-use crate::ReduceKind;
 use crate::chain::{
     Pair, is_difference, is_error_function, is_exponential, is_product, is_sum, normalizes, pair,
 };
 use crate::standardize::{Link, Links, NUMBERS, Standardize};
+use crate::{Access, ReduceKind};
 
 /// What does a step and one before it, of which drafts, and which that is.
 type Joined = (Action, SmallVec<[usize; 3]>, usize);
+
+/// Of how many elements again and again the first so many lie before a limit: those of places that count along one axis alone.
+fn turn(places: &Layout, limit: f64) -> Option<[usize; 2]> {
+    let mut counted = (0..places.shape.len()).filter(|&axis| places.strides[axis] != 0);
+    let (axis, None) = (counted.next()?, counted.next()) else { return None };
+    let run: usize = places.shape[axis + 1..].iter().product();
+    let is_plain = places.offset == 0 && places.strides[axis] == 1 && places.bounds.is_empty();
+    let limit = (is_plain && limit > 0.0 && limit.fract() == 0.0).then_some(limit as usize)?;
+    (limit < places.shape[axis]).then_some([places.shape[axis] * run, limit * run])
+}
+
+/// Of how many elements again and again the first so many are outside of a window, if `front`, or else inside.
+fn bound(window: &Layout, front: bool) -> Option<[usize; 2]> {
+    let whole = |axis: &usize| window.bounds[*axis] == (0, window.shape[*axis]);
+    let mut cut = (0..window.bounds.len()).filter(|axis| !whole(axis));
+    let (axis, None) = (cut.next()?, cut.next()) else { return None };
+    let (size, run) = (window.shape[axis], window.shape[axis + 1..].iter().product::<usize>());
+    let limit = match window.bounds[axis] {
+        (low, high) if front && high == size => low,
+        (0, high) if !front => high,
+        _ => return None,
+    };
+    Some([size * run, limit * run])
+}
 
 impl Maker<'_> {
     /// Joins steps of arithmetic that one pass can do, where nothing else reads what lies between them.
@@ -22,6 +46,7 @@ impl Maker<'_> {
             }
         }
         goals.iter().for_each(|&k| self.drafts[k].uses += 1);
+        (0..self.drafts.len()).for_each(|k| self.windows(k));
         let floats: Vec<usize> =
             (0..self.drafts.len()).filter(|&k| self.drafts[k].dtype == DType::F32).collect();
         let rules: [fn(&Self, usize) -> Option<Joined>; 2] = [Self::joined, Self::normalized];
@@ -115,6 +140,57 @@ impl Maker<'_> {
                 return None;
             }
             k = next;
+        }
+    }
+
+    /// Elements of one window up to a place, and of another from there on: what decides between them for each need not be made.
+    fn windows(&mut self, k: usize) {
+        let call = |k: usize, name: &str| match &self.drafts[k] {
+            Draft { action: Action::Call { f, .. }, operands, gone: false, .. } if f.name == name => {
+                Some(&operands[..])
+            }
+            _ => None,
+        };
+        let window = |k: usize| match &self.drafts[k] {
+            Draft {
+                action: Action::Load { arg, layout, .. }, home: None, sink: None, once: false, ..
+            } => (self.args[*arg].access == Access::Read).then_some((*arg, layout)),
+            _ => None,
+        };
+        if !self.is_wide(k) || self.drafts[k].once {
+            return;
+        }
+        let Some(&[decision, then, other]) = call(k, "select") else { return };
+        let Some(&[place, limit]) = call(decision, "less") else { return };
+        if ![place, then, other].into_iter().all(|k| self.is_wide(k)) {
+            return;
+        }
+        let (Some(front), Some(back)) = (window(then), window(other)) else { return };
+        let Action::Place(places) = &self.drafts[place].action else { return };
+        let limit = match &self.drafts[limit] {
+            Draft { action: Action::Spread(_), operands, .. } => &self.drafts[operands[0]].action,
+            Draft { action, .. } => action,
+        };
+        let Action::Constant(limit) = *limit else { return };
+        let cut = turn(places, limit);
+        if cut.is_none() || cut != bound(front.1, false) || cut != bound(back.1, true) {
+            return;
+        }
+        let windows = [front, back].map(|(arg, layout)| (arg, layout.clone()));
+        for operand in std::mem::take(&mut self.drafts[k].operands) {
+            self.release(operand);
+        }
+        self.drafts[k].action = Action::Joined(Box::new(windows));
+    }
+
+    /// Takes note of a step that no longer reads a draft.
+    fn release(&mut self, k: usize) {
+        self.drafts[k].uses -= 1;
+        if self.drafts[k].uses == 0 && self.drafts[k].sink.is_none() && self.drafts[k].home.is_none() {
+            self.drafts[k].gone = true;
+            for operand in self.drafts[k].operands.clone() {
+                self.release(operand);
+            }
         }
     }
 
@@ -223,6 +299,62 @@ impl Maker<'_> {
                 })
             }
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vorpal_tensor::{DType, Layout, Shape};
+
+    use crate::tape::{Action, Class, Scope, Step, Tape};
+    use crate::{Arg, Domain, Inst, Program, ResultType, ScalarFn, Store};
+
+    static LESS: ScalarFn = function("less", 2, ResultType::Bool);
+    static SELECT: ScalarFn = function("select", 3, ResultType::Last);
+
+    const fn function(name: &'static str, arity: usize, result: ResultType) -> ScalarFn {
+        ScalarFn { name, arity, result, wgsl: "", support: "", cpu: |_, _| {}, flops: 1 }
+    }
+
+    /// The steps that select from 3 and 4 columns of two arguments, the second of which begins at column `start`, by whether
+    /// a column is below `limit`. The axis of the columns comes before `inner` elements.
+    fn steps(start: usize, limit: f64, inner: usize) -> Vec<Step> {
+        let shape = Shape::from([5, 7, inner]);
+        let window = |arg: usize, before: usize, len: usize| {
+            let own = Layout::contiguous([5, len, inner]);
+            let layout = own.pad(&[0, before, 0], &[0, 7 - before - len, 0]).expect("a window");
+            Inst::Load { arg, layout, fill: 0.0, domain: Domain::Full }
+        };
+        let mut places = Layout::contiguous(shape.clone());
+        places.strides = [0, 1, 0].into_iter().collect();
+        let call =
+            |f: &'static ScalarFn, args: &[usize]| Inst::Call { f, args: args.iter().copied().collect() };
+        let insts = vec![
+            window(0, 0, 3),
+            window(1, start, 7 - start),
+            Inst::Place { layout: places, domain: Domain::Full },
+            Inst::Const { value: limit, dtype: DType::U32 },
+            call(&LESS, &[2, 3]),
+            call(&SELECT, &[4, 0, 1]),
+        ];
+        let (all, args) = (shape.numel(), [15 * inner, (7 - start) * 5 * inner]);
+        let args = args.map(|len| Arg::read(DType::F32, len));
+        let args = [&args[..], &[Arg::write(DType::F32, all)]].concat();
+        let stores = vec![(Store { value: 5, arg: 2 }, Class::Full)];
+        let program = Program { insts, stores: vec![] };
+        Tape::new(&program, &args, &Scope { stores, ..Scope::default() }).steps
+    }
+
+    #[test]
+    fn windows_that_meet_are_copied() {
+        for inner in [1, 2] {
+            let joined = steps(3, 3.0, inner);
+            assert!(matches!(&joined[..], [Step { action: Action::Joined(_), .. }]), "{joined:?}");
+            // Where it is not decided as the windows lie, it is decided for every element.
+            for apart in [steps(3, 4.0, inner), steps(4, 3.0, inner), steps(3, 2.5, inner)] {
+                assert!(!apart.iter().any(|step| matches!(step.action, Action::Joined(_))), "{apart:?}");
+            }
         }
     }
 }

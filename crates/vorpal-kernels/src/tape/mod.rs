@@ -55,6 +55,8 @@ pub(crate) enum Action {
         layout: Layout,
         fill: f64,
     },
+    /// Windows on arguments, of which every element is inside of one.
+    Joined(Box<[(usize, Layout); 2]>),
     /// The old content of a result that is written in place.
     Reload(usize),
     Place(Layout),
