@@ -283,7 +283,10 @@ impl<T: Real + Number> WithSimd for Slopes<'_, '_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) {
         match self.power {
-            Power::Absolute => self.run(s, |sum, w, x| T::add(s, sum, T::signed(s, w, x))),
+            Power::Absolute => {
+                let one = T::splat(s, T::ONE);
+                self.run(s, |sum, w, x| T::mul_add(s, w, T::signed(s, one, x), sum));
+            }
             Power::Square => {
                 self.run(s, |sum, w, x| T::mul_add(s, w, x, sum));
                 self.out.iter_mut().for_each(|slope| *slope *= T::whole(2));

@@ -57,13 +57,11 @@ impl RealFft {
     {
         let x = &run.read::<T>(0)?[self.offset..];
         let out = run.write::<T>(1)?;
-        let mut planner = planner.lock().unwrap_or_else(PoisonError::into_inner);
-        let planner = planner.get_or_insert_with(RealFftPlanner::new);
         if self.inverse {
-            let plan = planner.plan_fft_inverse(self.len);
+            let plan = with(planner, |planner| planner.plan_fft_inverse(self.len));
             self.each(x, out, || backward(&plan))
         } else {
-            let plan = planner.plan_fft_forward(self.len);
+            let plan = with(planner, |planner| planner.plan_fft_forward(self.len));
             self.each(x, out, || forward(&plan))
         }
     }
@@ -125,6 +123,12 @@ where
 
 /// Finds the algorithm for each length once.
 type Planner<T> = Mutex<Option<RealFftPlanner<T>>>;
+
+/// Asks the planner; rows are transformed without it, as others may wait for it.
+fn with<T: FftNum, R>(planner: &Planner<T>, ask: impl FnOnce(&mut RealFftPlanner<T>) -> R) -> R {
+    let mut planner = planner.lock().unwrap_or_else(PoisonError::into_inner);
+    ask(planner.get_or_insert_with(RealFftPlanner::new))
+}
 
 static PLANNER_F32: Planner<f32> = Mutex::new(None);
 static PLANNER_F64: Planner<f64> = Mutex::new(None);

@@ -135,6 +135,12 @@ fn numbers_that_are_none_stay() {
     let slopes = PairwisePass::Slopes { by_second: false };
     let (_, slopes, _) = results([1, 2, 1, 2], Power::Absolute, slopes, &[vec![2.0, 3.0], a, vec![0.0, 0.0]]);
     assert!(slopes[0].is_nan() && slopes[1..] == [2.0, 3.0, 0.0], "{slopes:?}");
+    for power in [Power::Absolute, Power::Square] {
+        let same = vec![1.0];
+        let by_first = PairwisePass::Slopes { by_second: false };
+        let (_, slopes, _) = results([1, 1, 1, 1], power, by_first, &[vec![f32::NAN], same.clone(), same]);
+        assert!(slopes[0].is_nan(), "{power:?}: {slopes:?}");
+    }
 }
 
 #[test]

@@ -380,7 +380,6 @@ fn complex_axis(x: &Tensor, op: &'static str, axis: isize, at: At) -> Result<usi
         return Err(shape_error(op, message, &[x], at));
     }
     let axis = axis.rem_euclid(rank) as usize;
-    check_length(x, op, shape[axis], at)?;
     Ok(axis)
 }
 
@@ -391,7 +390,12 @@ pub(super) fn check_floats(x: &Tensor, op: &'static str, at: At) -> Result<()> {
     Err(dtype_error(op, format!("needs f32 or f64, found {}", x.dtype()), &[x], at))
 }
 
-/// Fails where an adapter cannot transform so many numbers.
+/// Complex numbers through which an adapter transforms n real ones.
+fn real_length(n: usize) -> usize {
+    if n.is_multiple_of(2) { n / 2 } else { n }
+}
+
+/// Fails where an adapter cannot transform so many complex numbers.
 fn check_length(x: &Tensor, op: &'static str, n: usize, at: At) -> Result<()> {
     let needed = if n.is_power_of_two() { n } else { (2 * n).next_power_of_two() };
     if needed > FFT_LEN_MAX && !x.device()?.is_cpu() {
@@ -403,7 +407,11 @@ fn check_length(x: &Tensor, op: &'static str, n: usize, at: At) -> Result<()> {
 
 /// The transform of an axis of an array of complex numbers.
 fn along(x: &Tensor, axis: isize, norm: FftNorm, inverse: bool, op: &'static str, at: At) -> Tensor {
-    match complex_axis(x, op, axis, at) {
+    let found = complex_axis(x, op, axis, at).and_then(|axis| {
+        check_length(x, op, x.shape()[axis], at)?;
+        Ok(axis)
+    });
+    match found {
         Err(error) => Tensor::error(error),
         Ok(axis) => {
             let (last, axis) = (x.rank() as isize - 2, axis as isize);
@@ -516,7 +524,7 @@ impl Tensor {
         let at = At::caller();
         let axis = match axis_of(self, "rfft", axis, at).and_then(|axis| {
             check_floats(self, "rfft", at)?;
-            check_length(self, "rfft", self.shape()[axis], at)?;
+            check_length(self, "rfft", real_length(self.shape()[axis]), at)?;
             Ok(axis as isize)
         }) {
             Ok(axis) => axis,
@@ -548,6 +556,9 @@ impl Tensor {
         if n == 0 || have != n / 2 + 1 {
             let message = format!("{n} real numbers belong to {} complex ones, found {have}", n / 2 + 1);
             return Tensor::error(shape_error("irfft", message, &[self], at));
+        }
+        if let Err(error) = check_length(self, "irfft", real_length(n), at) {
+            return Tensor::error(error);
         }
         let last = self.rank() as isize - 2;
         let x = if axis == last { self.clone() } else { self.transpose(axis, last) };

@@ -144,6 +144,7 @@ impl Maker<'_> {
     }
 
     /// Elements of one window up to a place, and of another from there on: what decides between them for each need not be made.
+    /// Programs that turn but a few times, as along an outermost axis, were cut there before ([`parts`](crate::parts)).
     fn windows(&mut self, k: usize) {
         let call = |k: usize, name: &str| match &self.drafts[k] {
             Draft { action: Action::Call { f, .. }, operands, gone: false, .. } if f.name == name => {
