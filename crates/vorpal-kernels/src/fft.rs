@@ -117,19 +117,15 @@ impl Fft {
         row / inner / middle * strides[0] + row / inner % middle * strides[1] + row % inner * strides[2]
     }
 
-    fn native<T: Real + FftNum>(&self, run: &mut CpuRun<'_>, planner: &Planner<T>) -> Result<()>
+    fn native<T: Real + FftNum>(&self, run: &mut CpuRun<'_>, planner: &Planner<FftPlanner<T>>) -> Result<()>
     where
         Complex<T>: bytemuck::Pod,
     {
         if self.count() * self.len == 0 {
             return Ok(());
         }
-        let plan = {
-            let mut planner = planner.lock().unwrap_or_else(PoisonError::into_inner);
-            let planner = planner.get_or_insert_with(FftPlanner::new);
-            let direction = if self.inverse { FftDirection::Inverse } else { FftDirection::Forward };
-            planner.plan_fft(self.len, direction)
-        };
+        let direction = if self.inverse { FftDirection::Inverse } else { FftDirection::Forward };
+        let plan = planner.ask(FftPlanner::new, |planner| planner.plan_fft(self.len, direction));
         let x = &run.read::<T>(0)?[self.offset..];
         let out = run.write::<T>(1)?;
         if self.from == self.to && self.from[3] == 1 && self.turn == 0 {
@@ -179,11 +175,23 @@ impl Fft {
     }
 }
 
-/// Finds the algorithm for each length once.
-type Planner<T> = Mutex<Option<FftPlanner<T>>>;
+/// What finds the algorithm for each length once.
+pub(crate) struct Planner<P>(Mutex<Option<P>>);
 
-static PLANNER_F32: Planner<f32> = Mutex::new(None);
-static PLANNER_F64: Planner<f64> = Mutex::new(None);
+impl<P> Planner<P> {
+    pub const fn new() -> Planner<P> {
+        Planner(Mutex::new(None))
+    }
+
+    /// Asks for an algorithm; rows are transformed afterwards, as others may wait to ask.
+    pub fn ask<R>(&self, new: impl FnOnce() -> P, ask: impl FnOnce(&mut P) -> R) -> R {
+        let mut planner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(planner.get_or_insert_with(new))
+    }
+}
+
+static PLANNER_F32: Planner<FftPlanner<f32>> = Planner::new();
+static PLANNER_F64: Planner<FftPlanner<f64>> = Planner::new();
 
 /// e^(±2πi k ∕ n): + for the inverse.
 fn unit_root(k: usize, n: usize, inverse: bool) -> (f64, f64) {

@@ -1,6 +1,6 @@
 //! Discrete Fourier transforms of real numbers, natively.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use num_complex::Complex;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
@@ -8,7 +8,7 @@ use rustfft::FftNum;
 use vorpal_shaders::Shader;
 use vorpal_tensor::{DType, Error, Result};
 
-use crate::fft::TASK;
+use crate::fft::{Planner, TASK};
 use crate::interp::for_each;
 use crate::linalg::Real;
 use crate::{Arg, Cost, CpuRun, Kernel};
@@ -51,17 +51,21 @@ impl RealFft {
         if self.inverse { (self.paired(), self.len) } else { (self.len, self.paired()) }
     }
 
-    fn native<T: Real + FftNum>(&self, run: &mut CpuRun<'_>, planner: &Planner<T>) -> Result<()>
+    fn native<T: Real + FftNum>(
+        &self,
+        run: &mut CpuRun<'_>,
+        planner: &Planner<RealFftPlanner<T>>,
+    ) -> Result<()>
     where
         Complex<T>: bytemuck::Pod,
     {
         let x = &run.read::<T>(0)?[self.offset..];
         let out = run.write::<T>(1)?;
         if self.inverse {
-            let plan = with(planner, |planner| planner.plan_fft_inverse(self.len));
+            let plan = planner.ask(RealFftPlanner::new, |planner| planner.plan_fft_inverse(self.len));
             self.each(x, out, || backward(&plan))
         } else {
-            let plan = with(planner, |planner| planner.plan_fft_forward(self.len));
+            let plan = planner.ask(RealFftPlanner::new, |planner| planner.plan_fft_forward(self.len));
             self.each(x, out, || forward(&plan))
         }
     }
@@ -121,17 +125,8 @@ where
     }
 }
 
-/// Finds the algorithm for each length once.
-type Planner<T> = Mutex<Option<RealFftPlanner<T>>>;
-
-/// Asks the planner; rows are transformed without it, as others may wait for it.
-fn with<T: FftNum, R>(planner: &Planner<T>, ask: impl FnOnce(&mut RealFftPlanner<T>) -> R) -> R {
-    let mut planner = planner.lock().unwrap_or_else(PoisonError::into_inner);
-    ask(planner.get_or_insert_with(RealFftPlanner::new))
-}
-
-static PLANNER_F32: Planner<f32> = Mutex::new(None);
-static PLANNER_F64: Planner<f64> = Mutex::new(None);
+static PLANNER_F32: Planner<RealFftPlanner<f32>> = Planner::new();
+static PLANNER_F64: Planner<RealFftPlanner<f64>> = Planner::new();
 
 impl Kernel for RealFft {
     fn name(&self) -> &'static str {

@@ -8,6 +8,7 @@ use vorpal_tensor::{DType, Fault, Result};
 use super::recursive::{NARROW, Panel, copied, middle, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link};
 use crate::gemm::{Gemm, Matrix};
+use crate::interp::workers;
 use crate::lane::vectorized;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
@@ -48,7 +49,7 @@ impl Cholesky {
         let out = run.write::<T>(1)?;
         let steps = &self.steps;
         let tasks: Vec<(&mut [T], &[T])> = out.chunks_mut(size).zip(x.chunks(size)).collect();
-        let parallel = self.shape.batch == 1;
+        let parallel = self.shape.batch < workers();
         each(run, self.fault(), tasks, |(out, x)| {
             for i in 0..n {
                 out[i * n..=i * n + i].copy_from_slice(&x[i * n..=i * n + i]);

@@ -8,6 +8,7 @@ use vorpal_tensor::{DType, Result};
 use super::recursive::{self, NARROW, Panel, Triangle, copied, middle, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link, two_rows};
 use crate::gemm::{Gemm, Matrix};
+use crate::interp::workers;
 use crate::lane::vectorized;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
@@ -57,7 +58,7 @@ impl Lu {
         let out = run.write::<T>(1)?;
         let step = if self.steps.start == 0 { size } else { self.result() };
         let tasks: Vec<(&mut [T], &[T])> = out.chunks_mut(self.result()).zip(x.chunks(step)).collect();
-        let parallel = self.shape.batch == 1;
+        let parallel = self.shape.batch < workers();
         each(run, None, tasks, |(out, x)| {
             out[..step].copy_from_slice(x);
             let (matrix, rows) = out.split_at_mut(size);

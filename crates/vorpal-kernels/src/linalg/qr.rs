@@ -8,6 +8,7 @@ use vorpal_tensor::{DType, Result};
 use super::recursive::{NARROW, Panel, copied, negated};
 use super::{MatrixShape, Real, cut, each, lanes, link};
 use crate::gemm::{Gemm, Matrix};
+use crate::interp::workers;
 use crate::lane::vectorized;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
@@ -55,7 +56,7 @@ impl QrFactor {
         let out = run.write::<T>(1)?;
         let step = if self.steps.start == 0 { size } else { whole };
         let tasks: Vec<(&mut [T], &[T])> = out.chunks_mut(whole).zip(x.chunks(step)).collect();
-        let parallel = self.shape.batch == 1;
+        let parallel = self.shape.batch < workers();
         each(run, None, tasks, |(out, x)| {
             out[..step].copy_from_slice(x);
             let (matrix, taus) = out.split_at_mut(size);
@@ -278,7 +279,7 @@ impl QrForm {
         // Without columns there is no reflection to read.
         let packed = |k: usize| packed.get(k * whole..(k + 1) * whole).unwrap_or(&[]);
         let tasks: Vec<(usize, &mut [T])> = out.chunks_mut(m * width).enumerate().collect();
-        let parallel = self.shape.batch == 1;
+        let parallel = self.shape.batch < workers();
         each(run, None, tasks, |(matrix, q)| {
             let packed = packed(matrix);
             if before.is_empty() {

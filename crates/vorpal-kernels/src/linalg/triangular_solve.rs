@@ -8,6 +8,7 @@ use vorpal_tensor::{DType, Fault, Result};
 use super::recursive::Triangle;
 use super::{MatrixShape, Real, cut, each, lanes, link};
 use crate::gemm::{Gemm, Matrix};
+use crate::interp::workers;
 use crate::{Arg, Cost, CpuRun, Kernel, spread};
 
 /// Columns of a workgroup.
@@ -68,7 +69,7 @@ impl TriangularSolve {
         let out = run.write::<T>(2)?;
         let rows = out.chunks_mut(size).zip(b.chunks(size));
         let tasks = rows.zip(a.chunks(n * n)).collect::<Vec<_>>();
-        let parallel = self.shape.batch == 1;
+        let parallel = self.shape.batch < workers();
         each(run, self.fault(), tasks, |((x, b), entries)| {
             x.copy_from_slice(b);
             let place = Matrix::rows_of(n);

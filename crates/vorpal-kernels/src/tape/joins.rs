@@ -212,7 +212,8 @@ impl Maker<'_> {
         let Some((mul, &[x, c])) = made(product) else { return };
         let same = x == a && is_sum(add) && is_error_function(erf) && is_product(mul);
         if same && self.is_wide(a) && [b, c, d].into_iter().all(number) {
-            [sum, function, product].into_iter().for_each(|k| self.drafts[k].gone = true);
+            [c, d].into_iter().for_each(|k| self.drafts[k].uses += 1);
+            self.release(sum);
             self.drafts[k].operands = smallvec::smallvec![a, b, c, d];
             self.drafts[k].action = Action::ErrorGate(SmallVec::new());
         }

@@ -427,9 +427,12 @@ impl Maker<'_> {
 
     /// Results that are made in their place, and copies of the others at the end.
     fn stores(&mut self, goals: &[usize]) {
+        let mut made_by_stores = Vec::new();
         for (store, class) in &self.scope.stores {
-            let k = self.at(store.value, *class);
-            let k = self.cast_by_store(k, store.arg).unwrap_or(k);
+            let mut k = self.at(store.value, *class);
+            if let Some(x) = self.cast_by_store(k, store.arg) {
+                made_by_stores.push(std::mem::replace(&mut k, x));
+            }
             let reloaded_later = |(at, d): (usize, &Draft)| {
                 at > k && matches!(d.action, Action::Reload(arg) if arg == store.arg)
             };
@@ -455,12 +458,9 @@ impl Maker<'_> {
             self.drafts[copy].once = false;
             self.drafts[copy].sink = Some(store.arg);
         }
-        // Casts that stores make.
-        let is_cast = |draft: &Draft| matches!(draft.action, Action::Cast { .. }) && draft.sink.is_none();
-        for k in 0..self.drafts.len() {
-            if is_cast(&self.drafts[k]) && !goals.contains(&k) {
-                self.drafts[k].gone = !self.drafts.iter().any(|draft| draft.operands.contains(&k));
-            }
+        for k in made_by_stores {
+            let is_read = self.drafts.iter().any(|draft| draft.operands.contains(&k));
+            self.drafts[k].gone = !is_read && self.drafts[k].sink.is_none() && !goals.contains(&k);
         }
     }
 
