@@ -24,6 +24,8 @@ const LARGE: usize = 64;
 /// Terms of a sum that are added before the result is touched, so that what is read of the panels stays in the first cache
 /// until all rows have used it.
 const DEPTH: usize = 128;
+/// Terms that are added without a question between them.
+const RUN: usize = 8;
 /// Multiplications of a task at least: some ten microseconds.
 const TASK: usize = 1 << 19;
 /// Tasks for every core, so that one that was late does not hold up all.
@@ -178,14 +180,20 @@ impl<S: Vectors> Task<'_, '_, S> {
         let panels: [&[Line]; P] =
             std::array::from_fn(|p| &self.panels[(at.panel + p) * self.depth() + at.term..][..at.terms]);
         let mut sums = [[s.splat(0.0); P]; R];
-        for k in 0..at.terms {
-            let lines = panels.map(|panel| s.load(&panel[k]));
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                let x = s.splat(row[k]);
-                for (sum, line) in sums.iter_mut().zip(lines) {
-                    *sum = s.mul_add(x, line, *sum);
-                }
-            }
+        // A question after every term, whether there is another, would bring sums out of their registers.
+        let row_runs = rows.map(|row| row.as_chunks::<RUN>().0);
+        let panel_runs = panels.map(|panel| panel.as_chunks::<RUN>().0);
+        macro_rules! run {
+            ($rows:ident, $panels:ident; $($t:literal)*) => {
+                $(add(s, &mut sums, $rows.map(|row| row[$t]), $panels.map(|panel| &panel[$t]));)*
+            };
+        }
+        for k in 0..at.terms / RUN {
+            let (rows, panels) = (row_runs.map(|row| &row[k]), panel_runs.map(|panel| &panel[k]));
+            run!(rows, panels; 0 1 2 3 4 5 6 7);
+        }
+        for k in at.terms / RUN * RUN..at.terms {
+            add(s, &mut sums, rows.map(|row| row[k]), panels.map(|panel| &panel[k]));
         }
         for (out, sums) in self.out[at.row..].iter_mut().zip(sums) {
             let out = out[at.panel * PANEL..].as_chunks_mut::<PANEL>().0;
@@ -193,6 +201,23 @@ impl<S: Vectors> Task<'_, '_, S> {
                 let before = if at.term > 0 { s.load(out) } else { s.splat(0.0) };
                 *out = s.numbers(s.mul_add(s.splat(1.0), before, sum));
             }
+        }
+    }
+}
+
+/// Adds a term of each row times those of the columns of each panel.
+#[inline(always)]
+fn add<S: Vectors, const R: usize, const P: usize>(
+    s: S,
+    sums: &mut [[S::Sixteen; P]; R],
+    terms: [f32; R],
+    lines: [&Line; P],
+) {
+    let lines = lines.map(|line| s.load(line));
+    for (sums, x) in sums.iter_mut().zip(terms) {
+        let x = s.splat(x);
+        for (sum, line) in sums.iter_mut().zip(lines) {
+            *sum = s.mul_add(x, line, *sum);
         }
     }
 }
