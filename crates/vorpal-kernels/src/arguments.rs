@@ -290,8 +290,9 @@ pub(crate) enum Part {
 pub(crate) struct Stretches {
     /// Where in the block the first one starts.
     pub at: usize,
-    /// Elements of one.
+    /// Elements of one, and how far the next one starts behind it in the block.
     pub len: usize,
+    pub pitch: usize,
     /// Place of the first element; `None` outside of the bounds.
     pub place: Option<isize>,
     /// Distance of the places of neighbours.
@@ -448,15 +449,13 @@ pub(crate) fn parts(layout: &Layout, start: usize, n: usize, mut run: impl FnMut
 
 /// Calls `run` for stretches of the `n` elements from linear index `start` on, which lie in the block from `at` on.
 fn lines(layout: &Layout, start: usize, n: usize, at: usize, run: &mut impl FnMut(Part)) {
-    let one = |from: usize, len: usize, place: Option<isize>, stride: isize| {
-        Part::Stretches(Stretches { at: at + from, len, place, stride, times: 1, step: 0 })
-    };
     let rank = layout.shape.len();
-    if rank == 0 {
-        for k in 0..n {
-            run(one(k, 1, Some(layout.offset), 0));
-        }
+    if n == 0 {
         return;
+    }
+    if rank == 0 {
+        let place = Some(layout.offset);
+        return run(Part::Stretches(Stretches { at, len: 1, pitch: 1, place, stride: 0, times: n, step: 0 }));
     }
     let inner = rank - 1;
     let (size, stride) = (layout.shape[inner], layout.strides[inner]);
@@ -482,40 +481,25 @@ fn lines(layout: &Layout, start: usize, n: usize, at: usize, run: &mut impl FnMu
         let rows = outer.map_or(usize::MAX, |outer| layout.shape[outer]);
         while done < n && row < rows {
             let from = coordinates[inner];
-            let mut len = (size - from).min(n - done);
+            let len = (size - from).min(n - done);
+            let seen = is_inside && (first..end).contains(&row);
+            // Whole lines in a row, as far as all of them are seen or none.
+            let until =
+                if seen { end } else { first.checked_sub(row).map_or(rows, |more| row + more.max(1)) };
+            let is_whole = len == size && outer.is_some();
+            let times = if is_whole { ((n - done) / size).min(rows.min(until) - row) } else { 1 };
+            let a = if seen { low.clamp(from, from + len) } else { from + len };
+            let b = if seen { high.clamp(a, from + len) } else { a };
             let base = layout.offset + plane + row as isize * step;
-            // Whole lines in a row, as far as the axis goes.
-            let whole = from == 0 && layout.bounds.is_empty() && outer.is_some();
-            let lines = if whole { ((n - done) / size.max(1)).min(rows - row) } else { 0 };
-            if lines > 1 {
-                let at = at + done;
-                run(Part::Stretches(Stretches {
-                    at,
-                    len: size,
-                    place: Some(base),
-                    stride,
-                    times: lines,
-                    step,
-                }));
-                len = lines * size;
-                row += lines - 1;
-            } else if is_inside && (first..end).contains(&row) {
-                let a = low.clamp(from, from + len);
-                let b = high.clamp(a, from + len);
-                if a > from {
-                    run(one(done, a - from, None, 0));
+            let middle = Some(base + a as isize * stride);
+            for (start, end, place) in [(from, a, None), (a, b, middle), (b, from + len, None)] {
+                if start < end {
+                    let (at, len) = (at + done + start - from, end - start);
+                    run(Part::Stretches(Stretches { at, len, pitch: size, place, stride, times, step }));
                 }
-                if b > a {
-                    run(one(done + a - from, b - a, Some(base + a as isize * stride), stride));
-                }
-                if from + len > b {
-                    run(one(done + b - from, from + len - b, None, 0));
-                }
-            } else {
-                run(one(done, len, None, 0));
             }
-            done += len;
-            row += 1;
+            done += times * len;
+            row += times;
             coordinates[inner] = 0;
         }
         // Advance to the next plane.
@@ -543,14 +527,18 @@ pub(crate) fn gather<S: Copy, T: Copy>(
     (widen, copy): (impl Fn(S) -> T + Copy, impl Fn(&[S], &mut [T])),
 ) {
     parts(layout, start, out.len(), |part| match part {
-        Part::Stretches(Stretches { at, len, place, stride, times, step }) => {
-            let out = &mut out[at..at + times * len];
-            let Some(mut place) = place else { return fill.into_iter().for_each(|fill| out.fill(fill)) };
-            if times > 1 && step == 1 && stride > 1 {
+        Part::Stretches(Stretches { at, len, pitch, place, stride, times, step }) => {
+            let out = &mut out[at..at + (times - 1) * pitch + len];
+            let Some(mut place) = place else {
+                return fill.into_iter().for_each(|fill| {
+                    out.chunks_mut(pitch).for_each(|out| out[..len].fill(fill));
+                });
+            };
+            if times > 1 && step == 1 && stride > 1 && pitch == len {
                 return transpose(&source[place as usize..], stride as usize, len, out, widen);
             }
-            for out in out.chunks_exact_mut(len) {
-                let p = place as usize;
+            for out in out.chunks_mut(pitch) {
+                let (out, p) = (&mut out[..len], place as usize);
                 match stride {
                     0 => out.fill(widen(source[p])),
                     1 => copy(&source[p..p + len], out),
@@ -633,7 +621,7 @@ fn transpose<S: Copy, T: Copy>(
 
 /// Copies elements, a few at a time. A copy of all at once to a place a little further on in another page, as of rows that are rolled,
 /// takes ten times as long: processors take what they read for what was just written, as the low bits of the addresses agree.
-fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
     const FEW: usize = 64;
     for (to, from) in to.chunks_mut(FEW).zip(from.chunks(FEW)) {
         to.copy_from_slice(from);
@@ -660,11 +648,11 @@ pub(crate) fn place(layout: &Layout, start: usize, out: LaneMut<'_>) {
     if let LaneMut::U32(out) = out {
         let n = out.len();
         parts(layout, start, n, |part| match part {
-            Part::Stretches(Stretches { at, len, place, stride, times, step }) => {
-                let mut first = place.unwrap_or(0);
-                for out in out[at..at + times * len].chunks_exact_mut(len) {
+            Part::Stretches(Stretches { at, len, pitch, place, stride, times, step }) => {
+                let (mut first, stride, step) = place.map_or((0, 0, 0), |place| (place, stride, step));
+                for out in out[at..at + (times - 1) * pitch + len].chunks_mut(pitch) {
                     let mut p = first;
-                    for o in out {
+                    for o in &mut out[..len] {
                         *o = p as u32;
                         p += stride;
                     }

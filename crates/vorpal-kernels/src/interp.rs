@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use vorpal_tensor::{DType, Error, Layout, Result};
 
 pub(crate) use crate::arguments::{Arguments, Piece, Sink, Source, take};
-use crate::arguments::{cut, gather, load, place};
+use crate::arguments::{copy, cut, gather, load, place};
 use crate::chain::{error_gate, exp_difference, normalize};
 use crate::fold::{deviation_rows, dot_rows, fold_rows};
 use crate::halves::{round_to_bf16, shorten_f16};
@@ -394,7 +394,7 @@ impl<'v> View<'v, '_> {
         } else if let (Home::Given(v), Some(map)) = (x.home, self.bound.map) {
             let known = self.bound.given[v].as_ref().map(Lanes::lane);
             let known = known.ok_or_else(|| Error::internal("interp", "a row value is not there"))?;
-            alike!((known, out), Lane, LaneMut, (s, o) => gather(map, start, s, o, Some(Default::default()), (|x| x, |s, o| o.copy_from_slice(s)));
+            alike!((known, out), Lane, LaneMut, (s, o) => gather(map, start, s, o, Some(Default::default()), (|x| x, copy));
                 _ => {});
         } else {
             let columns = self.tape_columns();

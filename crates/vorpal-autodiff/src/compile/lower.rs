@@ -106,7 +106,15 @@ impl Lowering<'_> {
         for read in &operands {
             args.push(self.operand(read, domain)?);
         }
+        let is_loaded = |value: ValueId| matches!(self.fused.program.insts[value], Inst::Load { .. });
         let inst = match &node.kind {
+            // A copy of what lies in memory.
+            Kind::Cast { x }
+                if self.nodes[*x].dtype == node.dtype && !node.dtype.is_16bit() && is_loaded(args[0]) =>
+            {
+                self.values.insert(id, args[0]);
+                return Ok(());
+            }
             Kind::Call { f, .. } => Inst::Call { f, args },
             Kind::Cast { .. } => Inst::Cast { x: args[0], dtype: node.dtype },
             Kind::Reduce { kind, .. } => Inst::Reduce { kind: *kind, x: args[0] },
