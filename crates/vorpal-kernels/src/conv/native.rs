@@ -127,43 +127,53 @@ impl ConvShape {
         }
     }
 
-    /// Where the windows of a flat image move by single pixels and the result is as wide as the image: what lies under
-    /// one element of some rows of windows, as one run of pixels.
-    fn shift(&self, column: usize, rows: &Range<usize>) -> Option<Shift> {
+    /// Where windows move by single pixels and the result is as wide as the image: what lies under one element of some rows of
+    /// windows, as one run of pixels for each slice of the result.
+    fn shifts(&self, column: usize, rows: &Range<usize>) -> Option<impl Iterator<Item = Shift>> {
         let width = self.input[2];
-        if !self.is_flat() || self.stride != [1; 3] || self.output[2] != width {
-            return None;
-        }
         let [_, ky_count, kx_count] = self.window;
+        let kz = column / (kx_count * ky_count) % self.window[0];
         let (ky, kx) = (column / kx_count % ky_count, column % kx_count);
         let down = (ky * self.dilation[1]) as isize - self.padding[1] as isize;
         let right = (kx * self.dilation[2]) as isize - self.padding[2] as isize;
-        if right.unsigned_abs() >= width {
-            return None;
-        }
-        let inside = |row: isize| (row.max(rows.start as isize) as usize).min(rows.end);
-        let (start, end) = (inside(-down), inside(self.input[1] as isize - down));
-        let end = end.max(start);
-        let (from, cells) = ((start as isize + down) * width as isize + right, (end - start) * width);
-        // Cells in front of the plane and behind it are those at the sides.
-        let plane = self.input_plane() as isize;
-        let front = (-from).clamp(0, cells as isize) as usize;
-        let back = (from + cells as isize - plane).clamp(0, (cells - front) as isize) as usize;
-        let at = (start - rows.start) * width;
-        let to = at + front..at + cells - back;
-        let from = if to.is_empty() { 0 } else { (from + front as isize) as usize };
-        let left = if right < 0 { 0 } else { width - right as usize };
-        Some(Shift { rows: at..at + cells, to, from, side: left..left + right.unsigned_abs() })
+        let fits = self.stride[1..] == [1; 2] && self.output[2] == width && right.unsigned_abs() < width;
+        let left = if right < 0 { 0 } else { width - right.unsigned_abs().min(width) };
+        let side = left..left + right.unsigned_abs();
+        let (rows, height, shape) = (rows.clone(), self.output[1], self);
+        let slices = rows.start / height..rows.end.div_ceil(height);
+        let shift = move |slice: usize| {
+            // Rows of the result in this slice, of which those are inside that see a row of the image.
+            let [first, last] = [slice, slice + 1].map(|slice| (slice * height).clamp(rows.start, rows.end));
+            let cells = (first - rows.start) * width..(last - rows.start) * width;
+            let seen = shape.under(0, slice, kz);
+            let low = slice * height;
+            let inside = |row: isize| (row.max((first - low) as isize) as usize).min(last - low);
+            let (start, end) = (inside(-down), inside(shape.input[1] as isize - down));
+            let end = if seen.is_some() { end.max(start) } else { start };
+            let (from, count) = ((start as isize + down) * width as isize + right, (end - start) * width);
+            // Cells in front of the slice and behind it are those at the sides.
+            let plane = (shape.input[1] * width) as isize;
+            let front = (-from).clamp(0, count as isize) as usize;
+            let back = (from + count as isize - plane).clamp(0, (count - front) as isize) as usize;
+            let at = (low + start - rows.start) * width;
+            let to = at + front..at + count - back;
+            let from = if to.is_empty() { 0 } else { (from + front as isize) as usize };
+            let from = seen.unwrap_or(0) * shape.input[1] * width + from;
+            Shift { cells, rows: at..at + count, to, from, side: side.clone() }
+        };
+        fits.then(|| slices.map(shift))
     }
 }
 
 /// A run of pixels under one element of some rows of windows.
 struct Shift {
-    /// Cells of the rows at which the element is inside, as far as up and down go.
+    /// Cells of the rows.
+    cells: Range<usize>,
+    /// Those at which the element is inside, as far as up and down go.
     rows: Range<usize>,
     /// Those of them that the run fills.
     to: Range<usize>,
-    /// Its start in the plane.
+    /// Its start in the image.
     from: usize,
     /// Cells of each row at which the element is outside, to the left or to the right.
     side: Range<usize>,
@@ -171,9 +181,15 @@ struct Shift {
 
 impl Shift {
     /// The same run where every pixel has as many cells.
-    fn of_cells(self, cells: usize) -> Shift {
-        let all = |range: Range<usize>| range.start * cells..range.end * cells;
-        Shift { rows: all(self.rows), to: all(self.to), from: self.from * cells, side: all(self.side) }
+    fn of_cells(self, count: usize) -> Shift {
+        let all = |range: Range<usize>| range.start * count..range.end * count;
+        Shift {
+            cells: all(self.cells),
+            rows: all(self.rows),
+            to: all(self.to),
+            from: self.from * count,
+            side: all(self.side),
+        }
     }
 }
 
@@ -213,13 +229,15 @@ fn clear_sides<T: Gemm>(cells: &mut [T], width: usize, side: &Range<usize>) {
 fn column<T: Gemm>(shape: &ConvShape, image: &[T], column: usize, block: &Block, out: &mut [T]) {
     let (cells, stride) = (block.images, shape.stride[2]);
     let width = shape.output[2] * cells;
-    if let Some(shift) = shape.shift(column, &block.rows) {
-        let (shift, len) = (shift.of_cells(cells), shape.input_plane() * cells);
+    if let Some(shifts) = shape.shifts(column, &block.rows) {
+        let len = shape.input_plane() * cells;
         let plane = &image[column / shape.window_len() * len..][..len];
-        out[..shift.rows.start].fill(T::default());
-        out[shift.rows.end..].fill(T::default());
-        out[shift.to.clone()].copy_from_slice(&plane[shift.from..][..shift.to.len()]);
-        clear_sides(&mut out[shift.rows.clone()], width, &shift.side);
+        for shift in shifts.map(|shift| shift.of_cells(cells)) {
+            out[shift.cells.start..shift.rows.start].fill(T::default());
+            out[shift.rows.end..shift.cells.end].fill(T::default());
+            out[shift.to.clone()].copy_from_slice(&plane[shift.from..][..shift.to.len()]);
+            clear_sides(&mut out[shift.rows.clone()], width, &shift.side);
+        }
         return;
     }
     shape.stretches(column, &block.rows, |Stretch { row, line, places, first, .. }| {
@@ -323,10 +341,11 @@ fn add_stretch<T: Gemm>(to: &mut [T], step: usize, from: &[T], f: impl Fn(T) -> 
 fn add_column<T: Gemm>(shape: &ConvShape, out: &mut [T], column: usize, block: &Block, plane: &mut [T]) {
     let (cells, start) = (block.images, column / shape.window_len() * shape.input_plane());
     let width = shape.output[2] * cells;
-    if let Some(shift) = shape.shift(column, &block.rows) {
-        let shift = shift.of_cells(cells);
-        clear_sides(&mut out[shift.rows.clone()], width, &shift.side);
-        add_stretch(&mut plane[shift.from..], 1, &out[shift.to.clone()], |g| g);
+    if let Some(shifts) = shape.shifts(column, &block.rows) {
+        for shift in shifts.map(|shift| shift.of_cells(cells)) {
+            clear_sides(&mut out[shift.rows.clone()], width, &shift.side);
+            add_stretch(&mut plane[shift.from..], 1, &out[shift.to.clone()], |g| g);
+        }
         return;
     }
     shape.stretches(column, &block.rows, |Stretch { row, line, places, first, .. }| {
