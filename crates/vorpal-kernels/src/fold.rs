@@ -1,5 +1,7 @@
 //! Native reductions of blocks: sums, maxima and minima, along rows or element by element.
 
+use std::hint::select_unpredictable;
+
 use vorpal_tensor::{DType, Layout};
 
 use crate::arguments::{Column, Part, Stretches, parts};
@@ -57,18 +59,26 @@ pub(crate) fn combine<T: Copy>(values: &[T], start: T, f: impl Fn(T, T) -> T) ->
             *s = f(*s, v);
         }
     }
-    let all = if chunks.is_empty() { start } else { across(&side, &f) };
+    let mut all = if chunks.is_empty() { start } else { across(&side, &f) };
+    let (eights, rest) = rest.as_chunks::<8>();
+    for eight in eights {
+        let four: [T; 4] = std::array::from_fn(|k| f(eight[k], eight[k + 4]));
+        all = f(all, f(f(four[0], four[2]), f(four[1], four[3])));
+    }
     rest.iter().fold(all, |a, &v| f(a, v))
 }
 
+/// The larger number, or a NaN. It is no branch: compilers would make it one around the store of an accumulator, and a vector of
+/// which some elements are stored takes many times longer on some processors.
 #[inline(always)]
 fn higher<T: LaneElement>(a: T, v: T) -> T {
-    if v > a || v.nan() { v } else { a }
+    select_unpredictable((v > a) | v.nan(), v, a)
 }
 
+/// The smaller number, or a NaN.
 #[inline(always)]
 fn lower<T: LaneElement>(a: T, v: T) -> T {
-    if v < a || v.nan() { v } else { a }
+    select_unpredictable((v < a) | v.nan(), v, a)
 }
 
 #[inline(always)]
@@ -94,6 +104,15 @@ fn sum_f32(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
         }
         if !chunks.is_empty() {
             sum += across_f32(&side);
+        }
+        let ((eights, rest), (others, others_rest)) = (rest.as_chunks::<8>(), others_rest.as_chunks::<8>());
+        for (a, b) in eights.iter().zip(others) {
+            let [mut low, mut high] = [[0f64; 4]; 2];
+            for k in 0..4 {
+                (low[k], high[k]) = (f64::from(f(a[k], b[k])), f64::from(f(a[k + 4], b[k + 4])));
+            }
+            let both: [f64; 4] = std::array::from_fn(|k| low[k] + high[k]);
+            sum += (both[0] + both[2]) + (both[1] + both[3]);
         }
         sum += rest.iter().zip(others_rest).map(|(&a, &b)| f64::from(f(a, b))).sum::<f64>();
     }
@@ -254,7 +273,7 @@ impl Accumulator {
     pub fn take(&mut self, values: Lane<'_>, map: &Layout, start: usize, n: usize) {
         let kind = self.kind;
         parts(map, start, n, |part| match part {
-            Part::Stretches(Stretches { at, len, place, stride, times, step }) => {
+            Part::Stretches(Stretches { at, len, place, stride, times, step, .. }) => {
                 let (range, row) = (at..at + times * len, place.unwrap_or(0) as usize);
                 let rows = Rows { row, step: step as usize, each: if stride == 0 { 1 } else { len } };
                 match (values, &mut self.lanes) {
