@@ -68,17 +68,17 @@ pub(crate) fn combine<T: Copy>(values: &[T], start: T, f: impl Fn(T, T) -> T) ->
     rest.iter().fold(all, |a, &v| f(a, v))
 }
 
-/// The larger number, or a NaN. It is no branch: compilers would make it one around the store of an accumulator, and a vector of
-/// which some elements are stored takes many times longer on some processors.
+/// The larger number, or a NaN, which is a sum: of two values to choose from, one of which is what was there, compilers would store
+/// only where it is the other, and to store some elements of a vector takes many times longer on some processors.
 #[inline(always)]
 fn higher<T: LaneElement>(a: T, v: T) -> T {
-    select_unpredictable((v > a) | v.nan(), v, a)
+    select_unpredictable(a.nan() | v.nan(), a.plus(v), if v > a { v } else { a })
 }
 
 /// The smaller number, or a NaN.
 #[inline(always)]
 fn lower<T: LaneElement>(a: T, v: T) -> T {
-    select_unpredictable((v < a) | v.nan(), v, a)
+    select_unpredictable(a.nan() | v.nan(), a.plus(v), if v < a { v } else { a })
 }
 
 #[inline(always)]

@@ -1,7 +1,5 @@
 //! Elements combined over segments of an axis: sums and extremes of groups, and sparse matrix products.
 
-use std::hint::select_unpredictable;
-
 use vorpal_shaders::{BITS, Linker, SEGMENT, Shader};
 use vorpal_tensor::{DType, Element, Error, Result};
 
@@ -273,12 +271,16 @@ impl Segment {
                     let pairs = out.iter_mut().zip(values);
                     match self.kind {
                         ReduceKind::Sum => pairs.for_each(|(a, &v)| add(a, weight, v)),
-                        ReduceKind::Max => {
-                            pairs.for_each(|(a, &v)| *a = select_unpredictable((v > *a) | is_nan(v), v, *a))
-                        }
-                        ReduceKind::Min => {
-                            pairs.for_each(|(a, &v)| *a = select_unpredictable((v < *a) | is_nan(v), v, *a))
-                        }
+                        ReduceKind::Max => pairs.for_each(|(a, &v)| {
+                            if v > *a || is_nan(v) {
+                                *a = v;
+                            }
+                        }),
+                        ReduceKind::Min => pairs.for_each(|(a, &v)| {
+                            if v < *a || is_nan(v) {
+                                *a = v;
+                            }
+                        }),
                     }
                 }
             }
