@@ -285,7 +285,7 @@ pub(crate) enum Part {
     Column(Column),
 }
 
-/// Stretches of a block one behind the other, alike but for their places, each of which one stride describes.
+/// Stretches of a block, equally far apart, alike but for their places, each of which one stride describes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretches {
     /// Where in the block the first one starts.
@@ -693,6 +693,10 @@ mod tests {
             layout(&[4, 9, 3], &[3, 0, 1], 0, &[]),
             layout(&[6, 5, 4], &[-20, 4, -1], 110, &[]),
             layout(&[9, 8], &[8, 1], 0, &[(2, 7), (1, 8)]),
+            layout(&[40, 70], &[1, 40], 5, &[(3, 38), (0, 70)]),
+            layout(&[40, 70], &[1, 40], 5, &[(3, 38), (2, 69)]),
+            layout(&[9, 20], &[-20, -1], 179, &[(1, 8), (3, 20)]),
+            layout(&[3, 5, 20], &[100, 20, 1], 0, &[(1, 2), (4, 4), (0, 20)]),
             layout(&[30], &[7], 1, &[]),
             // Tiles, and what is left beside them.
             layout(&[35, 37], &[1, 40], 5, &[]),

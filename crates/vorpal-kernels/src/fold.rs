@@ -105,18 +105,22 @@ fn sum_f32(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
         if !chunks.is_empty() {
             sum += across_f32(&side);
         }
-        let ((eights, rest), (others, others_rest)) = (rest.as_chunks::<8>(), others_rest.as_chunks::<8>());
-        for (a, b) in eights.iter().zip(others) {
-            let [mut low, mut high] = [[0f64; 4]; 2];
-            for k in 0..4 {
-                (low[k], high[k]) = (f64::from(f(a[k], b[k])), f64::from(f(a[k + 4], b[k + 4])));
-            }
-            let both: [f64; 4] = std::array::from_fn(|k| low[k] + high[k]);
-            sum += (both[0] + both[2]) + (both[1] + both[3]);
-        }
-        sum += rest.iter().zip(others_rest).map(|(&a, &b)| f64::from(f(a, b))).sum::<f64>();
+        sum += sum_rest(rest, others_rest, &f);
     }
     sum
+}
+
+/// The sum in f64 of what lies beyond vectors: of eights side by side, and one by one.
+#[inline(always)]
+fn sum_rest(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
+    let ((eights, rest), (others, others_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sum = 0.0;
+    for (a, b) in eights.iter().zip(others) {
+        let both: [f64; 4] =
+            std::array::from_fn(|k| f64::from(f(a[k], b[k])) + f64::from(f(a[k + 4], b[k + 4])));
+        sum += (both[0] + both[2]) + (both[1] + both[3]);
+    }
+    sum + rest.iter().zip(others_rest).map(|(&a, &b)| f64::from(f(a, b))).sum::<f64>()
 }
 
 /// The sum in f64 of stretches summed in f32.
@@ -189,8 +193,8 @@ pub(crate) fn deviation_and_sum_row(values: &[f32], less: f32, others: &[f32]) -
                     deviation += across_f32(&squares);
                     sum += across_f32(&plain);
                 }
-                deviation += rest.iter().map(|&a| f64::from(square(a))).sum::<f64>();
-                sum += other_rest.iter().map(|&other| f64::from(other)).sum::<f64>();
+                deviation += sum_rest(rest, rest, |a, _| square(a));
+                sum += sum_rest(other_rest, other_rest, |other, _| other);
             }
             [deviation, sum]
         },
@@ -397,4 +401,22 @@ fn add_f32(values: &[f32], len: usize, acc: &mut [f64], rows: Rows) {
             );
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_for_two_are_those_for_one() {
+        // Large numbers that cancel: the order of the sum shows.
+        let number = |k: usize| [1e30f32, 1.0, 3.0, 1.0, -1e30, 1.0, 0.1, 7.0][k % 8];
+        for columns in (0..80).chain([SHORT - 1, SHORT + 24, 2 * SHORT + 9]) {
+            let row: Vec<f32> = (0..columns).map(number).collect();
+            let others: Vec<f32> = (0..columns).map(|k| number(k * 5 + 2)).collect();
+            let found = deviation_and_sum_row(&row, 0.3, &others).map(f64::to_bits);
+            let apart = [deviation_row(&row, 0.3), sum_row(&others)].map(f64::to_bits);
+            assert_eq!(found, apart, "{columns} columns");
+        }
+    }
 }
