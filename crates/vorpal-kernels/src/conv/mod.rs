@@ -2,6 +2,7 @@
 
 mod direct;
 mod native;
+mod planes;
 mod shader;
 
 use std::sync::Arc;

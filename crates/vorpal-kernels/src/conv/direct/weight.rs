@@ -7,8 +7,9 @@ use pulp::{Arch, Simd, WithSimd};
 use smallvec::SmallVec;
 use vorpal_tensor::Result;
 
-use super::{Copied, Plan, Run, TALL};
+use super::{TALL, cut};
 use crate::conv::ConvShape;
+use crate::conv::planes::{Copied, Plan, Run};
 use crate::interp::{for_each, workers};
 use crate::vector::Number;
 
@@ -70,7 +71,7 @@ impl<T: Number> WithSimd for Products<'_, '_, T> {
         let (of_image, of_slice) = (plan.sources * shape.input_plane(), y.to * columns.to);
         let len = plan.sources * plan.results * shape.window_len();
         let lanes = T::lanes::<S>();
-        let (mut copied, mut sums) = (Copied::new(), vec![T::default(); len * lanes]);
+        let (mut copied, mut sums) = (Copied::default(), vec![T::default(); len * lanes]);
         let mut strips = Vec::new();
         for (group, out) in groups.zip(out.chunks_exact_mut(len)) {
             sums.fill(T::default());
@@ -272,7 +273,7 @@ pub(super) fn derivative<T: Number>(
     many: bool,
     run: impl Fn(Products<'_, '_, T>) + Sync + Send,
 ) -> Result<()> {
-    let plan = &Plan::new(shape, false, size_of::<T>(), TALL);
+    let plan = &Plan::new(shape, false, cut::<T>(TALL));
     let len = shape.filters * shape.channels * shape.window_len();
     let each = if many { shape.groups } else { shape.groups.div_ceil(super::TASKS_A_CORE * workers()) };
     let tasks = out.chunks_mut((each * len).max(1)).enumerate().collect();
