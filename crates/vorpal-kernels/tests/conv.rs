@@ -217,8 +217,9 @@ fn empty_single_and_wide_convolutions() {
     }
 }
 
-/// Groups of few channels: planes that are odd, wide, or smaller than the window; steps, gaps and zeros of every kind.
-fn few_channels() -> Vec<ConvShape> {
+/// Planes that are odd, wide, or smaller than the window; steps, gaps and zeros of every kind. For each of some batches, groups,
+/// channels and filters, if there are fewer results than told.
+fn all_windows(sizes: &[[usize; 4]], results: usize) -> Vec<ConvShape> {
     let mut shapes = Vec::new();
     for (input, window, stride, padding, dilation) in [
         ([1, 13, 37], [1, 3, 3], [1, 1, 1], [0, 1, 1], [1, 1, 1]),
@@ -243,9 +244,7 @@ fn few_channels() -> Vec<ConvShape> {
         let output = [0, 1, 2].map(|k| out_size(input[k], window[k], stride[k], padding[k], dilation[k]));
         let [Some(depth), Some(height), Some(width)] = output else { continue };
         let output = [depth, height, width];
-        for (batch, groups, channels, filters) in
-            [(1, 1, 1, 1), (2, 9, 1, 1), (3, 2, 1, 2), (2, 3, 2, 1), (1, 2, 2, 2)]
-        {
+        for &[batch, groups, channels, filters] in sizes {
             let shape = ConvShape {
                 batch,
                 groups,
@@ -258,7 +257,7 @@ fn few_channels() -> Vec<ConvShape> {
                 padding,
                 dilation,
             };
-            if shape.output_len() < 20_000 {
+            if shape.output_len() < results {
                 shapes.push(shape);
             }
         }
@@ -304,7 +303,16 @@ fn check_native(random: &mut Random, shape: &ConvShape) {
 #[test]
 fn groups_of_few_channels() {
     let mut random = Random(47);
-    for shape in few_channels() {
+    let sizes = [[1, 1, 1, 1], [2, 9, 1, 1], [3, 2, 1, 2], [2, 3, 2, 1], [1, 2, 2, 2]];
+    for shape in all_windows(&sizes, 20_000) {
+        check_native(&mut random, &shape);
+    }
+}
+
+#[test]
+fn groups_of_many_channels() {
+    let mut random = Random(48);
+    for shape in all_windows(&[[1, 1, 22, 5], [3, 1, 9, 16], [2, 2, 8, 33], [5, 1, 33, 1]], 40_000) {
         check_native(&mut random, &shape);
     }
 }

@@ -4,6 +4,8 @@ mod direct;
 mod native;
 mod planes;
 mod shader;
+#[cfg(target_arch = "x86_64")]
+mod shifted;
 
 use std::sync::Arc;
 

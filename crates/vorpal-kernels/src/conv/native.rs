@@ -7,10 +7,32 @@ use vorpal_tensor::Result;
 
 use super::ConvShape;
 use super::direct;
+#[cfg(target_arch = "x86_64")]
+use super::shifted;
 use crate::gemm::{Gemm, Matrix};
 use crate::interp::for_each;
 use crate::scratch::Scratch;
 use crate::vector::Number;
+
+/// Products that other processors have no vectors for.
+#[cfg(not(target_arch = "x86_64"))]
+mod shifted {
+    use super::{ConvShape, Range, Result};
+
+    pub fn sums<T>(_: &ConvShape, _: &[T], _: &[T], _: &mut [T], _: bool) -> Result<bool> {
+        Ok(false)
+    }
+    pub fn backward_weight<T>(
+        _: &ConvShape,
+        _: &[T],
+        _: &[T],
+        _: Range<usize>,
+        _: &mut [T],
+        _: bool,
+    ) -> Result<bool> {
+        Ok(false)
+    }
+}
 
 /// Bytes of the columns made at a time by one core: half of the second cache, as the product lays them out once more. The
 /// more there are, the less often it lays out the filters.
@@ -455,6 +477,9 @@ pub(super) fn forward<T: Number>(shape: &ConvShape, x: &[T], w: &[T], out: &mut 
     if shape.is_direct() {
         return direct::forward(shape, x, w, out);
     }
+    if shifted::sums(shape, x, w, out, false)? {
+        return Ok(());
+    }
     let (k, together) = (shape.channels * shape.window_len(), shape.together());
     let tasks = out.chunks_mut(of_result * together).enumerate().collect();
     shared(tasks, |(task, out): (usize, &mut [T]), many| {
@@ -485,6 +510,9 @@ pub(super) fn backward_data<T: Number>(shape: &ConvShape, dy: &[T], w: &[T], out
     }
     if shape.is_direct() {
         return direct::backward_data(shape, dy, w, out);
+    }
+    if shifted::sums(shape, dy, w, out, true)? {
+        return Ok(());
     }
     out.fill(T::default());
     let (k, together) = (shape.channels * shape.window_len(), shape.together());
@@ -577,6 +605,9 @@ fn backward_weight_of<T: Number>(
     }
     let (of_image, of_result) = (shape.channels * shape.input_plane(), shape.filters * shape.output_plane());
     let (k, together) = (shape.channels * shape.window_len(), shape.together());
+    if shifted::backward_weight(shape, x, dy, images.clone(), out, many)? {
+        return Ok(());
+    }
     let pixels = images.len() * shape.output_plane();
     if pixels == 0 {
         out.fill(T::default());

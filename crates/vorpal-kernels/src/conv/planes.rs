@@ -197,6 +197,18 @@ impl Plan {
         [pitch, (band.rows.len() + self.axes[1].span) * pitch]
     }
 
+    /// Where what lies under each element of the window begins in a copy, for one place in a step: of every source all slices
+    /// that are seen.
+    #[cfg(target_arch = "x86_64")]
+    pub fn offsets(&self, seen: &[[usize; 2]], place: usize, band: &Band, out: &mut Vec<usize>) {
+        let ([pitch, len], each) = (self.sizes(band), self.axes[1].starts.len() * self.axes[2].starts.len());
+        out.clear();
+        for slice in 0..self.sources * seen.len() {
+            let first = |run: &Run| (slice * each + run.block) * len + run.row * pitch + run.column;
+            out.extend(self.runs[place].iter().map(first));
+        }
+    }
+
     /// The bands of columns.
     pub fn bands(&self, rows: Range<usize>) -> impl Iterator<Item = Band> {
         let all = self.axes[2].steps();

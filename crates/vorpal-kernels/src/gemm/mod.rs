@@ -133,7 +133,7 @@ fn by_rows([m, n, k]: [usize; 3], of_a: Matrix, of_b: Matrix) -> bool {
 }
 
 /// Whether kernels have vectors of 512 bits.
-fn has_widest() -> bool {
+pub(crate) fn has_widest() -> bool {
     #[cfg(target_arch = "x86_64")]
     return pulp::x86::V4::try_new().is_some();
     #[cfg(not(target_arch = "x86_64"))]

@@ -3,6 +3,8 @@
 //! A recurrent layer multiplies a few rows with the same matrix in every step. Products that lay it out for themselves spend
 //! about half of their time on that; laid out once, it is read from the second cache as fast as it can be used.
 
+mod shifted;
+
 use bytemuck::cast;
 use pulp::x86::{V3, V4};
 use pulp::{NullaryFnOnce, f32x16};
@@ -11,6 +13,7 @@ use vorpal_tensor::{Error, Result};
 use super::Matrix;
 use super::few_rows::Pair;
 use crate::interp::{for_each, workers};
+pub(crate) use shifted::{Shifted, laid_out};
 
 /// Columns of a panel.
 pub(crate) const PANEL: usize = 16;
@@ -21,6 +24,8 @@ type Line = [f32; PANEL];
 const ROWS: std::ops::RangeInclusive<usize> = 4..=64;
 /// Columns and terms at least.
 const LARGE: usize = 64;
+/// Rows of a tile at most.
+const TALL: usize = 6;
 /// Terms of a sum that are added before the result is touched, so that what is read of the panels stays in the first cache
 /// until all rows have used it.
 const DEPTH: usize = 128;
@@ -34,28 +39,31 @@ const TASKS_A_CORE: usize = 2;
 /// Vectors of a processor, sixteen numbers at a time.
 trait Vectors: Copy + Send + Sync {
     type Sixteen: Copy;
-    /// Rows of a tile at most.
-    const TALL: usize;
-    /// Panels of a tile at most.
-    const WIDE: usize;
-
+    /// Panels of a tile of so many rows at most.
+    fn wide(rows: usize) -> usize;
     fn splat(self, x: f32) -> Self::Sixteen;
     fn load(self, numbers: &Line) -> Self::Sixteen;
     fn numbers(self, sixteen: Self::Sixteen) -> Line;
     /// a b + c
     fn mul_add(self, a: Self::Sixteen, b: Self::Sixteen, c: Self::Sixteen) -> Self::Sixteen;
-    /// Runs a task with the instructions of the processor.
-    fn run(self, task: Task<'_, '_, Self>);
+    /// Runs something with the instructions of the processor.
+    fn run<T: NullaryFnOnce>(self, what: T) -> T::Output;
     /// A tile of the size that `at` tells.
-    fn tile(task: &mut Task<'_, '_, Self>, at: At);
+    fn tile(tiles: &mut impl Tiles, at: At);
+}
+
+/// What is made tile by tile.
+trait Tiles {
+    /// A tile of `R` rows and `P` panels.
+    fn tile<const R: usize, const P: usize>(&mut self, at: At);
 }
 
 /// Calls the tile of a size known at run time: for each width the heights there are; one by one is what is left.
 macro_rules! tile {
-    ($task:ident, $at:ident; $($wide:literal: $($tall:literal)*;)*) => {
+    ($tiles:ident, $at:ident; $($wide:literal: $($tall:literal)*;)*) => {
         match ($at.panels, $at.rows) {
-            $($(($wide, $tall) => $task.tile::<$tall, $wide>($at),)*)*
-            _ => $task.tile::<1, 1>($at),
+            $($(($wide, $tall) => $tiles.tile::<$tall, $wide>($at),)*)*
+            _ => $tiles.tile::<1, 1>($at),
         }
     };
 }
@@ -63,9 +71,9 @@ macro_rules! tile {
 impl Vectors for V3 {
     type Sixteen = Pair;
     // Twelve of sixteen registers hold sums.
-    const TALL: usize = 6;
-    const WIDE: usize = 1;
-
+    fn wide(rows: usize) -> usize {
+        if rows <= TALL / 2 { 2 } else { 1 }
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Pair {
         [self.splat_f32x8(x); 2]
@@ -82,21 +90,22 @@ impl Vectors for V3 {
     fn mul_add(self, a: Pair, b: Pair, c: Pair) -> Pair {
         [self.mul_add_f32x8(a[0], b[0], c[0]), self.mul_add_f32x8(a[1], b[1], c[1])]
     }
-    fn run(self, task: Task<'_, '_, V3>) {
-        self.vectorize(task);
+    #[inline(always)]
+    fn run<T: NullaryFnOnce>(self, what: T) -> T::Output {
+        self.vectorize(what)
     }
     #[inline(always)]
-    fn tile(task: &mut Task<'_, '_, V3>, at: At) {
-        tile!(task, at; 1: 2 3 4 5 6;);
+    fn tile(tiles: &mut impl Tiles, at: At) {
+        tile!(tiles, at; 1: 2 3 4 5 6; 2: 1 2 3;);
     }
 }
 
 impl Vectors for V4 {
     type Sixteen = f32x16;
     // Eighteen of thirty-two: six more hold numbers of rows, three lines of panels.
-    const TALL: usize = 6;
-    const WIDE: usize = 3;
-
+    fn wide(_: usize) -> usize {
+        3
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> f32x16 {
         self.splat_f32x16(x)
@@ -113,12 +122,13 @@ impl Vectors for V4 {
     fn mul_add(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
         self.mul_add_f32x16(a, b, c)
     }
-    fn run(self, task: Task<'_, '_, V4>) {
-        self.vectorize(task);
+    #[inline(always)]
+    fn run<T: NullaryFnOnce>(self, what: T) -> T::Output {
+        self.vectorize(what)
     }
     #[inline(always)]
-    fn tile(task: &mut Task<'_, '_, V4>, at: At) {
-        tile!(task, at; 1: 2 3 4 5 6; 2: 1 2 3 4 5 6; 3: 1 2 3 4 5 6;);
+    fn tile(tiles: &mut impl Tiles, at: At) {
+        tile!(tiles, at; 1: 2 3 4 5 6; 2: 1 2 3 4 5 6; 3: 1 2 3 4 5 6;);
     }
 }
 
@@ -137,8 +147,10 @@ struct At {
 struct Task<'o, 'a, S> {
     vectors: S,
     rows: &'o [&'a [f32]],
-    panels: &'a [Line],
+    panels: &'o [Line],
     out: Vec<&'o mut [f32]>,
+    /// Whether it is added to what is there.
+    add: bool,
 }
 
 impl<S: Vectors> NullaryFnOnce for Task<'_, '_, S> {
@@ -147,12 +159,11 @@ impl<S: Vectors> NullaryFnOnce for Task<'_, '_, S> {
     #[inline(always)]
     fn call(mut self) {
         let depth = self.depth();
-        let depths = depth.div_ceil(DEPTH);
-        for (panel, panels) in shares(self.panels.len() / depth, S::WIDE) {
-            for d in 0..depths {
-                let (term, end) = (d * depth / depths, (d + 1) * depth / depths);
-                for (row, rows) in shares(self.rows.len(), S::TALL) {
-                    S::tile(&mut self, At { row, rows, panel, panels, term, terms: end - term });
+        let wide = S::wide(tallest(self.rows.len()));
+        for (panel, panels) in shares(self.panels.len() / depth, wide) {
+            for (term, terms) in shares(depth, DEPTH) {
+                for (row, rows) in shares(self.rows.len(), TALL) {
+                    S::tile(&mut self, At { row, rows, panel, panels, term, terms });
                 }
             }
         }
@@ -166,13 +177,20 @@ fn shares(n: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..parts).map(move |part| (part * n / parts, (part + 1) * n / parts - part * n / parts))
 }
 
+/// The largest share of some rows.
+fn tallest(rows: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(TALL).max(1))
+}
+
 impl<S: Vectors> Task<'_, '_, S> {
     /// Terms of a sum.
     #[inline(always)]
     fn depth(&self) -> usize {
         self.rows.first().map_or(1, |row| row.len())
     }
+}
 
+impl<S: Vectors> Tiles for Task<'_, '_, S> {
     #[inline(always)]
     fn tile<const R: usize, const P: usize>(&mut self, at: At) {
         let s = self.vectors;
@@ -195,10 +213,11 @@ impl<S: Vectors> Task<'_, '_, S> {
         for k in at.terms / RUN * RUN..at.terms {
             add(s, &mut sums, rows.map(|row| row[k]), panels.map(|panel| &panel[k]));
         }
+        let add = self.add || at.term > 0;
         for (out, sums) in self.out[at.row..].iter_mut().zip(sums) {
             let out = out[at.panel * PANEL..].as_chunks_mut::<PANEL>().0;
             for (out, sum) in out.iter_mut().zip(sums) {
-                let before = if at.term > 0 { s.load(out) } else { s.splat(0.0) };
+                let before = if add { s.load(out) } else { s.splat(0.0) };
                 *out = s.numbers(s.mul_add(s.splat(1.0), before, sum));
             }
         }
@@ -236,7 +255,7 @@ fn product_of<S: Vectors>(
     let tasks = panels.chunks(size * k).map(|panels| {
         let columns = panels.len() / k * PANEL;
         let out = lines.iter_mut().map(|line| line.split_off_mut(..columns).unwrap_or_default()).collect();
-        Task { vectors, rows, panels, out }
+        Task { vectors, rows, panels, out, add: false }
     });
     for_each(tasks.collect(), |task: Task<'_, '_, S>| {
         vectors.run(task);
@@ -267,6 +286,28 @@ pub(crate) fn product(
         Some(widest) => product_of(widest, [m, n, k], out, &rows, panels),
         None => product_of(simd, [m, n, k], out, &rows, panels),
     }
+}
+
+/// Adds a product of rows with a matrix that lies panel by panel to rows of as many panels, by the thread that asks.
+pub(crate) fn add_product(out: Vec<&mut [f32]>, rows: &[&[f32]], panels: &[f32]) -> Result<()> {
+    let terms = rows.first().map_or(0, |row| row.len());
+    let numbers = (terms * PANEL).max(1);
+    let width = panels.len() / numbers * PANEL;
+    let fits = panels.len().is_multiple_of(numbers)
+        && out.len() == rows.len()
+        && rows.iter().all(|row| row.len() == terms)
+        && out.iter().all(|out| out.len() == width);
+    let (Some(simd), true) = (V3::try_new(), fits) else {
+        return Err(Error::internal("gemm", format!("{} rows of {terms} do not fit panels", rows.len())));
+    };
+    if width > 0 {
+        let panels = panels.as_chunks().0;
+        match V4::try_new() {
+            Some(vectors) => vectors.run(Task { vectors, rows, panels, out, add: true }),
+            None => simd.run(Task { vectors: simd, rows, panels, out, add: true }),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
