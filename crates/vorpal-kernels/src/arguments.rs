@@ -7,7 +7,7 @@ use vorpal_tensor::{DType, Error, Layout, Result};
 
 use crate::halves::{shorten_bf16, shorten_f16};
 use crate::lane::{alike, vectorized};
-use crate::stream::stream;
+use crate::stream::{call_for, stream};
 use crate::tape::Class;
 use crate::{Access, Arg, CpuArg, CpuRun, Lane, LaneElement, LaneMut};
 
@@ -592,6 +592,8 @@ fn transpose<S: Copy, T: Copy>(
 ) {
     const SIDE: usize = 16;
     const FEW: usize = 4;
+    // What lies behind these lines is read next, in pieces too far apart for a processor to foresee.
+    let next = (out.len() / len).max(SIDE);
     for (k, out) in out.chunks_mut(SIDE * len).enumerate() {
         let lines = out.len() / len;
         for from in (0..len).step_by(SIDE) {
@@ -607,8 +609,9 @@ fn transpose<S: Copy, T: Copy>(
             }
             let mut tile = [[widen(source[0]); SIDE]; SIDE];
             for element in 0..width {
-                let values = &source[element * stride..][..lines];
-                for (line, &x) in tile.iter_mut().zip(values) {
+                let values = &source[element * stride..];
+                call_for(values.get(next..=next).unwrap_or_default());
+                for (line, &x) in tile.iter_mut().zip(&values[..lines]) {
                     line[element] = widen(x);
                 }
             }

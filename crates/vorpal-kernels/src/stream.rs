@@ -64,7 +64,7 @@ pub(crate) fn stream(out: &mut [f32], values: &[f32], ahead: &[f32]) {
 #[inline(always)]
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[allow(unsafe_code)]
-pub(crate) fn call_for(next: &[f32]) {
+pub(crate) fn call_for<T>(next: &[T]) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     for next in next.iter().step_by(LINE) {
         // SAFETY: a processor is told an address; nothing is read that a program could see.
@@ -74,7 +74,7 @@ pub(crate) fn call_for(next: &[f32]) {
 
 /// Calls for nothing: this processor finds out by itself.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-pub(crate) fn call_for(_next: &[f32]) {}
+pub(crate) fn call_for<T>(_next: &[T]) {}
 
 /// Copies `values`: this processor has no other way.
 ///
