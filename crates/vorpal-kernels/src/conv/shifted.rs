@@ -28,11 +28,19 @@ use crate::vector::Number;
 const COPY: usize = 64 << 10;
 /// Tasks for every core, so that one that was late does not hold up all.
 const TASKS_A_CORE: usize = 4;
+/// Pieces of a result at least, where it has rows enough, whatever the cores are.
+const PIECES: usize = 16;
+/// Pieces without which columns, which are shared out otherwise, are better.
+const PIECES_MIN: usize = 4;
 /// Terms of a sum at least: with few, the columns are few.
 const TERMS_MIN: usize = 64;
 /// Channels at least of a derivative by images: it makes so many columns.
 const RESULTS_MIN: usize = 4;
-/// Elements of the window that see a cell of a copy, at least.
+/// Pixels at least that make use of filters which are laid out for them.
+const PIXELS_MIN: usize = 512;
+/// Elements of the window along the depth at most: all those that slices see together have filters laid out.
+const DEPTH_MAX: usize = 8;
+/// How many times as many cells columns would copy, at least.
 const REUSE_MIN: usize = 2;
 
 /// Whether so many may be made where fewer count.
@@ -45,24 +53,36 @@ type Seen = SmallVec<[[usize; 2]; 8]>;
 
 /// The same sums as products with shifted planes.
 fn planned(shape: &ConvShape, back: bool) -> Plan {
-    Plan::new(shape, back, Cut { longest: 1, copy: COPY, rows: 1 })
+    let mut plan = Plan::new(shape, back, Cut { longest: 1, copy: COPY, rows: 1 });
+    let [z, y, _] = &plan.axes;
+    let bands = PIECES.div_ceil((shape.batch * shape.groups * z.to).max(1));
+    plan.rows = plan.rows.min(y.steps().div_ceil(bands)).max(1);
+    plan
 }
 
 /// Whether they take less time than with columns. On vectors of 512 bits that was not seen yet.
 fn is_worth_it(shape: &ConvShape, plan: &Plan) -> bool {
-    let [_, y, x] = &plan.axes;
-    let (height, width) = (y.count(0, 0..y.steps()), x.count(0, 0..x.steps()));
-    let sums = (height.saturating_sub(1) * (width + x.span) + width).next_multiple_of(PANEL);
+    let [z, y, x] = &plan.axes;
+    let (rows, width) = (y.count(0, 0..plan.rows), x.count(0, 0..x.steps()));
+    let sums = (rows.saturating_sub(1) * (width + x.span) + width).next_multiple_of(PANEL);
     let (places, blocks) = (y.to_step * x.to_step, y.starts.len() * x.starts.len());
     let terms = plan.sources * shape.window_len();
     let enough = if plan.back { plan.results >= RESULTS_MIN } else { terms >= TERMS_MIN };
-    let reused = shape.window_len() >= REUSE_MIN * places.max(blocks);
-    enough && reused && is_near(sums, height * width)
+    let copied = REUSE_MIN * places.max(blocks) * (plan.rows + y.span);
+    let pieces = shape.batch * shape.groups * z.to * y.steps().div_ceil(plan.rows);
+    enough
+        && pieces >= PIECES_MIN
+        && shape.batch * shape.output_plane() >= PIXELS_MIN
+        && shape.window_len() * plan.rows >= copied
+        && is_near(sums, rows * width)
 }
 
-/// Whether there are the numbers and the vectors that this takes.
-fn is_possible<T: 'static>() -> bool {
-    TypeId::of::<T>() == TypeId::of::<f32>() && V3::try_new().is_some() && !has_widest()
+/// Whether there are the numbers and the vectors that this takes, and there is a plan: one of a derivative by images has as many
+/// kinds of sums as windows have steps.
+fn is_possible<T: 'static>(shape: &ConvShape, back: bool) -> bool {
+    let places = if back { shape.stride[1].saturating_mul(shape.stride[2]) } else { 1 };
+    let has_plan = shape.window[0] <= DEPTH_MAX && shape.window_len() / REUSE_MIN >= places;
+    TypeId::of::<T>() == TypeId::of::<f32>() && has_plan && V3::try_new().is_some() && !has_widest()
 }
 
 /// Filters as rows of terms, for what sees the same elements.
@@ -257,11 +277,7 @@ fn pieces(
 }
 
 /// Makes a result.
-fn make(mut plan: Plan, shape: &ConvShape, planes: &[f32], filters: &[f32], out: &mut [f32]) -> Result<()> {
-    let [z, y, _] = &plan.axes;
-    let slices = shape.batch * shape.groups * z.to;
-    let bands = (TASKS_A_CORE * workers()).div_ceil(slices.max(1));
-    plan.rows = plan.rows.min(y.steps().div_ceil(bands)).max(1);
+fn make(plan: Plan, planes: &[f32], filters: &[f32], out: &mut [f32]) -> Result<()> {
     let sums = Sums::new(plan, planes, filters)?;
     pieces(&sums.plan, out, |piece, room| sums.make(piece, room))
 }
@@ -275,11 +291,13 @@ pub(super) fn sums<T: Number>(
     back: bool,
 ) -> Result<bool> {
     let numbers = (try_cast_slice(planes), try_cast_slice(filters), try_cast_slice_mut(out));
-    let (true, (Ok(planes), Ok(filters), Ok(out))) = (is_possible::<T>(), numbers) else { return Ok(false) };
+    let (true, (Ok(planes), Ok(filters), Ok(out))) = (is_possible::<T>(shape, back), numbers) else {
+        return Ok(false);
+    };
     let plan = planned(shape, back);
     let is = is_worth_it(shape, &plan);
     if is {
-        make(plan, shape, planes, filters, out)?;
+        make(plan, planes, filters, out)?;
     }
     Ok(is)
 }

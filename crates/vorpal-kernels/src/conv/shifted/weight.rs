@@ -5,11 +5,11 @@ use std::ops::Range;
 use bytemuck::{try_cast_slice, try_cast_slice_mut};
 use vorpal_tensor::Result;
 
-use super::{Room, Seen, is_near, is_possible, is_worth_it, planned};
+use super::{PIECES, Room, Seen, is_near, is_possible, is_worth_it, planned};
 use crate::conv::ConvShape;
 use crate::conv::planes::{Band, Plan};
 use crate::gemm::panels::{PANEL, add_product};
-use crate::interp::{for_each, workers};
+use crate::interp::for_each;
 use crate::scratch::Scratch;
 use crate::vector::Number;
 
@@ -56,10 +56,16 @@ impl Products<'_> {
                 let count = self.lay_out(group, slice, &band, &mut room.sums);
                 let cells = &room.copied.cells;
                 let rows: Vec<&[f32]> = room.offsets.iter().map(|&at| &cells[at..at + count]).collect();
-                let slices = sums.chunks_mut((self.of_slice() * self.wide).max(1)).enumerate();
-                let is_seen = |k: usize| seen.iter().any(|&[element, _]| element == k % shape.window[0]);
-                let seen = slices.filter(|(k, _)| is_seen(*k));
-                let out: Vec<_> = seen.flat_map(|(_, sums)| sums.chunks_mut(self.wide)).collect();
+                // In the order of the offsets: that of the slices that are seen, which strides change.
+                let slices = sums.chunks_mut((self.of_slice() * self.wide).max(1));
+                let mut slices: Vec<Option<&mut [f32]>> = slices.map(Some).collect();
+                let mut out = Vec::with_capacity(rows.len());
+                for source in 0..shape.channels {
+                    for &[element, _] in &seen {
+                        let slice = slices.get_mut(source * shape.window[0] + element).and_then(Option::take);
+                        out.extend(slice.unwrap_or_default().chunks_mut(self.wide));
+                    }
+                }
                 add_product(out, &rows, &room.sums)?;
             }
         }
@@ -101,10 +107,15 @@ impl Products<'_> {
     }
 }
 
-/// Sets the derivative of the filters to what some images give, in parts that are made side by side.
+/// Sums of all parts at most.
+const SUMS_MAX: usize = 1 << 24;
+
+/// Sets the derivative of the filters to what some images give, in at most so many parts that are made side by side.
 fn derivative(products: &Products<'_>, images: Range<usize>, out: &mut [f32], parts: usize) -> Result<()> {
     let Products { shape, plan, .. } = *products;
     let [z, y, _] = &plan.axes;
+    let (terms, len) = (shape.channels * shape.window_len(), products.len());
+    let parts = parts.min(SUMS_MAX / len.max(1)).max(1);
     let rows = plan.rows.min(y.to.div_ceil(parts)).max(1);
     let bands = |image, slice| {
         let rows = (0..y.to).step_by(rows).map(move |row| row..(row + rows).min(y.to));
@@ -112,9 +123,8 @@ fn derivative(products: &Products<'_>, images: Range<usize>, out: &mut [f32], pa
     };
     let slices = images.flat_map(|image| (0..z.to).map(move |slice| (image, slice)));
     let spans: Vec<Span> = slices.flat_map(|(image, slice)| bands(image, slice)).collect();
-    let (terms, len) = (shape.channels * shape.window_len(), products.len());
-    let mut sums = vec![0f32; parts * len];
     let each = spans.len().div_ceil(parts).max(1);
+    let mut sums = vec![0f32; spans.len().div_ceil(each).max(1) * len];
     for (group, out) in out.chunks_mut((shape.filters * terms).max(1)).enumerate() {
         sums.fill(0.0);
         let tasks = spans.chunks(each).zip(sums.chunks_mut(len.max(1))).collect();
@@ -139,12 +149,15 @@ pub(in crate::conv) fn backward_weight<T: Number>(
     many: bool,
 ) -> Result<bool> {
     let numbers = (try_cast_slice(x), try_cast_slice(dy), try_cast_slice_mut(out));
-    let (true, (Ok(x), Ok(dy), Ok(out))) = (is_possible::<T>(), numbers) else { return Ok(false) };
+    let (true, (Ok(x), Ok(dy), Ok(out))) = (is_possible::<T>(shape, false), numbers) else {
+        return Ok(false);
+    };
     let (plan, wide) = (planned(shape, false), shape.filters.next_multiple_of(PANEL));
     let is = is_worth_it(shape, &plan) && (shape.filters <= PANEL || is_near(wide, shape.filters));
     if is {
         let products = Products { shape, plan: &plan, x, dy, wide };
-        derivative(&products, images, out, if many { 1 } else { workers() })?;
+        // As many whatever the cores are, so that equal sums have equal bits.
+        derivative(&products, images, out, if many { 1 } else { PIECES })?;
     }
     Ok(is)
 }
@@ -173,6 +186,8 @@ mod tests {
             ([1, 1, 4500], [1, 1, 3], [1, 1, 1], [0, 0, 1], [1, 1, 1]),
             ([4, 5, 18], [3, 3, 3], [1, 1, 1], [1, 1, 1], [1, 1, 1]),
             ([5, 6, 7], [2, 3, 2], [2, 2, 3], [1, 2, 1], [2, 1, 1]),
+            ([5, 6, 9], [3, 3, 2], [2, 1, 1], [1, 1, 0], [1, 1, 1]),
+            ([9, 5, 7], [5, 2, 3], [3, 2, 2], [2, 0, 1], [1, 1, 1]),
         ] {
             let out_size =
                 |k: usize| (input[k] + 2 * padding[k] - dilation[k] * (window[k] - 1) - 1) / stride[k] + 1;
@@ -205,7 +220,7 @@ mod tests {
                 for (back, planes) in [(false, &x), (true, &dy)] {
                     let mut plan = planned(&shape, back);
                     plan.rows = plan.rows.min(rows);
-                    make(plan, &shape, planes, &w, &mut found[usize::from(back)]).expect("sums");
+                    make(plan, planes, &w, &mut found[usize::from(back)]).expect("sums");
                 }
                 native::forward(&shape, &x64, &w64, &mut sought[0]).expect("sums");
                 native::backward_data(&shape, &dy64, &w64, &mut sought[1]).expect("sums");
