@@ -29,7 +29,7 @@ const COPY: usize = 64 << 10;
 /// Tasks for every core, so that one that was late does not hold up all.
 const TASKS_A_CORE: usize = 4;
 /// Pieces of a result at least, where it has rows enough, whatever the cores are.
-const PIECES: usize = 16;
+const PIECES: usize = 8;
 /// Pieces without which columns, which are shared out otherwise, are better.
 const PIECES_MIN: usize = 4;
 /// Terms of a sum at least: with few, the columns are few.
