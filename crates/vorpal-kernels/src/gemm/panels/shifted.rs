@@ -89,7 +89,7 @@ impl<S: Vectors, F: FnMut([usize; 2], &[f32])> NullaryFnOnce for Product<'_, '_,
         let (wide, together) = (S::wide(tallest(count)), (SUMS / count.max(1)).clamp(4, 64));
         for (first, panels) in shares(columns.div_ceil(PANEL), together) {
             self.room.resize(count * panels * PANEL);
-            let mut tiles = Some {
+            let mut tiles = Panels {
                 vectors: self.vectors,
                 factors: self.factors,
                 first,
@@ -110,7 +110,7 @@ impl<S: Vectors, F: FnMut([usize; 2], &[f32])> NullaryFnOnce for Product<'_, '_,
 }
 
 /// The sums of some panels.
-struct Some<'o, 'a, S> {
+struct Panels<'o, 'a, S> {
     vectors: S,
     factors: Shifted<'a>,
     /// Number of the first.
@@ -119,7 +119,7 @@ struct Some<'o, 'a, S> {
     sums: &'o mut [Line],
 }
 
-impl<S: Vectors> Tiles for Some<'_, '_, S> {
+impl<S: Vectors> Tiles for Panels<'_, '_, S> {
     #[allow(unsafe_code)]
     #[inline(always)]
     fn tile<const R: usize, const P: usize>(&mut self, at: At) {
